@@ -1,0 +1,64 @@
+"""What every kernel wrapper shares: array arguments, vector level, statuses turned into exceptions."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from roman_assets.errors import InputError, RomanError
+from roman_assets.kernels._kernels import ffi, lib
+
+OK, ARGUMENT, MEMORY, CONVERGENCE, SINGULAR = range(5)
+LEVELS = {"auto": 0, "baseline": 1, "v3": 2, "v4": 3}
+_TYPES = {
+    np.dtype(np.float32): "float *",
+    np.dtype(np.float64): "double *",
+    np.dtype(np.int32): "int32_t *",
+    np.dtype(np.int64): "int64_t *",
+    np.dtype(np.uint8): "uint8_t *",
+}
+
+
+class KernelError(RomanError):
+    """A kernel could not do its work."""
+
+
+def vector_level() -> int:
+    """Vector level asked for by ``ROMAN_SIMD`` (auto, baseline, v3, v4); results do not depend on it."""
+    name = os.environ.get("ROMAN_SIMD", "auto")
+    if name not in LEVELS:
+        raise InputError(
+            f"unknown vector level {name!r}", field="ROMAN_SIMD", remedy=f"use one of {', '.join(LEVELS)}"
+        )
+    return LEVELS[name]
+
+
+def array(name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """`value` as a C-contiguous array of `dtype` whose shape agrees with `shape` (None: any length)."""
+    result = np.ascontiguousarray(value, dtype=dtype)
+    if result.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, result.shape, strict=True)):
+        raise InputError(f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays")
+    return result
+
+
+def pointer(value: NDArray[Any]) -> Any:
+    """C pointer to the data of a contiguous array; the array must outlive the call."""
+    return ffi.cast(_TYPES[value.dtype], value.ctypes.data)
+
+
+def check(status: int, operation: str, *, tolerate: tuple[int, ...] = ()) -> int:
+    """Raise the exception of a kernel status, unless it is OK or tolerated; returns the status."""
+    if status == OK or status in tolerate:
+        return status
+    if status == ARGUMENT:
+        raise InputError(f"{operation} refused its arguments", remedy="check sizes, positions and ranges")
+    if status == MEMORY:
+        raise MemoryError(f"{operation} could not allocate its work space")
+    reason = {CONVERGENCE: "did not converge", SINGULAR: "is not constrained by the data"}
+    raise KernelError(f"{operation} {reason.get(status, f'failed with status {status}')}")
+
+
+__all__ = ["KernelError", "array", "check", "ffi", "lib", "pointer", "vector_level"]

@@ -1,0 +1,256 @@
+"""Kernels of crowded-field photometry: PSF stamps, sums over stamps, the joint linear fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from roman_assets.errors import InputError
+from roman_assets.kernels.call import CONVERGENCE, array, check, ffi, lib, pointer, vector_level
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+#: Largest half size of a stamp [px]; stamps have half sizes 3, 7, 11, ... (see csrc/psf_stamp.h).
+MAX_HALF = 63
+
+
+class SplinePsf:
+    """Cubic B-spline ePSF in the phase-by-phase layout of csrc/psf_stamp.h.
+
+    Parameters
+    ----------
+    coefficients
+        Shape (N, N), odd N, spline coefficients on a grid with `oversample` points per pixel, centred
+        on the star; fraction of the flux per pixel.
+    oversample
+        Grid points per pixel.
+    """
+
+    def __init__(self, coefficients: ArrayLike, oversample: int) -> None:
+        grid = np.asarray(coefficients, dtype=np.float32)
+        if grid.ndim != 2 or grid.shape[0] != grid.shape[1] or grid.shape[0] % 2 == 0:
+            raise InputError(f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid")
+        self.oversample = int(oversample)
+        self.grid_half = grid.shape[0] // 2
+        # Stamps may be larger than the grid and taps reach one point beyond: a margin of zeros.
+        margin_px = MAX_HALF + 4
+        self.origin = margin_px * self.oversample
+        size = 2 * self.origin + self.oversample * 12
+        full = np.zeros((size, size), dtype=np.float32)
+        low = self.origin - self.grid_half
+        if low < 0:
+            raise InputError(f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px")
+        full[low : low + grid.shape[0], low : low + grid.shape[0]] = grid
+        os_ = self.oversample
+        planes = full.reshape(size // os_, os_, size // os_, os_).transpose(1, 3, 0, 2)
+        self.planes = np.ascontiguousarray(planes)
+        self._struct = ffi.new(
+            "roman_psf *",
+            {
+                "coef": pointer(self.planes),
+                "oversample": os_,
+                "plane_ny": size // os_,
+                "plane_nx": size // os_,
+                "origin": self.origin,
+            },
+        )
+
+    @property
+    def struct(self) -> Any:
+        """The C structure."""
+        return self._struct
+
+    def grid_from_planes(self, planes: F64) -> F64:
+        """Coefficient grid (N, N) from values in the layout of the kernel (as `splat` returns them)."""
+        os_, ny = self.oversample, self.planes.shape[2]
+        full = planes.transpose(2, 0, 3, 1).reshape(ny * os_, ny * os_)
+        low = self.origin - self.grid_half
+        high = low + 2 * self.grid_half + 1
+        return full[low:high, low:high].copy()
+
+
+@dataclass(frozen=True)
+class Stars:
+    """Positions [px] and stamp half sizes [px] of the stars of one frame."""
+
+    x: F64
+    y: F64
+    half: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, x: ArrayLike, y: ArrayLike, half: ArrayLike) -> Stars:
+        """Stars from anything array-like; a scalar `half` serves all."""
+        xs = array("x", x, np.float64, (None,))
+        ys = array("y", y, np.float64, xs.shape)
+        halves = array("half", np.broadcast_to(np.asarray(half), xs.shape), np.int32, xs.shape)
+        if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
+            raise InputError("a star's position is not finite", field="x, y", remedy="drop such stars first")
+        return cls(xs, ys, halves)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def pointers(self) -> tuple[Any, Any, Any]:
+        """C pointers to x, y, half."""
+        return pointer(self.x), pointer(self.y), pointer(self.half)
+
+
+class PaddedFrame:
+    """An image geometry with zero margins wide enough for every stamp of `stars`-like half sizes."""
+
+    def __init__(self, ny: int, nx: int, pad: int = MAX_HALF + 9) -> None:
+        self.ny, self.nx, self.pad = int(ny), int(nx), int(pad)
+        self.struct = ffi.new("roman_frame *", {"ny": self.ny, "nx": self.nx, "pad": self.pad})
+        self.shape = (self.ny + 2 * self.pad, self.nx + 2 * self.pad)
+
+    def padded(self, image: ArrayLike) -> F32:
+        """`image` (ny, nx) as float32 with its margin of zeros."""
+        result = np.zeros(self.shape, dtype=np.float32)
+        result[self.inner] = array("image", image, np.float32, (self.ny, self.nx))
+        return result
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Slices of the image inside its margin."""
+        return slice(self.pad, self.pad + self.ny), slice(self.pad, self.pad + self.nx)
+
+
+def psf_stamps(psf: SplinePsf, stars: Stars, derivative: int = 0) -> list[F32]:
+    """Pixel stamps psi (derivative 0), d psi/dx (1) or d psi/dy (2) of every star.
+
+    Returns one array of shape (2 half + 1, 2 half + 1) per star; fraction of flux per pixel [1/px for
+    derivatives by the star's position].
+    """
+    sizes = (2 * stars.half.astype(np.int64) + 1) * (2 * stars.half + 2)
+    offset = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    out = np.zeros(int(sizes.sum()) + 8, dtype=np.float32)
+    status = lib.roman_psf_stamps(
+        psf.struct, len(stars), *stars.pointers, pointer(offset), derivative, pointer(out), vector_level()
+    )
+    check(status, "psf_stamps")
+    return [
+        out[o : o + s].reshape(2 * h + 1, 2 * h + 2)[:, :-1]
+        for o, s, h in zip(offset, sizes, stars.half, strict=True)
+    ]
+
+
+def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, image: F32) -> F64:
+    """Adjoint of rendering: sum over stars and pixels of scale * image * B_k, on the grid (N, N)."""
+    gradient = np.zeros(psf.planes.shape, dtype=np.float64)
+    scales = array("scale", scale, np.float64, (len(stars),))
+    img = array("image", image, np.float32, frame.shape)
+    status = lib.roman_psf_splat(
+        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(scales), pointer(img), pointer(gradient)
+    )
+    check(status, "psf_splat")
+    return psf.grid_from_planes(gradient)
+
+
+def render(psf: SplinePsf, frame: PaddedFrame, stars: Stars, flux: ArrayLike, out: F32 | None = None) -> F32:
+    """Model image of the stars, padded, float32 [units of flux]; added to `out` in place when given."""
+    image = np.zeros(frame.shape, dtype=np.float32) if out is None else out
+    fluxes = array("flux", flux, np.float64, (len(stars),))
+    check(
+        lib.roman_render(
+            psf.struct, frame.struct, len(stars), *stars.pointers, pointer(fluxes), pointer(image), vector_level()
+        ),
+        "render",
+    )
+    return image
+
+
+def _sums(operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32) -> F64:
+    sums = np.zeros((len(stars), width), dtype=np.float64)
+    img = array("image", image, np.float32, frame.shape)
+    wgt = array("weight", weight, np.float32, frame.shape)
+    function = getattr(lib, f"roman_{operation}")
+    status = function(
+        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(img), pointer(wgt), pointer(sums), vector_level()
+    )
+    check(status, operation)
+    return sums
+
+
+def matched_sums(psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32) -> F64:
+    """Matched filter: (n, 2) array of sum w psi r and sum w psi^2 at every position."""
+    return _sums("matched_sums", 2, psf, frame, stars, image, weight)
+
+
+def position_sums(psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32) -> F64:
+    """Sums for flux and position steps, (n, 9): see csrc/star_sums.h for their order."""
+    return _sums("position_sums", 9, psf, frame, stars, image, weight)
+
+
+@dataclass
+class JointFit:
+    """Result of `joint_fit`: fluxes and errors [image units], core chi2, sky coefficients, residual image."""
+
+    flux: F64
+    flux_err: F64
+    chi2: F32
+    sky: F64
+    residual: F32
+    iterations: int
+    worst_gradient: float
+    matrix_entries: int
+    converged: bool
+
+
+def joint_fit(
+    psf: SplinePsf,
+    frame: PaddedFrame,
+    stars: Stars,
+    data: F32,
+    weight: F32,
+    basis: F32,
+    start: ArrayLike,
+    *,
+    tolerance: float = 1e-3,
+    max_iterations: int = 500,
+    core_half: int = 2,
+) -> JointFit:
+    """Joint linear fit of all stars and a smooth sky (csrc/joint_fit.h).
+
+    Parameters
+    ----------
+    data, weight
+        Padded images (frame.shape), float32, [DN/s] and [1/(DN/s)^2]; weight 0 masks a pixel.
+    basis
+        Sky terms, (n_sky, *frame.shape), float32.
+    start
+        First guess of the fluxes, (n,) [DN/s].
+    tolerance
+        Largest residual gradient of a star, in units of its flux error.
+
+    Raises
+    ------
+    InputError
+        A star or a size is out of range.
+    KernelError
+        The sky is not constrained (all pixels masked).
+    """
+    n = len(stars)
+    img = array("data", data, np.float32, frame.shape)
+    wgt = array("weight", weight, np.float32, frame.shape)
+    sky_terms = array("basis", basis, np.float32, (None, *frame.shape))
+    flux = array("start", start, np.float64, (n,)).copy()
+    flux_err, chi2 = np.zeros(n), np.zeros(n, dtype=np.float32)
+    sky, residual = np.zeros(max(len(sky_terms), 1)), np.zeros(frame.shape, dtype=np.float32)
+    options = ffi.new(
+        "roman_joint_options *",
+        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(sky_terms), "core_half": core_half},
+    )
+    status = lib.roman_joint_fit(
+        psf.struct, frame.struct, n, *stars.pointers, pointer(img), pointer(wgt), pointer(sky_terms), pointer(flux),
+        pointer(flux_err), pointer(chi2), pointer(sky), pointer(residual), options, vector_level(),
+    )  # fmt: skip
+    check(status, "joint_fit", tolerate=(CONVERGENCE,))
+    return JointFit(
+        flux, flux_err, chi2, sky[: len(sky_terms)], residual, options.iterations, options.worst_gradient,
+        options.matrix_entries, status != CONVERGENCE,
+    )  # fmt: skip
