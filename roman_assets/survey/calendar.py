@@ -1,7 +1,8 @@
 """The survey calendar: where every partition key comes from.
 
 ``load_calendar`` reads the shipped Galactic Bulge survey, or the file the user names (argument or
-environment variable ROMAN_CALENDAR).  ``calendar_for_files`` derives a calendar from exposures, for a folder of one's own.
+environment variable ROMAN_CALENDAR).  ``calendar_for_files`` derives a calendar from exposures, for a
+folder of one's own.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ entry has a ``prefix``, one region of all cells where it has a ``name``.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import re
 import tempfile
@@ -168,7 +169,7 @@ def _seasons(reader: _Reader, value: Any) -> tuple[Season, ...]:
         seasons.append(Season(name, tuple(sorted(days))))
     reader.unique((season.name for season in seasons), "seasons")
     spans = sorted((season.days[0], season.days[-1], season.name) for season in seasons)
-    for (_, last, name), (first, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, last, name), (first, _, other) in itertools.pairwise(spans):
         if first <= last:
             problem = f"seasons {name} and {other} overlap in time ({first} is before {last})"
             raise reader.fail("seasons", problem, "correct first or count of one of them.")

@@ -42,7 +42,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Region:
-    """One part of the sky: HEALPix nested cells of one order, for one survey (``bulge`` or ``spectroscopic``)."""
+    """One part of the sky: nested HEALPix cells of one order, for ``bulge`` or ``spectroscopic``."""
 
     name: str
     order: int

@@ -1,4 +1,4 @@
-"""Dagster partitions of the survey: static keys from the calendar, and Dagster's built-in mappings between them.
+"""Dagster partitions of the survey: static keys from the calendar, built-in mappings between them.
 
 Static keys make mappings exact and independent of the clock (time-window partitions in the future have no
 keys).  A ``MultiPartitionMapping`` is keyed by the dimensions of the *upstream* asset.
