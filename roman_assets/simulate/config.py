@@ -30,8 +30,8 @@ class MiniSurvey:
     detectors
         `WFI01`..`WFI18`; each sees its own patch of the sky.
     days, seasons, visits_per_day, first_day
-        Consecutive days per season, UTC; season k starts 184 k days after `first_day` with the field turned by 180
-        degrees, so that a star is then on the detector opposite.
+        Consecutive days per season, UTC; season k starts 184 k days after `first_day` with the field turned
+        by 180 degrees, so that a star is then on the detector opposite.
     size_px, margin_px, density
         Sub-array side; width of the border outside it that has stars too; stars per pixel.
     n_events, n_variables
@@ -123,7 +123,9 @@ class Visit:
 
 
 def timetable(config: MiniSurvey) -> list[Visit]:
-    """All visits in time order; the first of each season is undithered, a sixth of the others move by pixels."""
+    """All visits in time order; the first of each season is undithered, a sixth of the others move by
+    pixels.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(0,)))
     step = 24.0 / config.visits_per_day
     slack = min(0.05 * step, 24.0 - FIRST_VISIT_HOUR) * 3600
@@ -146,7 +148,9 @@ def timetable(config: MiniSurvey) -> list[Visit]:
 
 
 def patch_of(config: MiniSurvey, detector: str, season: int) -> int:
-    """Index of the sky patch that a detector sees: its own in even seasons, the opposite one in odd seasons."""
+    """Index of the sky patch that a detector sees: its own in even seasons, the opposite one in odd
+    seasons.
+    """
     index = config.detectors.index(detector)
     return index if season % 2 == 0 else len(config.detectors) - 1 - index
 

@@ -1,4 +1,6 @@
-"""From a noiseless scene to what a calibrated exposure holds: noise, saturation, defects, cosmic rays, flags."""
+"""From a noiseless scene to what a calibrated exposure holds: noise, saturation, defects, cosmic rays,
+flags.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ FIRST_RESULTANTS = 1 / 7
 
 @dataclass(frozen=True)
 class Frame:
-    """Planes of one exposure: data, err f4 [DN/s], var_poisson, var_rnoise f4 [DN2/s2], dq u4, all (ny, nx)."""
+    """Planes of one exposure: data, err f4 [DN/s], var_poisson, var_rnoise f4 [DN2/s2], dq u4, all (ny,
+    nx).
+    """
 
     data: NDArray[np.float32]
     err: NDArray[np.float32]

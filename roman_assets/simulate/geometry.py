@@ -1,8 +1,8 @@
 """Pointing and distortion of the simulated detectors, in numpy, and the gWCS that says the same in a file.
 
-A detector maps a pixel to the tangent plane of its own reference point: centre, rotate and scale, then a cubic
-distortion of a few tenths of a pixel. gwcs 1.0.3 cannot invert such a transform, so the inverse is Newton's here.
-Pixels are 0-based with integers at the centres, angles in degrees.
+A detector maps a pixel to the tangent plane of its own reference point: centre, rotate and scale, then a
+cubic distortion of a few tenths of a pixel. gwcs 1.0.3 cannot invert such a transform, so the inverse is
+Newton's here. Pixels are 0-based with integers at the centres, angles in degrees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from roman_assets.simulate.psf import PIXEL_SCALE_ARCSEC
 
 Array = NDArray[np.float64]
 
-#: Distortion in pixels at one thousand pixels from the reference pixel, per monomial (power of u, power of v).
+#: Distortion in pixels at one thousand pixels from the reference pixel, per monomial (power of u, power of
+#: v).
 DISTORTION_X = {(2, 0): 0.31, (1, 1): -0.22, (0, 2): 0.12, (3, 0): 0.06, (1, 2): -0.05}
 DISTORTION_Y = {(2, 0): -0.15, (1, 1): 0.27, (0, 2): -0.18, (2, 1): 0.05, (0, 3): -0.04}
 _UNIT_PX = 1000.0
@@ -73,7 +74,7 @@ class DetectorFrame:
         return plane_to_sky(*self.to_plane(x, y), self.ra, self.dec)
 
     def to_pixel(self, ra: Array, dec: Array) -> tuple[Array, Array]:
-        """Pixels of ICRS positions, by Newton's method (to 1e-10 px; RuntimeError if it does not converge)."""
+        """Pixels of ICRS positions, by Newton's method to 1e-10 px; RuntimeError if it does not converge."""
         xi, eta = sky_to_plane(np.asarray(ra, float), np.asarray(dec, float), self.ra, self.dec)
         inverse = np.linalg.inv(self._linear())
         u = inverse[0, 0] * xi + inverse[0, 1] * eta
@@ -88,7 +89,9 @@ class DetectorFrame:
         raise RuntimeError("the distortion could not be inverted: positions too far off the detector")
 
     def footprint(self, shape: tuple[int, int]) -> str:
-        """`POLYGON ICRS` region of an image's outer pixel edges, counter-clockwise seen from inside the sphere."""
+        """`POLYGON ICRS` region of an image's outer pixel edges, counter-clockwise seen from inside the
+        sphere.
+        """
         ny, nx = shape
         x = np.array([-0.5, nx - 0.5, nx - 0.5, -0.5])
         y = np.array([-0.5, -0.5, ny - 0.5, ny - 0.5])

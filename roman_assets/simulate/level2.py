@@ -17,6 +17,18 @@ from roman_assets.simulate.geometry import DetectorFrame, build_gwcs
 #: Read pattern of the survey's multi-accumulation table, as in the mission's own simulations.
 READ_PATTERN = [[1], [2, 3], [4, 5, 6, 7], list(range(8, 13)), list(range(13, 21)), [21]]
 FRAME_TIME_S = 3.16247
+SQUARE_ARCSEC_SR = 2.3504430539e-11
+STEPS_DONE = ("assign_wcs", "dark", "dq_init", "flat_field", "linearity", "photom", "ramp_fit", "saturation")
+STEPS_SKIPPED = (
+    "dark_decay",
+    "flux",
+    "outlier_detection",
+    "refpix",
+    "skymatch",
+    "source_catalog",
+    "tweakreg",
+    "wfi18_transient",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,6 @@ def header(facts: ExposureFacts) -> dict[str, Any]:
     plan, passed, segment, observation, number = visit.id_parts
     end = visit.start + timedelta(seconds=config.exposure_time_s)
     start, end_time = _time(visit.start), _time(end)
-    steps = ("assign_wcs", "dark", "dq_init", "flat_field", "linearity", "photom", "ramp_fit", "saturation")
     return {
         "calibration_software_name": "RomanCAL",
         "filename": facts.filename,
@@ -68,7 +79,7 @@ def header(facts: ExposureFacts) -> dict[str, Any]:
         "file_date": _time(end + timedelta(hours=12)),
         "origin": "STSCI/SOC",
         "model_type": "ImageModel",
-        "cal_step": dict.fromkeys(steps, "COMPLETE"),
+        "cal_step": dict.fromkeys(STEPS_SKIPPED, "SKIPPED") | dict.fromkeys(STEPS_DONE, "COMPLETE"),
         "exposure": {
             "type": "WFI_IMAGE",
             "start_time": start,
@@ -103,6 +114,8 @@ def header(facts: ExposureFacts) -> dict[str, Any]:
         "photometry": {
             "conversion_megajanskys": config.conversion_megajanskys,
             "conversion_megajanskys_uncertainty": 0.0,
+            "conversion_microjanskys": config.conversion_megajanskys * SQUARE_ARCSEC_SR * 1e12,
+            "conversion_microjanskys_uncertainty": 0.0,
             "pixel_area": config.pixel_area_sr,
         },
         "pointing": {
@@ -128,13 +141,23 @@ def header(facts: ExposureFacts) -> dict[str, Any]:
     }
 
 
+def _fill(node: Any, values: dict[str, Any]) -> None:
+    """Sets values in a tree of the datamodel, keeping the fillers of what is not named."""
+    for key, value in values.items():
+        if isinstance(value, dict) and key in node:
+            _fill(node[key], value)
+        else:
+            node[key] = value
+
+
 def image_model(facts: ExposureFacts, frame: Frame) -> Any:
     """roman_datamodels ImageModel, complete and valid."""
     from roman_datamodels import datamodels
 
     ny, nx = frame.data.shape
     resultants = len(READ_PATTERN)
-    model = datamodels.ImageModel.create_fake_data({"meta": header(facts)}, shape=(resultants, ny, nx))
+    model = datamodels.ImageModel.create_fake_data(shape=(resultants, ny, nx))
+    _fill(model.meta, header(facts))
     model.data = frame.data
     model.err = frame.err.astype(np.float16)
     model.var_poisson = frame.var_poisson.astype(np.float16)
@@ -154,13 +177,14 @@ def image_model(facts: ExposureFacts, frame: Frame) -> Any:
 
 def write_level2(path: Path, facts: ExposureFacts, frame: Frame) -> None:
     """Writes one exposure, lz4-compressed, under a temporary name first."""
-    import asdf
+    from roman_assets.products.asdf_bytes import write_asdf
 
     model = image_model(facts, frame)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with asdf.AsdfFile({"roman": model._instance}) as file:
-            file.write_to(part, all_array_compression="lz4")
+        model.validate()
+        with part.open("wb") as stream:
+            write_asdf(stream, {"roman": model._instance})
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -131,7 +131,7 @@ def _pick(
 
 
 def truth_tables(config: MiniSurvey, patches: list[Patch]) -> dict[str, pl.DataFrame]:
-    """`stars`, `events`, `variables`: one row per object and season, x and y on the undithered first visit."""
+    """`stars`, `events`, `variables`: one row per object and season, x, y on the undithered first visit."""
     tables: dict[str, list[pl.DataFrame]] = {"stars": [], "events": [], "variables": []}
     for season in range(config.seasons):
         mjd = config.season_start(season).timestamp() / 86400 + MJD_UNIX
@@ -140,7 +140,14 @@ def truth_tables(config: MiniSurvey, patches: list[Patch]) -> dict[str, pl.DataF
             ra, dec = patch.positions(mjd)
             x, y = detector_frame(config, detector, season).to_pixel(ra, dec)
             stars = pl.DataFrame(
-                {"source_id": patch.source_id, "ra": ra, "dec": dec, "x": x, "y": y, f"mag_{config.optical_element.lower()}": patch.mag}
+                {
+                    "source_id": patch.source_id,
+                    "ra": ra,
+                    "dec": dec,
+                    "x": x,
+                    "y": y,
+                    f"mag_{config.optical_element.lower()}": patch.mag,
+                }
             ).with_columns(detector=pl.lit(detector), season=pl.lit(f"s{season + 1:02d}"))
             tables["stars"].append(stars)
             tables["events"].append(
