@@ -22,7 +22,8 @@ typedef struct {
     int64_t *offset;       /* of the stamp in `stamps` */
     float *stamps;
     int64_t cells_x, cells_y, *cell_start, *cell_star;
-    double *diagonal, *rhs, *scale; /* scale = sqrt(diagonal) */
+    double *diagonal, *rhs;
+    double *scale;         /* sqrt of the diagonal summed over images; all images share it */
     double *coupling;      /* [n_sky][n] stars to sky terms */
     double sky_matrix[ROMAN_MAX_SKY_TERMS * ROMAN_MAX_SKY_TERMS]; /* Cholesky factor */
     double sky_rhs[ROMAN_MAX_SKY_TERMS];
@@ -154,44 +155,62 @@ static int symmetric_rows(joint_work *k)
     return ROMAN_OK;
 }
 
-static int assemble(joint_work *k, const float *data, const float *weight, const float *basis)
+/* Scales the system by the diagonal summed over images and eliminates each image's sky. */
+static int assemble(joint_work *work, int frames, const float *data, const float *weight,
+                    const float *basis)
 {
-    int status = sky_block(k, data, weight, basis);
-    if (status != ROMAN_OK) return status;
-    for (int64_t s = 0; s < k->n; s++) {
-        double scale = sqrt(k->diagonal[s]);
-        k->scale[s] = scale;
-        k->rhs[s] = scale > 0 ? k->rhs[s] / scale : 0;
-        for (int t = 0; t < k->n_sky; t++) {
-            double *b = k->coupling + t * k->n + s;
-            *b = scale > 0 ? *b / scale : 0;
+    int64_t n = work->n;
+    double *scale = work->scale;
+    for (int64_t s = 0; s < n; s++) {
+        double sum = 0;
+        for (int e = 0; e < frames; e++) sum += work[e].diagonal[s];
+        scale[s] = sqrt(sum);
+    }
+    for (int e = 0; e < frames; e++) {
+        joint_work *k = work + e;
+        int64_t plane = k->plane;
+        int status = sky_block(k, data + e * plane, weight + e * plane, basis);
+        if (status != ROMAN_OK) return status;
+        for (int64_t s = 0; s < n; s++) {
+            double inverse = scale[s] > 0 ? 1 / scale[s] : 0;
+            k->rhs[s] *= inverse;
+            k->diagonal[s] *= inverse * inverse;
+            for (int t = 0; t < k->n_sky; t++) k->coupling[t * n + s] *= inverse;
         }
+        double shift[ROMAN_MAX_SKY_TERMS];
+        sky_solve(k, k->sky_rhs, shift);
+        for (int t = 0; t < k->n_sky; t++) {
+            for (int64_t s = 0; s < n; s++) k->rhs[s] -= shift[t] * k->coupling[t * n + s];
+        }
+        status = symmetric_rows(k);
+        if (status != ROMAN_OK) return status;
     }
-    double shift[ROMAN_MAX_SKY_TERMS];
-    sky_solve(k, k->sky_rhs, shift);
-    for (int t = 0; t < k->n_sky; t++) {
-        for (int64_t s = 0; s < k->n; s++) k->rhs[s] -= shift[t] * k->coupling[t * k->n + s];
-    }
-    return symmetric_rows(k);
+    return ROMAN_OK;
 }
 
-static double entry(const joint_work *k, int32_t i, int32_t j)
+static double entry(const joint_work *work, int frames, int32_t i, int32_t j)
 {
-    for (int64_t at = k->row_start[i]; at < k->row_start[i + 1]; at++) {
-        if (k->column[at] == j && k->value[at] != 0) return k->value[at];
+    double sum = 0;
+    for (int e = 0; e < frames; e++) {
+        const joint_work *k = work + e;
+        for (int64_t at = k->row_start[i]; at < k->row_start[i + 1]; at++) {
+            if (k->column[at] == j) sum += k->value[at];
+        }
     }
-    return 0;
+    return sum;
 }
 
 /* Variance of star i in the block of its strongest neighbours, in units of 1 / diagonal. */
-static double local_variance(const joint_work *k, int32_t i)
+static double local_variance(const joint_work *work, int frames, int32_t i)
 {
+    /* Who the neighbours are is taken from the first image; all images see the same sky. */
+    const joint_work *k = work;
     int32_t who[ERROR_NEIGHBOURS];
     double with_i[ERROR_NEIGHBOURS], L[ERROR_NEIGHBOURS * ERROR_NEIGHBOURS], z[ERROR_NEIGHBOURS];
     int m = 0;
     for (int64_t at = k->row_start[i]; at < k->row_start[i + 1]; at++) {
         double v = k->value[at];
-        if (fabs(v) < 0.02) continue;
+        if (fabs(v) * frames < 0.02) continue;
         int slot = m < ERROR_NEIGHBOURS ? m++ : ERROR_NEIGHBOURS;
         while (slot > 0 && fabs(with_i[slot - 1]) < fabs(v)) {
             if (slot < ERROR_NEIGHBOURS) {
@@ -208,7 +227,7 @@ static double local_variance(const joint_work *k, int32_t i)
     double explained = 0;
     for (int r = 0; r < m; r++) {
         for (int c = 0; c <= r; c++) {
-            double v = r == c ? 1.0 + 1e-6 : entry(k, who[r], who[c]);
+            double v = r == c ? 1.0 + 1e-6 : entry(work, frames, who[r], who[c]);
             for (int q = 0; q < c; q++) v -= L[r * ERROR_NEIGHBOURS + q] * L[c * ERROR_NEIGHBOURS + q];
             if (r == c) {
                 L[r * ERROR_NEIGHBOURS + r] = sqrt(v > 1e-6 ? v : 1e-6);
@@ -216,7 +235,7 @@ static double local_variance(const joint_work *k, int32_t i)
                 L[r * ERROR_NEIGHBOURS + c] = v / L[c * ERROR_NEIGHBOURS + c];
             }
         }
-        z[r] = with_i[r];
+        z[r] = frames > 1 ? entry(work, frames, i, who[r]) : with_i[r];
         for (int q = 0; q < r; q++) z[r] -= L[r * ERROR_NEIGHBOURS + q] * z[q];
         z[r] /= L[r * ERROR_NEIGHBOURS + r];
         explained += z[r] * z[r];
@@ -224,26 +243,31 @@ static double local_variance(const joint_work *k, int32_t i)
     return 1.0 / (1.0 - explained > 1e-3 ? 1.0 - explained : 1e-3);
 }
 
-static void local_errors(const joint_work *k, double *flux_err)
+static void local_errors(const joint_work *work, int frames, double *flux_err)
 {
-    for (int64_t s = 0; s < k->n; s++) {
-        flux_err[s] = k->scale[s] > 0 ? sqrt(local_variance(k, (int32_t)s)) / k->scale[s] : INFINITY;
+    for (int64_t s = 0; s < work->n; s++) {
+        flux_err[s] = work->scale[s] > 0
+                          ? sqrt(local_variance(work, frames, (int32_t)s)) / work->scale[s]
+                          : INFINITY;
     }
 }
 
-static void core_chi2(const joint_work *k, const float *residual, const float *weight, int core,
-                      float *chi2)
+static void core_chi2(const joint_work *work, int frames, const float *residual,
+                      const float *weight, int core, float *chi2)
 {
-    for (int64_t s = 0; s < k->n; s++) {
-        int64_t centre = k->iy[s] * k->stride + k->ix[s];
+    for (int64_t s = 0; s < work->n; s++) {
         double sum = 0;
         int used = 0;
-        for (int row = -core; row <= core; row++) {
-            for (int col = -core; col <= core; col++) {
-                int64_t p = centre + row * k->stride + col;
-                double w = weight[p];
-                used += w > 0;
-                sum += w * residual[p] * residual[p];
+        for (int e = 0; e < frames; e++) {
+            const joint_work *k = work + e;
+            int64_t centre = e * k->plane + k->iy[s] * k->stride + k->ix[s];
+            for (int row = -core; row <= core; row++) {
+                for (int col = -core; col <= core; col++) {
+                    int64_t p = centre + row * k->stride + col;
+                    double w = weight[p];
+                    used += w > 0;
+                    sum += w * residual[p] * residual[p];
+                }
             }
         }
         chi2[s] = used ? (float)(sum / used) : NAN;
@@ -289,10 +313,8 @@ static int setup(joint_work *k, const roman_frame *frame, const double *x, const
     k->offset = malloc(rows * sizeof *k->offset);
     k->diagonal = calloc(rows, sizeof *k->diagonal);
     k->rhs = calloc(rows, sizeof *k->rhs);
-    k->scale = calloc(rows, sizeof *k->scale);
     k->coupling = calloc(rows * (size_t)(n_sky + 1), sizeof *k->coupling);
-    if (!k->ix || !k->iy || !k->corner || !k->offset || !k->diagonal || !k->rhs || !k->scale ||
-        !k->coupling) {
+    if (!k->ix || !k->iy || !k->corner || !k->offset || !k->diagonal || !k->rhs || !k->coupling) {
         return ROMAN_ERR_MEMORY;
     }
     for (int64_t s = 0; s < n; s++) {
@@ -329,7 +351,6 @@ static void release(joint_work *k)
     free(k->cell_star);
     free(k->diagonal);
     free(k->rhs);
-    free(k->scale);
     free(k->coupling);
     free(k->pair_a);
     free(k->pair_b);
@@ -339,23 +360,32 @@ static void release(joint_work *k)
     free(k->value);
 }
 
-int roman_joint_fit(const roman_psf *psf, const roman_frame *frame, int64_t n, const double *x,
-                    const double *y, const int32_t *half, const float *data, const float *weight,
-                    const float *basis, double *flux, double *flux_err, float *chi2, double *sky,
-                    float *residual, roman_joint_options *options, int32_t level)
+int roman_joint_fit(const roman_psf *psf, const roman_frame *frame, int32_t n_frames, int64_t n,
+                    const double *x, const double *y, const int32_t *half, const float *data,
+                    const float *weight, const float *basis, double *flux, double *flux_err,
+                    float *chi2, double *sky, float *residual, roman_joint_options *options,
+                    int32_t level)
 {
-    if (n < 1 || n > INT32_MAX || frame->ny < 1 || frame->nx < 1 || frame->pad < 8 ||
-        options->n_sky < 0 || options->n_sky > ROMAN_MAX_SKY_TERMS || options->core_half < 0 ||
-        options->core_half > 3 || !(options->tolerance > 0)) {
+    if (n < 1 || n > INT32_MAX || n_frames < 1 || frame->ny < 1 || frame->nx < 1 ||
+        frame->pad < 8 || options->n_sky < 0 || options->n_sky > ROMAN_MAX_SKY_TERMS ||
+        options->core_half < 0 || options->core_half > 3 || !(options->tolerance > 0)) {
         return ROMAN_ERR_ARGUMENT;
     }
-    joint_work work = {.n = n};
-    int status = setup(&work, frame, x, y, half, options->n_sky);
-    if (status == ROMAN_OK) {
-        status = DISPATCH(level, joint_fit, &work, psf, x, y, data, weight, basis, flux, flux_err,
-                          chi2, sky, residual, options);
-        options->matrix_entries = 2 * work.pairs;
+    joint_work *work = calloc((size_t)n_frames, sizeof *work);
+    double *scale = calloc((size_t)n, sizeof *scale);
+    int status = work && scale ? ROMAN_OK : ROMAN_ERR_MEMORY;
+    for (int e = 0; e < n_frames && status == ROMAN_OK; e++) {
+        work[e].n = n;
+        work[e].scale = scale;
+        status = setup(work + e, frame, x + e * n, y + e * n, half, options->n_sky);
     }
-    release(&work);
+    if (status == ROMAN_OK) {
+        status = DISPATCH(level, joint_fit, work, n_frames, psf, x, y, data, weight, basis, flux,
+                          flux_err, chi2, sky, residual, options);
+        options->matrix_entries = 2 * work->pairs;
+    }
+    for (int e = 0; work && e < n_frames; e++) release(work + e);
+    free(work);
+    free(scale);
     return status;
 }

@@ -1,9 +1,10 @@
-/* Joint linear fit of the fluxes of all stars of an image, with a smooth sky.
+/* Joint linear fit of the fluxes of all stars of one or several images, with a smooth sky in each.
  *
- * Minimises sum_p w_p (d_p - sum_s f_s psi_s(p) - sum_k c_k T_k(p))^2 over f and c. The sparse normal
- * matrix of overlapping stamps is built once; the sky is eliminated (Schur complement); conjugate
- * gradients on the Jacobi-scaled system start from the fluxes given. Scaled unknowns are f / sigma,
- * so `tolerance` bounds the residual gradient of every star in units of its own error.
+ * Minimises sum_e sum_p w_ep (d_ep - sum_s f_s psi_es(p) - sum_k c_ek T_k(p))^2 over the fluxes f,
+ * which the images share, and the sky terms c of each image. The sparse normal matrix of overlapping
+ * stamps is built once; the sky is eliminated (Schur complement); conjugate gradients on the
+ * Jacobi-scaled system start from the fluxes given. Scaled unknowns are f / sigma, so `tolerance`
+ * bounds the residual gradient of every star in units of its own error.
  */
 #ifndef ROMAN_JOINT_FIT_H
 #define ROMAN_JOINT_FIT_H
@@ -25,15 +26,18 @@ typedef struct {
     int64_t matrix_entries;/* out: off-diagonal entries */
 } roman_joint_options;
 
-/* data, weight: padded images [DN/s], [1/(DN/s)^2], weight 0 where a pixel is not used.
- * basis: n_sky padded images T_k. flux [n]: start values in, fitted fluxes out [DN/s].
- * flux_err [n]: marginalised over the sky-free local neighbourhood. chi2 [n]: mean weighted squared residual
- * of the core pixels (NaN where none is used). sky [n_sky]: coefficients out. residual: padded image
- * out, d - model. Stars without a single used pixel get flux 0 and an infinite error. */
-int roman_joint_fit(const roman_psf *psf, const roman_frame *frame, int64_t n, const double *x,
-                    const double *y, const int32_t *half, const float *data, const float *weight,
-                    const float *basis, double *flux, double *flux_err, float *chi2, double *sky,
-                    float *residual, roman_joint_options *options, int32_t level);
+/* x, y [n_frames][n]: positions in each image. half [n].
+ * data, weight [n_frames][padded image]: [DN/s], [1/(DN/s)^2], weight 0 where a pixel is not used.
+ * basis: n_sky padded images T_k, the same for every image.
+ * flux [n]: start values in, fitted fluxes out [DN/s]. flux_err [n]: marginalised over the strongest
+ * neighbours. chi2 [n]: mean weighted squared residual of the core pixels (NaN where none is used).
+ * sky [n_frames][n_sky]: coefficients out. residual [n_frames][padded image] out: d - model.
+ * Stars without a single used pixel get flux 0 and an infinite error. */
+int roman_joint_fit(const roman_psf *psf, const roman_frame *frame, int32_t n_frames, int64_t n,
+                    const double *x, const double *y, const int32_t *half, const float *data,
+                    const float *weight, const float *basis, double *flux, double *flux_err,
+                    float *chi2, double *sky, float *residual, roman_joint_options *options,
+                    int32_t level);
 /* cffi: end */
 
 #endif

@@ -114,8 +114,8 @@ static double AT_LEVEL(dot)(int64_t n, const double *restrict a, const double *r
     return LANES_SUM(acc);
 }
 
-/* out = (A - B C^-1 B^T) v in scaled units. */
-static void AT_LEVEL(apply)(const joint_work *k, const double *restrict v, double *restrict out)
+/* out += (A - B C^-1 B^T) v of one image, in scaled units. */
+static void AT_LEVEL(apply_one)(const joint_work *k, const double *restrict v, double *restrict out)
 {
     double along[ROMAN_MAX_SKY_TERMS], shift[ROMAN_MAX_SKY_TERMS];
     for (int64_t i = 0; i < k->n; i++) {
@@ -126,7 +126,7 @@ static void AT_LEVEL(apply)(const joint_work *k, const double *restrict v, doubl
                 acc[l] = fma((double)k->value[at + l], v[k->column[at + l]], acc[l]);
             }
         }
-        out[i] = v[i] + LANES_SUM(acc);
+        out[i] = fma(k->diagonal[i], v[i], out[i]) + LANES_SUM(acc);
     }
     for (int t = 0; t < k->n_sky; t++) {
         along[t] = AT_LEVEL(dot)(k->n, k->coupling + t * k->n, v);
@@ -138,19 +138,29 @@ static void AT_LEVEL(apply)(const joint_work *k, const double *restrict v, doubl
     }
 }
 
-/* Conjugate gradients on the scaled system; f holds the start and the solution. */
-static int AT_LEVEL(solve)(joint_work *k, double *restrict f, roman_joint_options *options)
+static void AT_LEVEL(apply)(const joint_work *work, int frames, const double *v, double *out)
 {
-    int64_t n = k->n;
-    double *r = malloc(3 * (size_t)n * sizeof *r);
+    memset(out, 0, (size_t)work->n * sizeof *out);
+    for (int e = 0; e < frames; e++) AT_LEVEL(apply_one)(work + e, v, out);
+}
+
+/* Conjugate gradients on the scaled system; f holds the start and the solution. */
+static int AT_LEVEL(solve)(joint_work *work, int frames, double *restrict f,
+                           roman_joint_options *options)
+{
+    int64_t n = work->n;
+    double *r = calloc(3 * (size_t)n, sizeof *r);
     if (!r) return ROMAN_ERR_MEMORY;
     double *p = r + n, *q = p + n;
-    AT_LEVEL(apply)(k, f, q);
-    for (int64_t i = 0; i < n; i++) p[i] = r[i] = k->rhs[i] - q[i];
+    AT_LEVEL(apply)(work, frames, f, q);
+    for (int e = 0; e < frames; e++) {
+        for (int64_t i = 0; i < n; i++) r[i] += work[e].rhs[i];
+    }
+    for (int64_t i = 0; i < n; i++) p[i] = r[i] = r[i] - q[i];
     double rr = AT_LEVEL(dot)(n, r, r), worst = largest(n, r);
     int iteration = 0;
     while (worst > options->tolerance && iteration < options->max_iterations) {
-        AT_LEVEL(apply)(k, p, q);
+        AT_LEVEL(apply)(work, frames, p, q);
         double pq = AT_LEVEL(dot)(n, p, q);
         if (!(pq > 0)) break;
         double step = rr / pq;
@@ -192,28 +202,36 @@ static void AT_LEVEL(subtract_model)(const joint_work *k, const double *flux, co
     }
 }
 
-static int AT_LEVEL(joint_fit)(joint_work *k, const roman_psf *psf, const double *x,
+static int AT_LEVEL(joint_fit)(joint_work *work, int frames, const roman_psf *psf, const double *x,
                                const double *y, const float *data, const float *weight,
                                const float *basis, double *flux, double *flux_err, float *chi2,
                                double *sky, float *residual, roman_joint_options *options)
 {
-    int status = AT_LEVEL(build)(k, psf, x, y, data, weight, basis);
-    if (status == ROMAN_OK) status = assemble(k, data, weight, basis);
+    int64_t n = work->n, plane = work->plane;
+    int m = work->n_sky, status = ROMAN_OK;
+    for (int e = 0; e < frames && status == ROMAN_OK; e++) {
+        status = AT_LEVEL(build)(work + e, psf, x + e * n, y + e * n, data + e * plane,
+                                 weight + e * plane, basis);
+    }
+    if (status == ROMAN_OK) status = assemble(work, frames, data, weight, basis);
     if (status != ROMAN_OK) return status;
-    for (int64_t s = 0; s < k->n; s++) flux[s] *= k->scale[s];
-    status = AT_LEVEL(solve)(k, flux, options);
+    const double *scale = work->scale;
+    for (int64_t s = 0; s < n; s++) flux[s] *= scale[s];
+    status = AT_LEVEL(solve)(work, frames, flux, options);
     if (status == ROMAN_ERR_MEMORY) return status;
-    double along[ROMAN_MAX_SKY_TERMS];
-    for (int t = 0; t < k->n_sky; t++) {
-        along[t] = k->sky_rhs[t] - AT_LEVEL(dot)(k->n, k->coupling + t * k->n, flux);
+    for (int e = 0; e < frames; e++) {
+        double along[ROMAN_MAX_SKY_TERMS];
+        for (int t = 0; t < m; t++) {
+            along[t] = work[e].sky_rhs[t] - AT_LEVEL(dot)(n, work[e].coupling + t * n, flux);
+        }
+        sky_solve(work + e, along, sky + e * m);
     }
-    sky_solve(k, along, sky);
-    for (int64_t s = 0; s < k->n; s++) {
-        flux[s] = k->scale[s] > 0 ? flux[s] / k->scale[s] : 0.0;
+    for (int64_t s = 0; s < n; s++) flux[s] = scale[s] > 0 ? flux[s] / scale[s] : 0.0;
+    local_errors(work, frames, flux_err);
+    memcpy(residual, data, (size_t)(frames * plane) * sizeof *residual);
+    for (int e = 0; e < frames; e++) {
+        AT_LEVEL(subtract_model)(work + e, flux, sky + e * m, basis, residual + e * plane);
     }
-    local_errors(k, flux_err);
-    memcpy(residual, data, (size_t)k->plane * sizeof *residual);
-    AT_LEVEL(subtract_model)(k, flux, sky, basis, residual);
-    core_chi2(k, residual, weight, options->core_half, chi2);
+    core_chi2(work, frames, residual, weight, options->core_half, chi2);
     return status;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +189,11 @@ def position_sums(psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, 
 
 @dataclass
 class JointFit:
-    """Result of `joint_fit`: fluxes and errors [image units], core chi2, sky coefficients, residual image."""
+    """Result of `joint_fit`.
+
+    flux, flux_err, chi2: (n,) [image units; chi2 per core pixel]; sky: (frames, n_sky);
+    residual: (frames, *frame.shape) [image units].
+    """
 
     flux: F64
     flux_err: F64
@@ -204,22 +209,24 @@ class JointFit:
 def joint_fit(
     psf: SplinePsf,
     frame: PaddedFrame,
-    stars: Stars,
-    data: F32,
-    weight: F32,
-    basis: F32,
+    stars: Sequence[Stars],
+    data: ArrayLike,
+    weight: ArrayLike,
+    basis: ArrayLike,
     start: ArrayLike,
     *,
     tolerance: float = 1e-3,
     max_iterations: int = 500,
     core_half: int = 2,
 ) -> JointFit:
-    """Joint linear fit of all stars and a smooth sky (csrc/joint_fit.h).
+    """Joint linear fit of all stars and a smooth sky, over one or several images (csrc/joint_fit.h).
 
     Parameters
     ----------
+    stars
+        The same stars in each image; half sizes are those of the first.
     data, weight
-        Padded images (frame.shape), float32, [DN/s] and [1/(DN/s)^2]; weight 0 masks a pixel.
+        Padded images (frames, *frame.shape), float32, [DN/s] and [1/(DN/s)^2]; weight 0 masks a pixel.
     basis
         Sky terms, (n_sky, *frame.shape), float32.
     start
@@ -234,23 +241,26 @@ def joint_fit(
     KernelError
         The sky is not constrained (all pixels masked).
     """
-    n = len(stars)
-    img = array("data", data, np.float32, frame.shape)
-    wgt = array("weight", weight, np.float32, frame.shape)
-    sky_terms = array("basis", basis, np.float32, (None, *frame.shape))
+    n, frames = len(stars[0]), len(stars)
+    x = array("x", [s.x for s in stars], np.float64, (frames, n))
+    y = array("y", [s.y for s in stars], np.float64, (frames, n))
+    img = array("data", data, np.float32, (frames, *frame.shape))
+    wgt = array("weight", weight, np.float32, (frames, *frame.shape))
+    terms = array("basis", basis, np.float32, (None, *frame.shape))
     flux = array("start", start, np.float64, (n,)).copy()
     flux_err, chi2 = np.zeros(n), np.zeros(n, dtype=np.float32)
-    sky, residual = np.zeros(max(len(sky_terms), 1)), np.zeros(frame.shape, dtype=np.float32)
+    sky, residual = np.zeros((frames, max(len(terms), 1))), np.zeros(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_joint_options *",
-        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(sky_terms), "core_half": core_half},
+        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(terms), "core_half": core_half},
     )
     status = lib.roman_joint_fit(
-        psf.struct, frame.struct, n, *stars.pointers, pointer(img), pointer(wgt), pointer(sky_terms), pointer(flux),
-        pointer(flux_err), pointer(chi2), pointer(sky), pointer(residual), options, vector_level(),
+        psf.struct, frame.struct, frames, n, pointer(x), pointer(y), pointer(stars[0].half), pointer(img),
+        pointer(wgt), pointer(terms), pointer(flux), pointer(flux_err), pointer(chi2), pointer(sky),
+        pointer(residual), options, vector_level(),
     )  # fmt: skip
     check(status, "joint_fit", tolerate=(CONVERGENCE,))
     return JointFit(
-        flux, flux_err, chi2, sky[: len(sky_terms)], residual, options.iterations, options.worst_gradient,
+        flux, flux_err, chi2, sky[:, : len(terms)], residual, options.iterations, options.worst_gradient,
         options.matrix_entries, status != CONVERGENCE,
     )  # fmt: skip
