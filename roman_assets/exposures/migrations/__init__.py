@@ -1,0 +1,1 @@
+"""Alembic migrations of the exposure registry, run by ``Registry`` when it opens a database."""
