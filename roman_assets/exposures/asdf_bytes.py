@@ -178,10 +178,8 @@ def check_expansion(data: bytes, layout: Layout, file: object) -> None:
         if block.compression == NO_COMPRESSION:
             continue
         try:
-            if block.compression == b"lz4\0":
-                size = _lz4_size(data, block)
-            else:
-                size = _stream_size(data, block)
+            expanded = _lz4_size if block.compression == b"lz4\0" else _stream_size
+            size = expanded(data, block)
         except (zlib.error, OSError, ValueError, EOFError, struct.error) as error:
             problem = f"the block cannot be expanded: {error}"
             raise Rejected(Reason.BAD_BLOCK, problem, file=file, field=f"block {block.index}") from error
@@ -209,7 +207,7 @@ def _lz4_size(data: bytes, block: Block) -> int:
 
 
 def _stream_size(data: bytes, block: Block) -> int:
-    """Expanded length of a zlib or bzip2 block, counted 1 MiB at a time; stops just past the stated length."""
+    """Expanded length of a zlib or bzip2 block, counted 1 MiB at a time, and not far past the stated one."""
     stop, end, size = block.data_bytes, block.data_offset + block.used_bytes, 0
     if block.compression == b"zlib":
         stream = zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""The YAML tree of an untrusted ASDF file: composed to nodes, checked, and turned into plain values on demand.
+"""The YAML tree of an untrusted ASDF file: composed to nodes, checked, turned into plain values on demand.
 
 Nothing is constructed from a tag.  Nodes keep the identity of aliases, so a bomb of aliases costs nothing
 until it is expanded, which never happens: its expanded size is computed and refused.
@@ -18,7 +18,7 @@ _YAML = "tag:yaml.org,2002:"
 _CORE_TAGS = frozenset(
     _YAML + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")
 )
-# What a Level 2 file is written with.  A tag outside is unknown to us, and what a reader would do with it is too.
+# What a Level 2 file is written with.  What a reader would do with any other tag, nobody knows.
 ALLOWED_TAG_PREFIXES = (
     "tag:stsci.edu:asdf/core/",
     "tag:stsci.edu:asdf/time/",
@@ -58,7 +58,8 @@ def _check_nesting(text: bytes, file: object, limits: Limits) -> None:
     """Composing recurses in C: refuse deep nesting first.
 
     Indentation alone nests by at most the square root of twice the text; counting the other openers is fast
-    and bounds the rest.  Only a text with very many of them is parsed event by event (which does not recurse).
+    and bounds the rest.  Only a text with very many of them is parsed event by event (which does not
+    recurse).
     """
     if sum(text.count(opener) for opener in _OPENERS) <= _SAFE_OPENERS:
         return
@@ -106,7 +107,7 @@ class _Checker:
         size = 1
         if isinstance(node, MappingNode):
             self._check_mapping(node)
-            for key, value in node.value:
+            for _, value in node.value:
                 size += 1 + (
                     1
                     if value.__class__ is ScalarNode and value.tag in self.tags
@@ -206,13 +207,14 @@ _SCALARS = {
 
 
 def plain(node: Node | None) -> Any:
-    """A checked node as dict, list, int, float, bool, None or str.  Tags are dropped; other scalars are text."""
+    """A checked node as dict, list, int, float, bool, None or str; tags are dropped, other scalars text."""
     if node is None:
         return None
     if isinstance(node, MappingNode):
         return {key.value: plain(value) for key, value in node.value}
     if isinstance(node, SequenceNode):
         return [plain(value) for value in node.value]
+    assert isinstance(node, ScalarNode)
     construct = _SCALARS.get(node.tag)
     try:
         return construct(node) if construct else node.value

@@ -39,7 +39,9 @@ def open_engine(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=2)
     else:
         remedy = "use sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME."
-        raise InputError(f"database {parsed.drivername!r} is not supported", field="registry url", remedy=remedy)
+        raise InputError(
+            f"database {parsed.drivername!r} is not supported", field="registry url", remedy=remedy
+        )
     _migrate(engine)
     return engine
 
@@ -67,7 +69,7 @@ def _sqlite(url: Any) -> Engine:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One write transaction; SQLite takes its write lock at once, so that readers-then-writers cannot deadlock."""
+    """One write transaction.  SQLite locks at once: readers that turn writers may deadlock."""
     with engine.connect().execution_options(roman_write=True) as connection, connection.begin():
         yield connection
 

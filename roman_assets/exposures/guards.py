@@ -1,7 +1,8 @@
 """Everything that is checked before a file is trusted: delivery manifest, bytes, tree, arrays.
 
-The file is read once; digest, block walk and parser work on the same bytes.  A file that arrives with its sha256 in a
-delivery manifest needs no second digest; without one, the MD5 checksums of its blocks are verified.
+The file is read once; digest, block walk and parser work on the same bytes.  A file that arrives with its
+sha256 in a delivery manifest needs no second digest; without one, the MD5 checksums of its blocks are
+verified.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class CheckedFile:
 
 
 def read_manifest(text: str | bytes, file: object) -> dict[str, ManifestEntry]:
-    """Entries of a delivery manifest by name: JSON ``{"files": [{"name", "size", "sha256"}, ...]}``, or the list.
+    """Entries of a delivery manifest by name: JSON ``{"files": [{"name", "size", "sha256"}]}``, or the list.
 
     Raises InputError naming the entry at fault.
     """
@@ -176,7 +177,7 @@ def check_bytes(
 
 
 def check_arrays(tree: MappingNode, layout: Layout, file: object, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Every array must lie inside the block it names; inline arrays are part of the tree and already bounded."""
+    """Every array must lie inside the block it names; inline arrays are bounded with the tree."""
     for node in arrays(tree):
         array = {key.value: plain(value) for key, value in node.value if key.value not in ("data", "mask")}
         if "source" not in array:

@@ -210,7 +210,7 @@ class _Header:
             if in_name != in_header:
                 problem = f"the name says {in_name}, the header {str(in_header)[:80]}"
                 raise Rejected(Reason.NAME_HEADER_MISMATCH, problem, file=self.path, field=f"meta.{key}")
-        if _NO_TEXT == visit_id or exposure == _NO_NUMBER:
+        if visit_id == _NO_TEXT or exposure == _NO_NUMBER:
             self.caveats.append(VISIT_FROM_NAME)
 
     def exposure_type(self, element: str) -> str:

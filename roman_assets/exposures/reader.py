@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from roman_assets.exposures.footprint import polygon
 from roman_assets.exposures.guards import CheckedFile, ManifestEntry, check_bytes, load, load_tree
 from roman_assets.exposures.header import FOOTPRINT_FROM_TARGET, ExposureHeader, header_from_tree
-from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
+from roman_assets.exposures.rejection import DEFAULT_LIMITS, WAIVABLE, Limits, Reason, Rejected
 
 __all__ = [
     "CONSTANT_IMAGE",
@@ -32,9 +33,9 @@ _DO_NOT_USE = np.uint32(1)
 
 @dataclass
 class Image:
-    """One exposure with its pixels: ``data`` and ``err`` [DN/s], ``var_poisson`` [DN^2/s^2], all float32 (ny, nx).
+    """One exposure, planes (ny, nx): float32 ``data``, ``err`` [DN/s] and ``var_poisson`` [DN^2/s^2].
 
-    ``dq`` is uint32 (ny, nx).  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
+    ``dq`` is uint32.  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
     is the centre of a pixel.
     """
 
@@ -53,6 +54,24 @@ class PixelGates:
     min_finite_fraction: float = 0.5
     min_sky: float = -100.0
     max_sky: float = 20_000.0  # the WFI saturates near 1e5 electrons in a read of 3.16 s
+
+
+class _Overruled:
+    """Reasons that a reviewer has overruled for one file, asked for when first needed."""
+
+    def __init__(self, ask: Callable[[], Collection[Reason]]) -> None:
+        self.ask = ask
+        self.caveats: list[str] = []
+
+    def unless(self, rejected: Rejected) -> None:
+        """Raise ``rejected`` unless its reason was overruled."""
+        if rejected.reason not in WAIVABLE or rejected.reason not in self.ask():
+            raise rejected
+        self.caveats.append(f"released_{rejected.reason.value}")
+
+
+def _nothing_waived(sha256: str) -> Collection[Reason]:
+    return ()
 
 
 def read_header(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> ExposureHeader:
@@ -81,19 +100,27 @@ def validate(
     full: bool = True,
     gates: PixelGates | None = PixelGates(),
     limits: Limits = DEFAULT_LIMITS,
-    waived: frozenset[Reason] = frozenset(),
+    waived: Callable[[str], Collection[Reason]] = _nothing_waived,
 ) -> tuple[CheckedFile, ExposureHeader]:
     """Everything an arriving file must pass.
 
     ``full`` adds the schema of roman_datamodels, the pixel gates, and the exact footprint from gwcs where the
-    header path could not evaluate the WCS.  ``waived`` are reasons a reviewer has overruled.  Raises Rejected.
+    header path could not evaluate the WCS.  ``waived`` gives the reasons a reviewer has overruled for a
+    sha256; it is asked only when something is refused, and each becomes a caveat ``released_<reason>``.
+    Raises Rejected.
     """
     data = load(path, limits)
     checked = check_bytes(data, path, expected=expected, limits=limits)
     header = header_from_tree(checked.tree, path)
     if full:
-        image = _image(data, header, path, schema=Reason.SCHEMA not in waived)
-        header = replace(image.header, caveats=image.header.caveats + _gate(image, gates, path, waived))
+        overruled = _Overruled(lambda: waived(checked.sha256))
+        try:
+            image = _image(data, header, path, schema=True)
+        except Rejected as rejected:
+            overruled.unless(rejected)
+            image = _image(data, header, path, schema=False)
+        caveats = _gate(image, gates, path, overruled)
+        header = replace(image.header, caveats=image.header.caveats + caveats + tuple(overruled.caveats))
     return checked, header
 
 
@@ -129,7 +156,7 @@ def _check_known_schema(roman: Any, header: ExposureHeader, path: str | Path) ->
 
 
 def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
-    planes = {
+    planes: dict[str, NDArray[Any]] = {
         name: np.array(roman[name], dtype=dtype)
         for name, dtype in (
             ("data", np.float32),
@@ -165,9 +192,7 @@ def _with_footprint(header: ExposureHeader, wcs: Any, path: str | Path) -> Expos
     return replace(header, ra_center=ra, dec_center=dec, s_region=s_region, caveats=caveats)
 
 
-def _gate(
-    image: Image, gates: PixelGates | None, path: str | Path, waived: frozenset[Reason]
-) -> tuple[str, ...]:
+def _gate(image: Image, gates: PixelGates | None, path: str | Path, overruled: _Overruled) -> tuple[str, ...]:
     """Refuse images without usable pixels or with an absurd sky; caveats of the rest."""
     if gates is None:
         return ()
@@ -175,17 +200,17 @@ def _gate(
     values = image.data[usable]
     finite = values[np.isfinite(values)]
     fraction = finite.size / max(values.size, 1)
-    if fraction < gates.min_finite_fraction and Reason.FINITE_FRACTION not in waived:
+    if fraction < gates.min_finite_fraction:
         problem = (
             f"{fraction:.1%} of the usable pixels are finite, fewer than {gates.min_finite_fraction:.0%}"
         )
-        raise Rejected(Reason.FINITE_FRACTION, problem, file=path, field="data")
+        overruled.unless(Rejected(Reason.FINITE_FRACTION, problem, file=path, field="data"))
     if finite.size == 0:
         return ()
     sky = float(np.median(finite))
-    if not gates.min_sky <= sky <= gates.max_sky and Reason.SKY_LEVEL not in waived:
+    if not gates.min_sky <= sky <= gates.max_sky:
         problem = f"the median is {sky:.6g} DN/s, not within {gates.min_sky:g} to {gates.max_sky:g}"
-        raise Rejected(Reason.SKY_LEVEL, problem, file=path, field="data")
+        overruled.unless(Rejected(Reason.SKY_LEVEL, problem, file=path, field="data"))
     return (CONSTANT_IMAGE,) if finite.min() == finite.max() else ()
 
 

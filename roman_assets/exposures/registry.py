@@ -1,93 +1,48 @@
 """The registry of exposures: which are here, where their bytes are, and what changed since.
 
-Registering is idempotent: the same exposure with the same bytes is a duplicate and changes nothing; with other
-bytes it is a conflict and the first one stays.  Every new row takes the next change number while the counter
-row is locked, so that numbers become visible in their order and a reader that follows them misses none.
+Registering is idempotent: the same exposure with the same bytes is a duplicate and changes nothing; with
+other bytes it is a conflict and the first one stays.  Every new row takes the next change number while the
+counter row is locked, so that numbers become visible in their order and a reader that follows them misses
+none.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from roman_assets.exposures.database import open_engine, writing
-from roman_assets.exposures.header import ExposureHeader
+from roman_assets.exposures.records import (
+    Arrival,
+    Delivery,
+    Outcome,
+    PartitionChange,
+    RegisteredExposure,
+    deliveries_of,
+    exposure_of,
+    outcome_of,
+    place_of,
+    row_of,
+)
 from roman_assets.exposures.tables import COUNTERS, DELIVERIES, EXPOSURES
 from roman_assets.survey.model import Calendar
 
+__all__ = [
+    "Arrival",
+    "Delivery",
+    "Outcome",
+    "PartitionChange",
+    "RegisteredExposure",
+    "Registry",
+]
+
 _CHUNK = 400  # values of one IN (...): below the limits of both databases
 _COUNTER = "exposures"
-
-
-class Outcome(StrEnum):
-    """What became of one delivered file."""
-
-    REGISTERED = "registered"
-    REPLACED = "replaced"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    QUARANTINED = "quarantined"
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A validated exposure to register.  ``version`` is the landing place's modification time or entity tag."""
-
-    header: ExposureHeader
-    uri: str
-    size: int
-    sha256: str
-    version: str = ""
-    replace: bool = False  # a reviewer released it from a conflict: it takes the place of the first one
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One row of the delivery log: a file as it was seen at the landing place, and what became of it."""
-
-    name: str
-    uri: str
-    size: int
-    version: str
-    outcome: Outcome
-    sha256: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    exposure_id: str | None = None
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class RegisteredExposure(ExposureHeader):
-    """A header with where its bytes are and how they are known."""
-
-    uri: str = ""
-    sha256: str = ""
-    size: int = 0
-    season: str | None = None
-    field: str | None = None
-    inside_calendar: bool = False
-    change: int = 0
-    status: str = "good"
-
-
-@dataclass(frozen=True)
-class PartitionChange:
-    """The newest change number of one day of one detector, for one kind of exposure."""
-
-    day: str
-    detector: str
-    kind: str
-    change: int
 
 
 class Registry:
@@ -111,9 +66,7 @@ class Registry:
 
     # ---- writing ---------------------------------------------------------------------------------------
 
-    def register(
-        self, batch: Sequence[Arrival], calendar: Calendar | None = None
-    ) -> list[Outcome]:
+    def register(self, batch: Sequence[Arrival], calendar: Calendar | None = None) -> list[Outcome]:
         """Register a batch in one transaction; one outcome per arrival, in order.
 
         Deliveries are logged with it, except those of conflicts: their bytes must be kept first.
@@ -129,11 +82,11 @@ class Registry:
             new: dict[str, dict[str, Any]] = {}
             for arrival in batch:
                 key = arrival.header.exposure_id
-                outcome = _outcome(arrival, known.get(key))
+                outcome = outcome_of(arrival, known.get(key))
                 outcomes.append(outcome)
                 if outcome in (Outcome.REGISTERED, Outcome.REPLACED):
                     change += 1
-                    row = _row(arrival, change, calendar, now)
+                    row = row_of(arrival, change, calendar, now)
                     known[key] = (arrival.sha256, arrival.uri)
                     if outcome is Outcome.REPLACED and key not in new:
                         connection.execute(
@@ -146,7 +99,7 @@ class Registry:
             if new:
                 connection.execute(EXPOSURES.insert(), list(new.values()))
             connection.execute(update(COUNTERS).where(COUNTERS.c.name == _COUNTER).values(value=change))
-            self._log(connection, _deliveries(batch, outcomes), now)
+            self._log(connection, deliveries_of(batch, outcomes), now)
         return outcomes
 
     def log(self, deliveries: Sequence[Delivery]) -> None:
@@ -171,8 +124,12 @@ class Registry:
                 )
             ).all()  # fmt: skip
             for row in rows:
-                place = _place(calendar, row.day, row.detector, row.ra_center, row.dec_center)
-                if place == {"season": row.season, "field": row.field, "inside_calendar": row.inside_calendar}:
+                place = place_of(calendar, row.day, row.detector, row.ra_center, row.dec_center)
+                if place == {
+                    "season": row.season,
+                    "field": row.field,
+                    "inside_calendar": row.inside_calendar,
+                }:
                     continue
                 changed += 1
                 change += 1
@@ -203,14 +160,14 @@ class Registry:
                 query = query.where(column == value)
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(columns.mid_mjd, columns.exposure_id)).mappings().all()
-        return [_exposure(row) for row in rows]
+        return [exposure_of(row) for row in rows]
 
     def exposure(self, exposure_id: str) -> RegisteredExposure | None:
         """One exposure by its identifier, or None."""
         with self.engine.connect() as connection:
             query = select(EXPOSURES).where(EXPOSURES.c.exposure_id == exposure_id)
             row = connection.execute(query).mappings().first()
-        return None if row is None else _exposure(row)
+        return None if row is None else exposure_of(row)
 
     def partitions_changed_since(self, cursor: int) -> tuple[list[tuple[str, str]], int]:
         """(day, detector) pairs with an exposure newer than change number ``cursor``, and the new cursor."""
@@ -235,16 +192,30 @@ class Registry:
         with self.engine.connect() as connection:
             return [PartitionChange(*row) for row in connection.execute(query)]
 
-    def known_deliveries(self, seen: Iterable[tuple[str, int, str]]) -> set[tuple[str, int, str]]:
-        """Which of the (uri, size, version) have been dealt with before."""
+    def known_deliveries(
+        self, seen: Iterable[tuple[str, int, str]]
+    ) -> dict[tuple[str, int, str], tuple[Outcome, str | None]]:
+        """Outcome and exposure id of those (uri, size, version) that have been dealt with before."""
         wanted = set(seen)
         columns = DELIVERIES.c
-        found: set[tuple[str, int, str]] = set()
+        found: dict[tuple[str, int, str], tuple[Outcome, str | None]] = {}
         with self.engine.connect() as connection:
             for uris in _chunks(sorted({uri for uri, _, _ in wanted})):
-                query = select(columns.uri, columns.size, columns.version).where(columns.uri.in_(uris))
-                found.update((row[0], row[1], row[2]) for row in connection.execute(query))
-        return found & wanted
+                query = select(
+                    columns.uri, columns.size, columns.version, columns.outcome, columns.exposure_id
+                ).where(columns.uri.in_(uris))
+                for uri, size, version, outcome, exposure_id in connection.execute(query):
+                    if (uri, size, version) in wanted:
+                        found[uri, size, version] = (Outcome(outcome), exposure_id)
+        return found
+
+    def forget_refused(self, sha256: str) -> int:
+        """Let ingestion look again at a refused file; returns how many deliveries were forgotten."""
+        columns = DELIVERIES.c
+        refused = [Outcome.QUARANTINED.value, Outcome.CONFLICT.value]
+        with writing(self.engine) as connection:
+            query = delete(DELIVERIES).where(columns.sha256 == sha256, columns.outcome.in_(refused))
+            return int(connection.execute(query).rowcount)
 
     def deliveries(self, outcome: str | None = None) -> list[Delivery]:
         """The delivery log, oldest first."""
@@ -320,68 +291,6 @@ class Registry:
 
 
 _RELOGGED = ("name", "sha256", "outcome", "reason", "message", "exposure_id", "last_seen")
-
-
-def _outcome(arrival: Arrival, known: tuple[str, str] | None) -> Outcome:
-    if known is None:
-        return Outcome.REGISTERED
-    if known[0] == arrival.sha256:
-        return Outcome.DUPLICATE
-    return Outcome.REPLACED if arrival.replace else Outcome.CONFLICT
-
-
-def _deliveries(batch: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[Delivery]:
-    return [
-        Delivery(
-            arrival.header.filename, arrival.uri, arrival.size, arrival.version, outcome,
-            sha256=arrival.sha256, exposure_id=arrival.header.exposure_id,
-        )
-        for arrival, outcome in zip(batch, outcomes, strict=True)
-        if outcome is not Outcome.CONFLICT
-    ]  # fmt: skip
-
-
-def _place(calendar: Calendar | None, day: str, detector: str, ra: float, dec: float) -> dict[str, Any]:
-    if calendar is None:
-        return {"season": None, "field": None, "inside_calendar": False}
-    return {
-        "season": calendar.season_of(day),
-        "field": calendar.field_at(ra, dec),
-        "inside_calendar": calendar.holds(day, detector),
-    }
-
-
-def _row(arrival: Arrival, change: int, calendar: Calendar | None, now: dt.datetime) -> dict[str, Any]:
-    h = arrival.header
-    return {
-        "exposure_id": h.exposure_id, "change": change, "filename": h.filename, "uri": arrival.uri,
-        "size": arrival.size, "sha256": arrival.sha256, "visit_id": h.visit_id, "exposure": h.exposure,
-        "detector": h.detector, "optical_element": h.optical_element, "exposure_type": h.exposure_type,
-        "kind": h.kind, "start_time": h.start_time.astimezone(dt.UTC).replace(tzinfo=None),
-        "mid_mjd": h.mid_mjd, "exptime_s": h.exptime_s, "day": h.day, "ny": h.shape[0], "nx": h.shape[1],
-        "ra_center": h.ra_center, "dec_center": h.dec_center, "s_region": h.s_region,
-        "conversion_megajanskys": _or_none(h.conversion_megajanskys),
-        "pixel_area_sr": _or_none(h.pixel_area_sr), "program": h.program,
-        "caveats": json.dumps(list(h.caveats)), "schema_version": h.schema, "status": "good",
-        "registered_at": now, **_place(calendar, h.day, h.detector, h.ra_center, h.dec_center),
-    }  # fmt: skip
-
-
-def _exposure(row: Any) -> RegisteredExposure:
-    values = {name: row[name] for name in RegisteredExposure.__dataclass_fields__ if name in row}
-    values.update(
-        start_time=row["start_time"].replace(tzinfo=dt.UTC),
-        shape=(row["ny"], row["nx"]),
-        caveats=tuple(json.loads(row["caveats"])),
-        schema=row["schema_version"],
-    )
-    for name in ("conversion_megajanskys", "pixel_area_sr"):
-        values[name] = math.nan if values[name] is None else values[name]
-    return RegisteredExposure(**values)
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -63,7 +63,7 @@ class Rejected(InputError):
 
 
 class Unavailable(InputError):
-    """A file that cannot be read now (permissions, a full disk, a network fault): to be tried again, not judged."""
+    """A file that cannot be read now (permissions, a network fault): to be tried again, not judged."""
 
 
 _RESEND = "ask for the file to be delivered again."

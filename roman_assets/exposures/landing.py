@@ -1,0 +1,180 @@
+"""The landing place: where deliveries arrive, a folder or an S3 prefix.
+
+Listing tells files that are complete from files that are still being written.  A delivery manifest settles it
+(name and size); without one a file in a folder must have rested for a while, and an S3 object is whole as
+soon as it is listed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from roman_assets.errors import InputError
+from roman_assets.exposures.blobs import Blobs, FolderBlobs, Stat, open_blobs
+from roman_assets.exposures.guards import ManifestEntry, read_manifest
+
+SETTLE_SECONDS = 30.0
+_UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", "~")
+_MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A complete file at the landing place; ``version`` (modification time, entity tag) changes with it."""
+
+    name: str
+    key: str
+    uri: str
+    size: int
+    version: str
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What the delivery log knows a file by."""
+        return self.uri, self.size, self.version
+
+
+@dataclass
+class Listing:
+    """What is at a landing place now."""
+
+    files: list[LandedFile] = field(default_factory=list)
+    manifest: dict[str, ManifestEntry] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)  # still being written
+    missing: list[str] = field(default_factory=list)  # announced by a manifest, not here yet
+    problems: list[str] = field(default_factory=list)  # manifests that cannot be used
+
+
+class Landing:
+    """A landing place in a folder or an S3 prefix.
+
+    Parameters
+    ----------
+    url
+        Folder or ``s3://bucket/prefix``.
+    settle_seconds
+        A file in a folder that changed more recently, and that no manifest lists with this size, is left
+        for the next time.
+    """
+
+    def __init__(
+        self, url: str | Path, *, settle_seconds: float = SETTLE_SECONDS, client: Any = None
+    ) -> None:
+        self.blobs: Blobs = open_blobs(url, client)
+        self.settle_seconds = settle_seconds
+        if isinstance(self.blobs, FolderBlobs) and not self.blobs.root.is_dir():
+            raise InputError(
+                "there is no such folder", file=url, field="landing", remedy="create it or name another."
+            )
+
+    def list(self) -> Listing:
+        """List complete files (``*.asdf``), in order of their keys, with what the manifests say of them."""
+        listing = Listing()
+        candidates: list[Stat] = []
+        for stat in self.blobs.files():
+            name = PurePosixPath(stat.key).name
+            if name.startswith(".") or name.endswith(_UNFINISHED):
+                listing.waiting.append(stat.key)
+            elif name.endswith(".json") and "manifest" in name:
+                self._read_manifest(stat, listing)
+            elif name.lower().endswith(".asdf"):
+                candidates.append(stat)
+        now = time.time()
+        for stat in candidates:
+            entry = listing.manifest.get(PurePosixPath(stat.key).name)
+            if self._settled(stat, entry, now):
+                listing.files.append(_landed(stat, self.blobs.uri(stat.key)))
+            else:
+                listing.waiting.append(stat.key)
+        present = {PurePosixPath(stat.key).name for stat in candidates}
+        listing.missing = sorted(set(listing.manifest) - present)
+        return listing
+
+    def _settled(self, stat: Stat, entry: ManifestEntry | None, now: float) -> bool:
+        if stat.modified is None or (entry is not None and entry.size == stat.size):
+            return True
+        return now - stat.modified >= self.settle_seconds
+
+    def _read_manifest(self, stat: Stat, listing: Listing) -> None:
+        try:
+            entries = read_manifest(self.blobs.read(stat.key, _MANIFEST_BYTES + 1), self.blobs.uri(stat.key))
+        except InputError as error:
+            listing.problems.append(str(error))
+            return
+        for name, entry in entries.items():
+            if listing.manifest.setdefault(name, entry) != entry:
+                listing.problems.append(f"{stat.key}: {name} is listed differently in an earlier manifest")
+
+    @contextmanager
+    def fetch(self, file: LandedFile) -> Iterator[Path]:
+        """A local path with the bytes of a file and its name; a temporary copy if it is in a bucket."""
+        local = self.blobs.local(file.key)
+        if local is not None:
+            yield local
+            return
+        with tempfile.TemporaryDirectory(prefix="roman-landing-") as folder:
+            # A hostile key must not choose where it is written.
+            path = Path(folder) / PurePosixPath(file.key).name
+            self.blobs.download(file.key, path)
+            yield path
+
+
+class FileList:
+    """Files and folders the user named: taken as they are, without waiting for them to settle."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self.paths = [Path(path) for path in paths]
+
+    def list(self) -> Listing:
+        """The named files, and every ``*.asdf`` in the named folders."""
+        listing = Listing()
+        for path in self.paths:
+            if path.is_dir():
+                part = Landing(path, settle_seconds=0.0).list()
+                listing.files += part.files
+                listing.manifest.update(part.manifest)
+                listing.waiting += part.waiting
+                listing.missing += part.missing
+                listing.problems += part.problems
+            elif path.is_file():
+                status = path.stat()
+                stat = Stat(path.name, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+                listing.files.append(_landed(stat, str(path.absolute())))
+            else:
+                raise InputError("there is no such file or folder", file=path, remedy="check the path.")
+        return listing
+
+    @contextmanager
+    def fetch(self, file: LandedFile) -> Iterator[Path]:
+        """The path of a file."""
+        yield Path(file.uri)
+
+
+def open_landing(source: str | Path | Sequence[str | Path] | Landing | FileList) -> Landing | FileList:
+    """A landing place from what a user names: a bucket URL, a folder, a file, or a list of these."""
+    if isinstance(source, Landing | FileList):
+        return source
+    if isinstance(source, str | Path):
+        return Landing(source) if "://" in str(source) else FileList([source])
+    return FileList(source)
+
+
+@contextmanager
+def local_exposure(uri: str) -> Iterator[Path]:
+    """A local path for the bytes of a registered exposure, wherever they are (the registry's ``uri``)."""
+    if "://" not in uri:
+        yield Path(uri)
+        return
+    place, _, name = uri.rpartition("/")
+    with Landing(place).fetch(LandedFile(name, name, uri, 0, "")) as path:
+        yield path
+
+
+def _landed(stat: Stat, uri: str) -> LandedFile:
+    return LandedFile(PurePosixPath(stat.key).name, stat.key, uri, stat.size, stat.version)
