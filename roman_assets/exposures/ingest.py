@@ -18,6 +18,7 @@ from roman_assets.exposures.landing import FileList, LandedFile, Landing, Listin
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.quarantine import Quarantine, QuarantineRecord
 from roman_assets.exposures.reader import PixelGates, validate
+from roman_assets.exposures.records import place_of
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
 from roman_assets.exposures.rejection import Reason, Rejected, Unavailable
 from roman_assets.survey.model import Calendar
@@ -240,5 +241,8 @@ class _Ingestion:
         (report.replaced if outcome is Outcome.REPLACED else report.registered).append(header.exposure_id)
         if header.caveats:
             report.caveats[header.exposure_id] = header.caveats
-        if not self.calendar.holds(header.day, header.detector):
+        place = place_of(
+            self.calendar, header.day, header.detector, header.kind, header.ra_center, header.dec_center
+        )
+        if not place["inside_calendar"]:
             report.outside_calendar.append(header.exposure_id)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from roman_assets.exposures.header import ExposureHeader
-from roman_assets.survey.model import Calendar
+from roman_assets.survey.model import BULGE, Calendar
 
 
 class Outcome(StrEnum):
@@ -59,6 +59,7 @@ class RegisteredExposure(ExposureHeader):
     uri: str = ""
     sha256: str = ""
     size: int = 0
+    survey: str | None = None
     season: str | None = None
     field: str | None = None
     inside_calendar: bool = False
@@ -68,11 +69,11 @@ class RegisteredExposure(ExposureHeader):
 
 @dataclass(frozen=True)
 class PartitionChange:
-    """The newest change number of one day of one detector, for one kind of exposure."""
+    """The newest change number of one day of one detector, for one survey (None: outside the calendar)."""
 
     day: str
     detector: str
-    kind: str
+    survey: str | None
     change: int
 
 
@@ -97,14 +98,18 @@ def deliveries_of(batch: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list
     ]  # fmt: skip
 
 
-def place_of(calendar: Calendar | None, day: str, detector: str, ra: float, dec: float) -> dict[str, Any]:
-    """Season and field of an exposure, and whether it has a partition."""
+def place_of(
+    calendar: Calendar | None, day: str, detector: str, kind: str, ra: float, dec: float
+) -> dict[str, Any]:
+    """Survey, season and field of an exposure, and whether it has a partition."""
     if calendar is None:
-        return {"season": None, "field": None, "inside_calendar": False}
+        return {"survey": None, "season": None, "field": None, "inside_calendar": False}
+    survey = calendar.survey_of(day, kind, ra, dec)
     return {
-        "season": calendar.season_of(day),
+        "survey": survey,
+        "season": calendar.season_of(day) if survey == BULGE else None,
         "field": calendar.field_at(ra, dec),
-        "inside_calendar": calendar.holds(day, detector),
+        "inside_calendar": survey is not None and detector in calendar.detectors,
     }
 
 
@@ -121,7 +126,7 @@ def row_of(arrival: Arrival, change: int, calendar: Calendar | None, now: dt.dat
         "conversion_megajanskys": _or_none(h.conversion_megajanskys),
         "pixel_area_sr": _or_none(h.pixel_area_sr), "program": h.program,
         "caveats": json.dumps(list(h.caveats)), "schema_version": h.schema, "status": "good",
-        "registered_at": now, **place_of(calendar, h.day, h.detector, h.ra_center, h.dec_center),
+        "registered_at": now, **place_of(calendar, h.day, h.detector, h.kind, h.ra_center, h.dec_center),
     }  # fmt: skip
 
 

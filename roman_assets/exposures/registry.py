@@ -108,28 +108,21 @@ class Registry:
             self._log(connection, deliveries, _now())
 
     def apply_calendar(self, calendar: Calendar) -> int:
-        """Set season, field and ``inside_calendar`` of all exposures anew (after a change of calendar).
+        """Set survey, season and field of all exposures anew (after a change of calendar).
 
         An exposure that moves into or out of the calendar gets a new change number.  Returns how many rows
         changed.
         """
         changed = 0
+        columns = EXPOSURES.c
+        given = [columns[name] for name in ("day", "detector", "kind", "ra_center", "dec_center")]
+        derived = [columns[name] for name in ("survey", "season", "field", "inside_calendar")]
         with writing(self.engine) as connection:
             change = self._lock_counter(connection)
-            columns = EXPOSURES.c
-            rows = connection.execute(
-                select(
-                    columns.exposure_id, columns.day, columns.detector, columns.ra_center, columns.dec_center,
-                    columns.season, columns.field, columns.inside_calendar,
-                )
-            ).all()  # fmt: skip
+            rows = connection.execute(select(columns.exposure_id, *given, *derived)).all()
             for row in rows:
-                place = place_of(calendar, row.day, row.detector, row.ra_center, row.dec_center)
-                if place == {
-                    "season": row.season,
-                    "field": row.field,
-                    "inside_calendar": row.inside_calendar,
-                }:
+                place = place_of(calendar, *row[1 : 1 + len(given)])
+                if tuple(place.values()) == tuple(row[1 + len(given) :]):
                     continue
                 changed += 1
                 change += 1
@@ -146,15 +139,18 @@ class Registry:
         detector: str | None = None,
         season: str | None = None,
         kind: str | None = "imaging",
+        survey: str | None = None,
     ) -> list[RegisteredExposure]:
         """Good exposures of a day, detector and season (None: any), in order of time.
 
-        ``kind`` is ``imaging``, ``spectral`` or None for both.
+        ``kind`` is ``imaging``, ``spectral`` or None for both.  ``survey`` is ``bulge`` or ``spectroscopic``:
+        on a day of both, it tells direct images of the spectroscopic fields from microlensing images.
         """
         columns = EXPOSURES.c
         query = select(EXPOSURES).where(columns.status == "good")
         for column, value in (
-            (columns.day, day), (columns.detector, detector), (columns.season, season), (columns.kind, kind),
+            (columns.day, day), (columns.detector, detector), (columns.season, season),
+            (columns.kind, kind), (columns.survey, survey),
         ):  # fmt: skip
             if value is not None:
                 query = query.where(column == value)
@@ -183,9 +179,9 @@ class Registry:
         columns = EXPOSURES.c
         newest = func.max(columns.change)
         query = (
-            select(columns.day, columns.detector, columns.kind, newest)
+            select(columns.day, columns.detector, columns.survey, newest)
             .where(columns.change > cursor)
-            .group_by(columns.day, columns.detector, columns.kind)
+            .group_by(columns.day, columns.detector, columns.survey)
             .order_by(newest)
             .limit(limit)
         )

@@ -29,7 +29,7 @@ from roman_assets.exposures.ingest import IngestReport, ingest
 from roman_assets.exposures.landing import Landing
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.registry import PartitionChange, Registry
-from roman_assets.survey.calendar import Calendar
+from roman_assets.survey.calendar import BULGE, SPECTROSCOPIC, Calendar
 from roman_assets.survey.partitions import Partitions, day_detector_key
 
 LANDING = "ROMAN_LANDING"
@@ -166,11 +166,15 @@ class _Router:
         """One request per changed partition of the calendar; exposures outside it have no partition."""
         newest: dict[tuple[str, str, str | None], int] = {}
         for change in changes:
-            if not self.calendar.holds(change.day, change.detector):
+            if change.detector not in self.calendar.detectors:
                 continue
-            if change.kind == "imaging" and self.calendar.season_of(change.day) is not None:
+            if change.survey == BULGE and self.calendar.season_of(change.day) is not None:
                 key = (change.day, change.detector, self.imaging_job)
-            elif self.spectroscopic_job is not None and change.day in self.spectroscopic_days:
+            elif (
+                change.survey == SPECTROSCOPIC
+                and self.spectroscopic_job is not None
+                and change.day in self.spectroscopic_days
+            ):
                 key = (change.day, change.detector, self.spectroscopic_job)
             else:
                 continue

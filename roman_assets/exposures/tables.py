@@ -40,6 +40,7 @@ EXPOSURES = Table(
     Column("mid_mjd", Float(53), nullable=False),
     Column("exptime_s", Float(53), nullable=False),
     Column("day", String(10), nullable=False),
+    Column("survey", String(16)),
     Column("season", String(64)),
     Column("field", String(64)),
     Column("inside_calendar", Boolean, nullable=False),

@@ -101,6 +101,17 @@ class Calendar:
         """True if an exposure of this day and detector has a partition."""
         return detector in self.detectors and (day in self._season_by_day or day in self._spectroscopic)
 
+    def survey_of(self, day: str, kind: str, ra: float, dec: float) -> str | None:
+        """Survey an exposure belongs to: ``bulge``, ``spectroscopic``, or None if it is in neither.
+
+        Imaging on a season's day is the bulge survey's only if it points at one of its fields (where the
+        calendar has any): the spectroscopic surveys take direct images during bulge seasons too.
+        """
+        in_season = kind == "imaging" and day in self._season_by_day
+        if in_season and (not self.fields or self.field_at(ra, dec) is not None):
+            return BULGE
+        return SPECTROSCOPIC if day in self._spectroscopic else None
+
     def field_at(self, ra: float, dec: float) -> str | None:
         """Name of the field whose centre is nearest to an ICRS position [deg], within its radius, or None."""
         nearest = min(

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("mid_mjd", sa.Float(53), nullable=False),
         sa.Column("exptime_s", sa.Float(53), nullable=False),
         sa.Column("day", sa.String(10), nullable=False),
+        sa.Column("survey", sa.String(16)),
         sa.Column("season", sa.String(64)),
         sa.Column("field", sa.String(64)),
         sa.Column("inside_calendar", sa.Boolean, nullable=False),
