@@ -1,0 +1,287 @@
+"""The index of products: the truth about what exists, from what it was made, where it lies on the sky.
+ A product is visible from the moment one transaction has committed its row and superseded the older one of
+the same kind, partition and part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from roman_assets.products.database import Database
+from roman_assets.products.index_tables import PROMOTED, incidents, products
+from roman_assets.products.records import Incident, NewProduct, Outcome, ProductRecord, partition_keys
+from roman_assets.products.store import Checkpoint, no_checkpoint
+
+
+class Index:
+    """Queries and the one change: making a product visible."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+
+    def find(self, kind: str, partition: str, part: str, identity: str) -> ProductRecord | None:
+        """The product of this identity, visible or not, unless retention removed it."""
+        query = sa.select(products).where(
+            *_slot(kind, partition, part), products.c.identity == identity, products.c.removed_at.is_(None)
+        )
+        rows = self._records(query)
+        return rows[0] if rows else None
+
+    def get(self, product_id: int) -> ProductRecord | None:
+        """A product by its number."""
+        rows = self._records(sa.select(products).where(products.c.id == product_id))
+        return rows[0] if rows else None
+
+    def current(
+        self,
+        kind: str | None = None,
+        partition: str | None = None,
+        part: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> list[ProductRecord]:
+        """Visible products, by kind, partition and part.
+
+        `attributes` select by day, season, region, field, detector, optical_element, flip (indexed columns)
+        or any other attribute the product was given. A list or tuple means any of its values.
+        """
+        query = sa.select(products).where(products.c.current.is_(True))
+        for column, value in (
+            (products.c.kind, kind),
+            (products.c.partition, partition),
+            (products.c.part, part),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        rest = {}
+        for name, value in (attributes or {}).items():
+            if name in PROMOTED:
+                column = products.c[name]
+                values = _values(value)
+                query = query.where(column.in_([str(v) for v in values]))
+            else:
+                rest[name] = _values(value)
+        found = self._records(query.order_by(products.c.kind, products.c.partition, products.c.part))
+        return [record for record in found if all(record.attributes.get(n) in v for n, v in rest.items())]
+
+    def history(self, kind: str, partition: str, part: str = "") -> list[ProductRecord]:
+        """Every product there has been, oldest first."""
+        query = sa.select(products).where(*_slot(kind, partition, part)).order_by(products.c.sequence)
+        return self._records(query)
+
+    def near(self, ra: float, dec: float, radius_deg: float, kind: str | None = None) -> list[ProductRecord]:
+        """Visible products whose sky position lies within a radius, nearest first."""
+        query = sa.select(products).where(
+            products.c.current.is_(True), products.c.dec.between(dec - radius_deg, dec + radius_deg)
+        )
+        if kind is not None:
+            query = query.where(products.c.kind == kind)
+        found = [(_separation(ra, dec, r.ra, r.dec), r) for r in self._records(query) if r.ra is not None]
+        return [
+            r
+            for distance, r in sorted(found, key=lambda item: (item[0], item[1].id))
+            if distance <= radius_deg
+        ]
+
+    def using(self, sha256: str) -> list[ProductRecord]:
+        """Visible products made from an input of this content hash."""
+        query = sa.select(products).where(
+            products.c.current.is_(True), sa.cast(products.c.inputs, sa.Text).contains(sha256)
+        )
+        return [record for record in self._records(query) if sha256 in record.inputs]
+
+    def superseded(self, before: datetime) -> list[ProductRecord]:
+        """Products superseded before a time and not yet removed."""
+        query = sa.select(products).where(
+            products.c.current.is_(False), products.c.removed_at.is_(None), products.c.superseded_at < before
+        )
+        return self._records(query.order_by(products.c.id))
+
+    def keys(self) -> set[str]:
+        """Keys of every object that a row names, archive records included."""
+        query = sa.select(products.c.key, products.c.archive_key).where(products.c.removed_at.is_(None))
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return {key for row in rows for key in row if key is not None}
+
+    def incidents(self) -> list[Incident]:
+        """Every case of one identity with two contents, oldest first."""
+        query = sa.select(incidents).order_by(incidents.c.id)
+        rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
+        return [
+            Incident(
+                **{k: v for k, v in row.items() if k not in ("id", "created_at")},
+                created_at=_utc(row["created_at"]),
+            )
+            for row in rows
+        ]
+
+    def commit(self, new: NewProduct, checkpoint: Checkpoint = no_checkpoint) -> ProductRecord:
+        """Makes a stored product visible in one transaction; see ProductRecord.outcome for what happened.
+
+        A product of this identity that was superseded becomes the visible one again. One with other bytes
+        stays as it is, and the difference is recorded as an incident.
+        """
+        outcome: list[Outcome] = []
+
+        def change(connection: Connection) -> int:
+            outcome[:] = []
+            if connection.dialect.name == "postgresql":
+                lock = f"{new.kind}\0{new.partition}\0{new.part}"
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:slot))"), {"slot": lock})
+            slot = _slot(new.kind, new.partition, new.part)
+            same = connection.execute(sa.select(products).where(*slot, products.c.identity == new.identity))
+            found = same.mappings().first()
+            if found is not None and found["removed_at"] is None:
+                outcome.append("same" if found["sha256"] == new.sha256 else "conflict")
+                if outcome[0] == "conflict":
+                    _record_incident(connection, new, found["sha256"])
+                elif new.archive_key is not None and found["archive_key"] is None:
+                    own = sa.update(products).where(products.c.id == found["id"])
+                    connection.execute(own.values(archive_key=new.archive_key))
+                if not found["current"]:
+                    _make_current(connection, slot, found["id"], new.created_at)
+                checkpoint("index_changed")
+                return int(found["id"])
+            outcome.append("new")
+            product_id = _insert(connection, new, slot, None if found is None else found["id"])
+            checkpoint("index_changed")
+            return product_id
+
+        product_id = self.database.write(change)
+        checkpoint("index_committed")
+        record = self.get(product_id)
+        assert record is not None
+        return _with_outcome(record, outcome[0])
+
+    def revive(self, product_id: int) -> ProductRecord:
+        """Makes a superseded product the visible one again."""
+
+        def change(connection: Connection) -> None:
+            row = connection.execute(sa.select(products).where(products.c.id == product_id)).mappings().one()
+            if not row["current"]:
+                slot = _slot(row["kind"], row["partition"], row["part"])
+                _make_current(connection, slot, product_id, datetime.now(UTC))
+
+        self.database.write(change)
+        record = self.get(product_id)
+        assert record is not None
+        return record
+
+    def mark_removed(self, product_ids: Iterable[int], when: datetime) -> None:
+        """Notes that the bytes of superseded products are gone; their rows stay."""
+        ids = list(product_ids)
+        change = (
+            sa.update(products)
+            .where(products.c.id.in_(ids), products.c.current.is_(False))
+            .values(removed_at=when)
+        )
+        self.database.write(lambda connection: connection.execute(change))
+
+    def _records(self, query: sa.Select[Any]) -> list[ProductRecord]:
+        rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
+        return [_record(row) for row in rows]
+
+
+def _slot(kind: str, partition: str, part: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return products.c.kind == kind, products.c.partition == partition, products.c.part == part
+
+
+def _values(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _make_current(connection: Connection, slot: Any, product_id: int, when: datetime) -> None:
+    others = sa.update(products).where(*slot, products.c.current.is_(True), products.c.id != product_id)
+    connection.execute(others.values(current=False, superseded_by=product_id, superseded_at=when))
+    own = sa.update(products).where(products.c.id == product_id)
+    connection.execute(own.values(current=True, superseded_by=None, superseded_at=None))
+
+
+def _insert(connection: Connection, new: NewProduct, slot: Any, removed_id: int | None) -> int:
+    """Writes the row, not yet visible, then makes it so: the unique index never sees two visible ones."""
+    highest = connection.execute(sa.select(sa.func.max(products.c.sequence)).where(*slot)).scalar()
+    known = {**partition_keys(new.partition), **new.attributes}
+    values = {
+        "kind": new.kind,
+        "partition": new.partition,
+        "part": new.part,
+        "identity": new.identity,
+        "sha256": new.sha256,
+        "size": new.size,
+        "rows": new.rows,
+        "key": new.key,
+        "format": new.format,
+        "inputs": list(new.inputs),
+        "code_version": new.code_version,
+        "schema_version": new.schema_version,
+        "config": dict(new.config),
+        "sequence": (highest or 0) + 1,
+        "created_at": new.created_at,
+        "caveats": list(new.caveats),
+        "attributes": dict(new.attributes),
+        "ra": new.ra,
+        "dec": new.dec,
+        "s_region": new.s_region,
+        "archive_key": new.archive_key,
+        "current": False,
+        "removed_at": None,
+        **{name: None if known.get(name) is None else str(known[name]) for name in PROMOTED},
+    }
+    if removed_id is None:
+        inserted = connection.execute(sa.insert(products).values(values)).inserted_primary_key
+        assert inserted is not None
+        product_id = int(inserted[0])
+    else:
+        connection.execute(sa.update(products).where(products.c.id == removed_id).values(values))
+        product_id = removed_id
+    _make_current(connection, slot, product_id, new.created_at)
+    return product_id
+
+
+def _record_incident(connection: Connection, new: NewProduct, first_sha256: str) -> None:
+    key = {
+        "kind": new.kind,
+        "partition": new.partition,
+        "part": new.part,
+        "identity": new.identity,
+        "other_sha256": new.sha256,
+    }
+    known = sa.select(incidents.c.id).where(*(incidents.c[name] == value for name, value in key.items()))
+    if connection.execute(known).first() is None:
+        row = {**key, "first_sha256": first_sha256, "other_size": new.size, "created_at": new.created_at}
+        connection.execute(sa.insert(incidents).values(row))
+
+
+def _utc(when: datetime) -> datetime:
+    """SQLite returns naive times; all of ours are UTC."""
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _record(row: Any) -> ProductRecord:
+    skipped = {*PROMOTED, "superseded_by", "superseded_at", "removed_at", "inputs", "caveats", "created_at"}
+    return ProductRecord(
+        **{name: value for name, value in row.items() if name not in skipped},
+        inputs=tuple(row["inputs"]),
+        caveats=tuple(row["caveats"]),
+        created_at=_utc(row["created_at"]),
+    )
+
+
+def _with_outcome(record: ProductRecord, outcome: Outcome) -> ProductRecord:
+    from dataclasses import replace
+
+    return replace(record, outcome=outcome)
+
+
+def _separation(ra1: float, dec1: float, ra2: float | None, dec2: float | None) -> float:
+    """Great-circle distance, degrees (haversine)."""
+    if ra2 is None or dec2 is None:
+        return float("inf")
+    a1, d1, a2, d2 = np.radians([ra1, dec1, ra2, dec2])
+    h = np.sin((d2 - d1) / 2) ** 2 + np.cos(d1) * np.cos(d2) * np.sin((a2 - a1) / 2) ** 2
+    return float(np.degrees(2 * np.arcsin(np.sqrt(min(h, 1.0)))))

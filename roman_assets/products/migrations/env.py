@@ -1,0 +1,15 @@
+"""Alembic environment of the product index: runs inside the transaction that `database.migrate` opens."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from roman_assets.products.index_tables import VERSION_TABLE, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    transactional_ddl=True,
+)
+context.run_migrations()

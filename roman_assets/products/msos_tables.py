@@ -1,0 +1,327 @@
+"""The tables of the microlensing wing (MSOS): the one place where their columns are decided.
+
+Edit a table here, raise its version, and write `data_dictionary()` to docs/data_dictionary.md.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from roman_assets.products.schemas import Column, TableSchema
+
+C = Column
+I16, I32, I64 = pl.Int16, pl.Int32, pl.Int64
+U8, U16, U32 = pl.UInt8, pl.UInt16, pl.UInt32
+F32, F64, TEXT = pl.Float32, pl.Float64, pl.String
+
+OBJECT_ID = C("object_id", I64, "", "HEALPix nested cell of order 29 of the reference position")
+STAR = C("star", I32, "", "row of the star in the reference catalogue of this season and detector")
+SKY = (
+    C("ra", F64, "deg", "right ascension, ICRS"),
+    C("dec", F64, "deg", "declination, ICRS"),
+)
+PLACE = (
+    C("field", TEXT, "", "survey field, f01.."),
+    C("detector", TEXT, "", "WFI01..WFI18"),
+    C("optical_element", TEXT, "", "filter"),
+)
+FLUX = (
+    C("flux", F32, "DN / s", "total flux on the reference zero point; NaN where the fit failed"),
+    C("flux_err", F32, "DN / s", "its standard error"),
+)
+FLAG8 = C("flag", U8, "", "bits: 1 no fit, 2 saturated, 4 bad pixels, 8 edge, 16 cosmic ray, 32 crowded")
+MAG = C("mag", F32, "mag", "AB magnitude of the flux; NaN where it is not positive")
+
+REFERENCE_CATALOG = TableSchema(
+    kind="reference_catalog",
+    title="Stars to measure.",
+    version="1",
+    partition="season and detector",
+    sort=("star",),
+    row_group_rows=131_072,
+    columns=(
+        OBJECT_ID,
+        STAR,
+        *SKY,
+        C("x", F64, "pix", "column on the first stacked exposure"),
+        C("y", F64, "pix", "row on the first stacked exposure"),
+        C("x_err", F32, "pix", "standard error of x"),
+        C("y_err", F32, "pix", "standard error of y"),
+        *FLUX,
+        MAG,
+        C("snr", F32, "", "flux over its error"),
+        C("n_exposures", I16, "", "exposures that went into the measurement"),
+        C("chi2", F32, "", "reduced chi square of the star's fit"),
+        C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'"),
+        C("flag", U16, "", "bits: 1 no fit, 2 saturated, 4 bad pixels, 8 edge, 32 crowded, 64 blend"),
+        *PLACE,
+    ),
+)
+
+PSF_PHOTOMETRY_PART = TableSchema(
+    kind="psf_photometry_part",
+    title="Instrumental photometry of one exposure; the exposure's own facts are in the file's metadata.",
+    version="1",
+    partition="exposure of one detector",
+    sort=("star",),
+    columns=(
+        STAR,
+        C("flux", F32, "DN / s", "total flux as this exposure measures it; NaN where the fit failed"),
+        C("flux_err", F32, "DN / s", "its standard error"),
+        C("chi2", F32, "", "reduced chi square of the star's pixels"),
+        FLAG8,
+    ),
+)
+
+DAILY_LIGHT_CURVES_PART = TableSchema(
+    kind="daily_light_curves_part",
+    title="Calibrated photometry of one exposure.",
+    version="1",
+    partition="exposure of one detector",
+    sort=("star",),
+    columns=(STAR, *FLUX, FLAG8),
+)
+
+DAILY_SUMS = TableSchema(
+    kind="daily_sums",
+    title="Sums over a day that add up over days in any order; `w` is 1 / flux_err^2.",
+    version="1",
+    partition="day and detector",
+    sort=("star",),
+    columns=(
+        STAR,
+        C("n", I32, "", "good points"),
+        C("sum_w", F64, "s2 / DN2", "sum of w"),
+        C("sum_wf", F64, "s / DN", "sum of w flux"),
+        C("sum_wf2", F64, "", "sum of w flux^2"),
+        C("first_mjd", F64, "d", "first good point; NaN if there is none"),
+        C("last_mjd", F64, "d", "last good point; NaN if there is none"),
+        C("n_high", I32, "", "points more than 3 sigma above the reference flux"),
+        C("max_snr", F32, "", "largest excess over the reference flux, in standard errors"),
+        C("max_mjd", F64, "d", "time of the largest excess; NaN if there is no good point"),
+    ),
+)
+
+ALERTS = TableSchema(
+    kind="alerts",
+    title="Objects that rise (KMTNet's alert test).",
+    version="1",
+    partition="day and detector",
+    sort=("object_id", "mjd"),
+    columns=(
+        OBJECT_ID,
+        STAR,
+        *SKY,
+        *PLACE,
+        C("mjd", F64, "d", "time of the point that raised the alert"),
+        C("n_high", I32, "", "high points in a row up to it"),
+        C("dchi2", F64, "", "chi square of the flat model minus that of the rising one"),
+        *FLUX,
+        C("baseline", F32, "DN / s", "flux before the rise"),
+        C("first_high_mjd", F64, "d", "first of the high points"),
+    ),
+)
+
+SEASON_EPOCHS = TableSchema(
+    kind="season_epochs",
+    title="Epochs of a season's light curves: element k of a light curve's lists belongs to row `epoch` = k.",
+    version="1",
+    partition="season and detector",
+    sort=("optical_element", "epoch"),
+    columns=(
+        C("epoch", I32, "", "place in the lists of the light curves of this optical element"),
+        C("exposure_id", TEXT, "", "exposure"),
+        C("mjd", F64, "d", "mid-exposure"),
+        C("day", TEXT, "", "UTC date of the start of the exposure"),
+        *PLACE,
+        C("zero_point", F64, "mag", "AB magnitude of 1 DN/s in this exposure"),
+        C("zero_point_err", F32, "mag", "its standard error"),
+        C("scale", F64, "", "factor from this exposure's fluxes to the reference zero point"),
+        C("sky", F32, "DN / s", "background per pixel"),
+        C("exptime", F32, "s", "exposure time"),
+        C("n_stars", I32, "", "stars with a good flux"),
+        C("scatter", F32, "mag", "robust scatter of the bright constant stars about their means"),
+        C("flag", U16, "", "bits: 1 few calibration stars, 2 poor fit, 4 caveats of the exposure"),
+    ),
+)
+
+SEASON_LIGHT_CURVES = TableSchema(
+    kind="season_light_curves",
+    title="Light curves, one row per object and optical element; times are in season_epochs.",
+    version="1",
+    partition="season and detector (in blocks of the sky)",
+    sort=("object_id", "optical_element"),
+    row_group_rows=65_536,
+    # 50 objects of 7,000 epochs: 3 ms to read.
+    row_group_values=350_000,
+    columns=(
+        OBJECT_ID,
+        STAR,
+        *SKY,
+        *PLACE,
+        C("n_good", I32, "", "epochs without a flag that excludes them"),
+        C("flux", pl.List(F32), "DN / s", "total flux on the reference zero point; NaN where there is none"),
+        C("flux_err", pl.List(F32), "DN / s", "its standard error"),
+        C("flag", pl.List(U8), "", FLAG8.description),
+    ),
+)
+
+_STATISTICS = (
+    *FLUX,
+    MAG,
+    C("mag_err", F32, "mag", "standard error of mag"),
+    C("n", I32, "", "good points"),
+    C("n_flagged", I32, "", "points excluded by their flags"),
+    C("first_mjd", F64, "d", "first good point"),
+    C("last_mjd", F64, "d", "last good point"),
+    C("scatter", F32, "DN / s", "robust scatter (1.4826 median absolute deviation)"),
+    C("expected_scatter", F32, "DN / s", "median of the errors"),
+    C("chi2_dof", F32, "", "reduced chi square about the weighted mean"),
+    C("eta", F32, "", "von Neumann's ratio of successive differences to variance; 2 for white noise"),
+    C("stetson_j", F32, "", "Stetson's J of successive pairs"),
+    C("skew", F32, "", "skewness of the fluxes"),
+    C("kurtosis", F32, "", "excess kurtosis of the fluxes"),
+    C("amplitude", F32, "DN / s", "95th minus 5th percentile"),
+    C("longest_high", I16, "", "longest run of points more than 3 sigma above the median"),
+    C("period", F64, "d", "best period; null where none was searched for or found", nullable=True),
+    C("period_power", F32, "", "normalised power of the best period", nullable=True),
+    C("variability_class", TEXT, "", "constant, periodic, transient, irregular or unknown"),
+)
+
+SEASON_OBJECTS = TableSchema(
+    kind="season_objects",
+    title="Object catalogue of a season.",
+    version="1",
+    partition="season and detector",
+    sort=("object_id", "optical_element"),
+    row_group_rows=131_072,
+    columns=(
+        OBJECT_ID,
+        STAR,
+        *SKY,
+        C("season", TEXT, "", "s01.."),
+        *PLACE,
+        *_STATISTICS,
+        C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'"),
+        C("flag", U16, "", "flags of the reference catalogue"),
+    ),
+)
+
+
+def _parameter(name: str, unit: str, text: str, *, nullable: bool = True) -> tuple[Column, Column]:
+    """A model parameter and its standard error; null where the chosen model does not have it."""
+    return (
+        C(name, F64, unit, text, nullable),
+        C(f"{name}_err", F64, unit, f"standard error of {name}", nullable=True),
+    )
+
+
+_EVENT_MODEL = (
+    C("model", TEXT, "", "chosen model: PSPL, FSPL, PSPL_PARALLAX, BINARY_SOURCE, BINARY_LENS"),
+    *_parameter("t0", "d", "time of closest approach, MJD", nullable=False),
+    *_parameter("u0", "", "impact parameter in Einstein radii", nullable=False),
+    *_parameter("te", "d", "Einstein crossing time", nullable=False),
+    C("teff", F64, "d", "effective time scale |u0| te"),
+    *_parameter("rho", "", "source radius in Einstein radii"),
+    *_parameter("pi_en", "", "parallax, north"),
+    *_parameter("pi_ee", "", "parallax, east"),
+    *_parameter("s", "", "separation of the lenses in Einstein radii"),
+    *_parameter("q", "", "mass ratio of the lenses"),
+    *_parameter("alpha", "deg", "angle of the source's trajectory"),
+    C("parameters", pl.List(TEXT), "", "names of the fitted parameters in the order of the covariance"),
+    C("covariance", pl.List(F64), "", "covariance matrix, row by row"),
+    C("bands", pl.List(TEXT), "", "optical elements in the order of fs and fb"),
+    C("fs", pl.List(F64), "DN / s", "source flux per band"),
+    C("fs_err", pl.List(F64), "DN / s", "its standard error"),
+    C("fb", pl.List(F64), "DN / s", "blend flux per band"),
+    C("fb_err", pl.List(F64), "DN / s", "its standard error"),
+    C("n_points", I32, "", "points in the fit"),
+    C("dof", I32, "", "degrees of freedom of the chosen model"),
+    C("chi2", F64, "", "of the chosen model"),
+    C("chi2_flat", F64, "", "of a constant flux per band"),
+    C("chi2_pspl", F64, "", "of a point source and a point lens"),
+    C("chi2_fspl", F64, "", "with a finite source", nullable=True),
+    C("chi2_parallax", F64, "", "with parallax", nullable=True),
+    C("chi2_binary_source", F64, "", "with two sources", nullable=True),
+    C("chi2_binary_lens", F64, "", "with two lenses", nullable=True),
+    C("dchi2_flat", F64, "", "chi2_flat minus chi2_pspl"),
+    C("dchi2_fspl", F64, "", "chi2_pspl minus chi2_fspl", nullable=True),
+    C("dchi2_parallax", F64, "", "chi2_pspl minus chi2_parallax", nullable=True),
+    C("dchi2_binary_source", F64, "", "chi2_pspl minus chi2_binary_source", nullable=True),
+    C("dchi2_binary", F64, "", "chi2_pspl minus chi2_binary_lens", nullable=True),
+    C("n_over_3sigma", I32, "", "points more than 3 sigma above the baseline"),
+    C("longest_run", I32, "", "longest run of such points"),
+    C("coverage", F32, "", "share of t0 +- te that has points"),
+    C("event_class", TEXT, "", "single_lens, binary_lens, cataclysmic, variable, artefact or unclear"),
+    C("probability", F32, "", "of that class"),
+    C("degeneracy", I16, "", "0 the best solution; 1, 2.. solutions that the data cannot tell from it"),
+    C("veto", U32, "", "bits: 1 few points, 2 one exposure, 4 neighbours, 8 colour, 16 period, 32 asymmetry"),
+    C("finder_version", TEXT, "", "code version of the search"),
+    C("model_version", TEXT, "", "code version of the models"),
+)
+
+SEASON_EVENTS = TableSchema(
+    kind="season_events",
+    title="Microlensing candidates of a season, one row per solution.",
+    version="1",
+    partition="season and detector",
+    sort=("object_id", "degeneracy"),
+    row_group_rows=16_384,
+    columns=(OBJECT_ID, STAR, *SKY, C("season", TEXT, "", "s01.."), *PLACE, *_EVENT_MODEL),
+)
+
+_SEASONS = (
+    C("n_seasons", I16, "", "seasons with data"),
+    C("seasons", pl.List(TEXT), "", "those seasons"),
+    C("detectors", pl.List(TEXT), "", "detector in each of them"),
+    C("stars", pl.List(I32), "", "row in each of their reference catalogues"),
+)
+
+SURVEY_OBJECTS = TableSchema(
+    kind="survey_objects",
+    title="Objects matched over all seasons.",
+    version="1",
+    partition="region of the sky",
+    sort=("object_id", "optical_element"),
+    row_group_rows=131_072,
+    columns=(
+        OBJECT_ID,
+        *SKY,
+        C("field", TEXT, "", "survey field, f01.."),
+        C("optical_element", TEXT, "", "filter"),
+        *_SEASONS,
+        C("separation", F32, "mas", "largest distance between the seasons' positions"),
+        *_STATISTICS,
+    ),
+)
+
+SURVEY_EVENTS = TableSchema(
+    kind="survey_events",
+    title="Microlensing events modelled over all seasons, one row per solution.",
+    version="1",
+    partition="region of the sky",
+    sort=("object_id", "degeneracy"),
+    row_group_rows=16_384,
+    columns=(
+        OBJECT_ID,
+        *SKY,
+        C("field", TEXT, "", "survey field, f01.."),
+        C("optical_element", TEXT, "", "filter of the search"),
+        *_SEASONS,
+        *_EVENT_MODEL,
+    ),
+)
+
+TABLES: tuple[TableSchema, ...] = (
+    REFERENCE_CATALOG,
+    PSF_PHOTOMETRY_PART,
+    DAILY_LIGHT_CURVES_PART,
+    DAILY_SUMS,
+    ALERTS,
+    SEASON_EPOCHS,
+    SEASON_LIGHT_CURVES,
+    SEASON_OBJECTS,
+    SEASON_EVENTS,
+    SURVEY_OBJECTS,
+    SURVEY_EVENTS,
+)
