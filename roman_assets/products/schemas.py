@@ -190,7 +190,7 @@ def conform(frame: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
 
 
 def _scalar(dtype: PolarsType) -> Any:
-    return _scalar(dtype.inner) if isinstance(dtype, pl.List) else dtype
+    return _scalar(dtype.inner) if isinstance(dtype, pl.List | pl.Array) else dtype
 
 
 def _check_names(frame: pl.DataFrame, schema: TableSchema) -> None:
