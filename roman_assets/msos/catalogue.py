@@ -50,12 +50,13 @@ ROUNDS = (
     Round(12, 0.05),
     Round(7, 0.03),
     Round(5, 0.02),
-    Round(5, 0.01),
+    Round(4, 0.01),
+    Round(3.5, 0.01),
 )
 #: Grid points per pixel of the detection map, and how far it reaches over the edge [px].
-DETECTION_GRID, DETECTION_MARGIN = 2, 3
+DETECTION_GRID, DETECTION_MARGIN = 2, 6
 #: Entries that the joint fit leaves below this signal to noise are dropped.
-PRUNE_SNR = 5.0
+PRUNE_SNR = 3.5
 #: Two entries closer than this [px] are one star.
 MERGE_PX = 0.45
 #: Stars enter the ePSF above this signal to noise in the stack.
@@ -110,15 +111,21 @@ class Stack:
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         if not frames:
-            raise InputError("no exposure to build a catalogue from", remedy="ingest exposures of the season first")
+            raise InputError(
+                "no exposure to build a catalogue from", remedy="ingest exposures of the season first"
+            )
         shapes = {f.shape for f in frames}
         if len(shapes) > 1:
-            raise InputError(f"exposures of different shapes {sorted(shapes)}", remedy="stack one sub-array at a time")
+            raise InputError(
+                f"exposures of different shapes {sorted(shapes)}", remedy="stack one sub-array at a time"
+            )
         self.frames = list(frames)
         self.geometry = PaddedFrame(*frames[0].shape)
         self.basis = sky_basis(self.geometry)
         self.data = np.stack([self.geometry.padded(f.data) for f in frames])
-        noise = [np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames]
+        noise = [
+            np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames
+        ]
         self.noise = float(np.sqrt(np.median(noise)))
         for frame in self.frames:
             frame.jacobian = self._jacobian(frame)
@@ -128,8 +135,10 @@ class Stack:
         """Detection grid, (rows, cols) x and y in the reference frame, and its place in every exposure."""
         ny, nx = self.frames[0].shape
         gx, gy = np.meshgrid(
-            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (nx + DETECTION_MARGIN) * DETECTION_GRID) / DETECTION_GRID,
-            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (ny + DETECTION_MARGIN) * DETECTION_GRID) / DETECTION_GRID,
+            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (nx + DETECTION_MARGIN) * DETECTION_GRID)
+            / DETECTION_GRID,
+            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (ny + DETECTION_MARGIN) * DETECTION_GRID)
+            / DETECTION_GRID,
         )
         points = StarList(gx.ravel(), gy.ravel(), np.zeros(gx.size))
         return gx, gy, self.positions(points, np.full(gx.size, 3, dtype=np.int32))
@@ -149,7 +158,9 @@ class Stack:
     def _jacobian(self, frame: Frame) -> F64:
         ny, nx = frame.shape
         cx, cy = nx / 2.0, ny / 2.0
-        x, y = frame.to_pixels(*self.sky(np.array([cx - 5, cx + 5, cx, cx]), np.array([cy, cy, cy - 5, cy + 5])))
+        x, y = frame.to_pixels(
+            *self.sky(np.array([cx - 5, cx + 5, cx, cx]), np.array([cy, cy, cy - 5, cy + 5]))
+        )
         return np.array([[x[1] - x[0], x[3] - x[2]], [y[1] - y[0], y[3] - y[2]]]) / 10.0
 
     def positions(self, stars: StarList, halves: NDArray[np.int32]) -> list[Stars]:
@@ -160,7 +171,9 @@ class Stack:
         for frame in self.frames:
             x, y = frame.to_pixels(ra, dec)
             ny, nx = frame.shape
-            result.append(Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves))
+            result.append(
+                Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves)
+            )
         return result
 
     def weights(self, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> F32:
@@ -239,7 +252,9 @@ def _saturated_stars(stack: Stack, psf: EffectivePsf) -> StarList:
     return StarList(centres[:, 1].astype(float), centres[:, 0].astype(float), np.maximum(flux, 1.0))
 
 
-def _detect(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: StarList, threshold: float) -> StarList:
+def _detect(
+    stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: StarList, threshold: float
+) -> StarList:
     """Peaks of the matched-filter signal to noise above `threshold`, away from known stars."""
     from scipy.ndimage import maximum_filter
     from scipy.spatial import cKDTree
@@ -248,7 +263,8 @@ def _detect(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: 
     # The kernels release the interpreter: exposures are filtered side by side, summed in their order.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         parts = pool.map(
-            lambda e: matched_sums(psf.spline, stack.geometry, places[e], residual[e], weight[e]), range(len(places))
+            lambda e: matched_sums(psf.spline, stack.geometry, places[e], residual[e], weight[e]),
+            range(len(places)),
         )
         sums = np.zeros((gx.size, 2))
         for part in parts:
@@ -275,15 +291,21 @@ def _vertex(image: F64, rows: NDArray[np.int64], cols: NDArray[np.int64], axis: 
     r, c = rows + 1, cols + 1
     low, mid, high = padded[r - dr, c - dc], padded[r, c], padded[r + dr, c + dc]
     curvature = low - 2 * mid + high
-    return np.where(curvature < 0, np.clip(0.5 * (low - high) / np.minimum(curvature, -1e-12), -0.5, 0.5), 0.0)
+    return np.where(
+        curvature < 0, np.clip(0.5 * (low - high) / np.minimum(curvature, -1e-12), -0.5, 0.5), 0.0
+    )
 
 
-def _fit(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> tuple[StarList, F64, F32, JointFit]:
+def _fit(
+    stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, floor: float
+) -> tuple[StarList, F64, F32, JointFit]:
     """Joint flux fit over all exposures at fixed positions."""
     weight = stack.weights(stars, psf, sky, floor)
     halves = stamp_halves(stars.flux, stack.noise, psf)
     where = stack.positions(stars, halves)
-    fit = joint_fit(psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02)
+    fit = joint_fit(
+        psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02
+    )
     return StarList(stars.x, stars.y, fit.flux), fit.sky, fit.residual, fit
 
 
@@ -318,7 +340,9 @@ def _position_system(sums: F64, flux: F64) -> tuple[F64, F64]:
     return matrix, np.stack([gx, gy], axis=1)
 
 
-def _move(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, sky: F64, floor: float) -> StarList:
+def _move(
+    stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, sky: F64, floor: float
+) -> StarList:
     """One damped Newton step of every position on the residuals."""
     weight = stack.weights(stars, psf, sky, floor)
     matrix, gradient = _position_system(_accumulate(stack, stars, psf, residual, weight), stars.flux)
@@ -374,7 +398,9 @@ def _finish(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, last: Ro
     stars, sky, residual, fit = _fit(stack, stars, psf, sky, last.floor)
     ny, nx = stack.frames[0].shape
     keep = (fit.flux > last.threshold * fit.flux_err) & np.isfinite(fit.flux_err)
-    keep &= (stars.x > -1) & (stars.x < nx) & (stars.y > -1) & (stars.y < ny)
+    # Stars just outside the first exposure stay: dithered exposures see them, and their light must be modelled.
+    keep &= (stars.x > -DETECTION_MARGIN) & (stars.x < nx - 1 + DETECTION_MARGIN)
+    keep &= (stars.y > -DETECTION_MARGIN) & (stars.y < ny - 1 + DETECTION_MARGIN)
     weight = stack.weights(stars, psf, sky, last.floor)
     sums = _accumulate(stack, stars, psf, residual, weight)
     matrix, _ = _position_system(sums, stars.flux)

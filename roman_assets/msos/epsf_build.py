@@ -3,7 +3,8 @@
 Given fluxes, positions and sky, the images are linear in the spline coefficients of the ePSF, so the
 correction that removes the residuals is found by conjugate gradients with rendering as the operator and
 its adjoint (`splat`) as the gradient. No star needs to be isolated. Where the exposures say nothing
-(the far wings) a Gaussian prior keeps the optical model. Compare Anderson & King (2000), who average
+(the far wings) a Gaussian prior keeps the optical model, and the correction is smooth on the scale that the
+telescope's aperture allows, so that noise between the sampled sub-pixel phases does not enter. Compare Anderson & King (2000), who average
 samples of isolated stars instead.
 """
 
@@ -20,7 +21,9 @@ from roman_assets.msos.psf import EffectivePsf
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 #: Prior on a coefficient: this fraction of its model value, and this much anywhere [1/px].
-PRIOR_RELATIVE, PRIOR_FLOOR = 0.5, 2e-6
+PRIOR_RELATIVE, PRIOR_FLOOR = 1.0, 2e-6
+#: Gaussian width of the smoothness of corrections [px]; the optics pass nothing above 1.4 cycles per px.
+SMOOTHNESS_PX = 0.30
 
 
 def improve_psf(
@@ -32,7 +35,7 @@ def improve_psf(
     residual: F32,
     weight: F32,
     *,
-    iterations: int = 12,
+    iterations: int = 20,
 ) -> EffectivePsf:
     """The ePSF whose residuals are least, given everything else.
 
@@ -52,24 +55,30 @@ def improve_psf(
     EffectivePsf
         Not normalised: `psf.normalised` does that.
     """
+    from scipy.ndimage import gaussian_filter
+
     sigma = PRIOR_RELATIVE * np.abs(prior.coefficients) + PRIOR_FLOOR
     precision = 1.0 / sigma**2
+
+    def smooth(grid: F64) -> F64:
+        return np.asarray(gaussian_filter(grid, SMOOTHNESS_PX * psf.oversample, mode="constant", truncate=6.0))
 
     def gradient(images: Sequence[F32]) -> F64:
         total = np.zeros_like(psf.coefficients)
         for where, image in zip(stars, images, strict=True):
             total += splat(psf.spline, frame, where, flux, image)
-        return total
+        return smooth(total)
 
     def normal(step: F64) -> F64:
-        trial = SplinePsf(step, psf.oversample)
+        trial = SplinePsf(smooth(step), psf.oversample)
         images = [
             render(trial, frame, where, flux) * w for where, w in zip(stars, weight, strict=True)
         ]
         return gradient(images) + precision * step
 
     right = gradient([r * w for r, w in zip(residual, weight, strict=True)])
-    right -= precision * (psf.coefficients - prior.coefficients)
+    # The prior pulls the smooth part of the earlier corrections back, too.
+    right -= precision * smooth(psf.coefficients - prior.coefficients)
     # The diagonal of the normal matrix, up to the spline's overlap: it makes core and wings converge together.
     step = np.zeros_like(right)
     diagonal = _diagonal(psf, frame, stars, flux, weight) + precision
@@ -88,7 +97,7 @@ def improve_psf(
             break
         direction = scaled + (following / size) * direction
         size = following
-    return EffectivePsf(psf.coefficients + step, psf.oversample, "empirical", "not normalised")
+    return EffectivePsf(psf.coefficients + smooth(step), psf.oversample, "empirical", "not normalised")
 
 
 def _diagonal(psf: EffectivePsf, frame: PaddedFrame, stars: Sequence[Stars], flux: F64, weight: F32) -> F64:

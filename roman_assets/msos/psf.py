@@ -115,22 +115,28 @@ def spline_coefficients(values: ArrayLike) -> F64:
 
 
 @lru_cache(maxsize=64)
-def _wings(detector: str, optical_element: str) -> pl.DataFrame:
-    source = resources.files("roman_assets.msos") / "data" / "psf_wings.parquet"
+def _model_table(table: str, detector: str, optical_element: str) -> pl.DataFrame:
+    source = resources.files("roman_assets.msos") / "data" / table
     with resources.as_file(source) as path:
-        table = pl.read_parquet(path)
-    found = table.filter((pl.col("detector") == detector) & (pl.col("optical_element") == optical_element))
+        rows = pl.read_parquet(path)
+    found = rows.filter((pl.col("detector") == detector) & (pl.col("optical_element") == optical_element))
     if found.is_empty():
-        known = ", ".join(table["optical_element"].unique().sort())
+        known = ", ".join(rows["optical_element"].unique().sort())
         raise InputError(
             f"no PSF model for {detector} {optical_element}", field="optical_element",
             remedy=f"give an ePSF reference file; models exist for {known}",
         )  # fmt: skip
-    return found.sort("radius_px")
+    return found
+
+
+def _wings(detector: str, optical_element: str) -> pl.DataFrame:
+    return _model_table("psf_wings.parquet", detector, optical_element).sort("radius_px")
 
 
 def model_psf(detector: str, optical_element: str) -> EffectivePsf:
-    """Azimuthally averaged ePSF of the optical model (msos/data/psf_wings.parquet).
+    """ePSF of the optical model: its core in two dimensions, azimuthally averaged wings around it.
+
+    Made from GalSim's Roman module by simulate/psf_cores.py and simulate/wings.py.
 
     Raises
     ------
@@ -141,6 +147,13 @@ def model_psf(detector: str, optical_element: str) -> EffectivePsf:
     axis = np.arange(-GRID_HALF_PX * OVERSAMPLE, GRID_HALF_PX * OVERSAMPLE + 1) / OVERSAMPLE
     radius = np.hypot(*np.meshgrid(axis, axis))
     profile = np.interp(radius, table["radius_px"].to_numpy(), table["profile"].to_numpy())
+    core = np.asarray(_model_table("psf_cores.parquet", detector, optical_element)["values"][0], dtype=np.float64)
+    side = round(core.size**0.5)
+    low = (profile.shape[0] - side) // 2
+    inner = (slice(low, low + side),) * 2
+    # From the core to the azimuthal wings without a step, over the core's outermost two pixels.
+    share = np.clip((side / 2 / OVERSAMPLE - radius[inner]) / 2.0, 0, 1)
+    profile[inner] = share * core.reshape(side, side) + (1 - share) * profile[inner]
     psf = EffectivePsf(spline_coefficients(profile), OVERSAMPLE, "model", "optical model")
     return normalised(psf, detector, optical_element)
 

@@ -13,7 +13,7 @@ HALF_SIZES = (3, 7, 11, 15, 23, 31)
 
 
 def stamp_halves(flux: ArrayLike, noise: float, psf: EffectivePsf) -> NDArray[np.int32]:
-    """Half size of each star's stamp [px]: the least outside which it adds under a fifth of the pixel noise.
+    """Half size of each star's stamp [px]: the least outside which it adds under a tenth of the pixel noise.
 
     flux (n,) and noise (of one pixel) share units.
     """
@@ -22,7 +22,7 @@ def stamp_halves(flux: ArrayLike, noise: float, psf: EffectivePsf) -> NDArray[np
     for smaller, larger in zip(HALF_SIZES[:-1], HALF_SIZES[1:], strict=True):
         ring = np.abs(psf.radius - smaller) < 0.5
         edge = float(psf.values[ring].mean())
-        halves[fluxes * edge > 0.2 * noise] = larger
+        halves[fluxes * edge > 0.1 * noise] = larger
     return halves
 
 
@@ -31,7 +31,5 @@ def sky_basis(frame: PaddedFrame, order: int = 1) -> NDArray[np.float32]:
     y = np.linspace(-1, 1, frame.ny)[:, None] if frame.ny > 1 else np.zeros((1, 1))
     x = np.linspace(-1, 1, frame.nx)[None, :] if frame.nx > 1 else np.zeros((1, 1))
     legendre = (lambda u: np.ones_like(u), lambda u: u, lambda u: 1.5 * u**2 - 0.5)
-    terms = [
-        legendre[i](x) * legendre[j](y) for i in range(order + 1) for j in range(order + 1 - i)
-    ]
+    terms = [legendre[i](x) * legendre[j](y) for i in range(order + 1) for j in range(order + 1 - i)]
     return np.stack([frame.padded(np.broadcast_to(t, (frame.ny, frame.nx))) for t in terms])

@@ -1,0 +1,182 @@
+"""Light curves: calibrated exposures, additive daily sums, rising-event alerts, the transpose to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from roman_assets.msos.photometry import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
+
+F64 = NDArray[np.float64]
+#: Measurements with any of these bits are kept but not used.
+UNUSED_FLAGS = NO_DATA | SATURATED | MASKED | BAD_FIT | COSMIC_RAY
+HIGH_SIGMA = 3.0
+_ = EDGE  # the edge alone does not spoil a measurement
+
+
+@dataclass(frozen=True)
+class AlertRule:
+    """A rise: at least `n_high` points in a row above the baseline, worth `dchi2` together.
+
+    KMTNet (Kim et al. 2018) alerts at (5, 250) and (10, 400); a sparse series needs fewer, clearer points.
+    """
+
+    n_high: int
+    dchi2: float
+
+
+ALERT_RULES = (AlertRule(5, 250.0), AlertRule(10, 400.0))
+SPARSE_ALERT_RULES = (AlertRule(4, 400.0),)
+
+
+def alert_rules(epochs_a_day: int) -> tuple[AlertRule, ...]:
+    """The rules for a cadence: a day of fewer than 24 exposures cannot show five high points early enough."""
+    return ALERT_RULES if epochs_a_day >= 24 else SPARSE_ALERT_RULES
+
+
+def usable(flux: F64, flux_err: F64, flag: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which measurements count; all arrays of one shape."""
+    return np.isfinite(flux) & np.isfinite(flux_err) & (flux_err > 0) & ((flag & UNUSED_FLAGS) == 0)
+
+
+def daily_sums(star: NDArray[np.int32], mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8], reference: F64) -> pl.DataFrame:
+    """Sums of a day that add up over days in any order.
+
+    Parameters
+    ----------
+    star
+        (stars,) catalogue rows.
+    mjd
+        (epochs,) mid-exposure times, increasing [d].
+    flux, flux_err, flag
+        (stars, epochs) calibrated fluxes [DN/s].
+    reference
+        (stars,) reference fluxes [DN/s].
+    """
+    good = usable(flux, flux_err, flag)
+    w = np.where(good, 1.0 / np.where(good, flux_err, 1.0) ** 2, 0.0)
+    f = np.where(good, flux, 0.0)
+    excess = np.where(good, (flux - reference[:, None]) / np.where(good, flux_err, 1.0), -np.inf)
+    any_good = good.any(axis=1)
+    best = excess.argmax(axis=1)
+    times = np.where(good, mjd[None, :], np.nan)
+    with np.errstate(all="ignore"):
+        first = np.where(any_good, np.min(np.where(good, times, np.inf), axis=1), np.nan)
+        last = np.where(any_good, np.max(np.where(good, times, -np.inf), axis=1), np.nan)
+    return pl.DataFrame(
+        {
+            "star": star,
+            "n": good.sum(axis=1).astype(np.int32),
+            "sum_w": w.sum(axis=1),
+            "sum_wf": (w * f).sum(axis=1),
+            "sum_wf2": (w * f * f).sum(axis=1),
+            "first_mjd": first,
+            "last_mjd": last,
+            "n_high": (excess > HIGH_SIGMA).sum(axis=1).astype(np.int32),
+            "max_snr": np.where(any_good, excess.max(axis=1), 0.0).astype(np.float32),
+            "max_mjd": np.where(any_good, mjd[best], np.nan),
+        }
+    )
+
+
+def merge_sums(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The state after several days: the merge of their sums, whatever their order."""
+    return (
+        pl.concat(parts)
+        .sort("star", "max_snr")
+        .group_by("star", maintain_order=True)
+        .agg(
+            pl.col("n", "sum_w", "sum_wf", "sum_wf2", "n_high").sum(),
+            pl.col("first_mjd").drop_nans().min(),
+            pl.col("last_mjd").drop_nans().max(),
+            pl.col("max_snr", "max_mjd").last(),
+        )
+        .select(parts[0].columns)
+    )
+
+
+def rising(mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8], reference: F64, reference_err: F64, rules: Sequence[AlertRule]) -> pl.DataFrame:
+    """Objects with a run of consecutive high points that satisfies a rule.
+
+    Arrays as in `daily_sums`; the error of the reference flux counts. Returns row (index into the stars),
+    mjd and first_high_mjd of the run [d], n_high, dchi2, flux and flux_err of its last point [DN/s].
+    """
+    good = usable(flux, flux_err, flag)
+    sigma = np.hypot(np.where(good, flux_err, 1.0), reference_err[:, None])
+    snr = np.where(good, (flux - reference[:, None]) / sigma, 0.0)
+    run, gain = np.zeros(len(flux), dtype=np.int32), np.zeros(len(flux))
+    start = np.full(len(flux), np.nan)
+    best: dict[str, NDArray[np.generic]] = {
+        "n_high": np.zeros(len(flux), dtype=np.int32), "dchi2": np.zeros(len(flux)),
+        "mjd": np.full(len(flux), np.nan), "first_high_mjd": np.full(len(flux), np.nan),
+        "epoch": np.zeros(len(flux), dtype=np.int64),
+    }  # fmt: skip
+    for epoch, time in enumerate(mjd):
+        high, seen = snr[:, epoch] > HIGH_SIGMA, good[:, epoch]
+        start = np.where(high & (run == 0), time, start)
+        # An unusable point neither continues nor breaks a run.
+        run = np.where(high, run + 1, np.where(seen, 0, run)).astype(np.int32)
+        gain = np.where(high, gain + snr[:, epoch] ** 2, np.where(seen, 0.0, gain))
+        meets = np.zeros(len(flux), dtype=bool)
+        for rule in rules:
+            meets |= (run >= rule.n_high) & (gain >= rule.dchi2)
+        better = meets & high & (gain > best["dchi2"])
+        for name, value in (("n_high", run), ("dchi2", gain), ("first_high_mjd", start)):
+            best[name] = np.where(better, value, best[name])
+        best["mjd"] = np.where(better, time, best["mjd"])
+        best["epoch"] = np.where(better, epoch, best["epoch"])
+    rows = np.flatnonzero(np.asarray(best["n_high"]) > 0)
+    at = np.asarray(best["epoch"])[rows].astype(int)
+    return pl.DataFrame(
+        {
+            "row": rows,
+            "mjd": best["mjd"][rows],
+            "first_high_mjd": best["first_high_mjd"][rows],
+            "n_high": best["n_high"][rows].astype(np.int32),
+            "dchi2": best["dchi2"][rows],
+            "flux": flux[rows, at],
+            "flux_err": flux_err[rows, at],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class SeriesBlock:
+    """Light curves of one detector and optical element, epoch-major as the exposures come.
+
+    mjd (epochs,); flux, flux_err (stars, epochs) float32 [DN/s], NaN where there is none; flag uint8.
+    """
+
+    mjd: F64
+    flux: NDArray[np.float32]
+    flux_err: NDArray[np.float32]
+    flag: NDArray[np.uint8]
+
+
+def transpose(parts: Sequence[pl.DataFrame], mjd: Sequence[float], stars: int) -> SeriesBlock:
+    """Object-major arrays from epoch-major parts (columns star, flux, flux_err, flag), in order of time.
+
+    Stars that a part lacks get NaN and the flag NO_DATA.
+    """
+    order = np.argsort(np.asarray(mjd), kind="stable")
+    flux = np.full((stars, len(parts)), np.nan, dtype=np.float32)
+    error = np.full((stars, len(parts)), np.nan, dtype=np.float32)
+    flag = np.full((stars, len(parts)), NO_DATA, dtype=np.uint8)
+    for column, index in enumerate(order):
+        part = parts[index]
+        rows = part["star"].to_numpy()
+        flux[rows, column] = part["flux"].to_numpy()
+        error[rows, column] = part["flux_err"].to_numpy()
+        flag[rows, column] = part["flag"].to_numpy()
+    return SeriesBlock(np.asarray(mjd, dtype=np.float64)[order], flux, error, flag)
+
+
+def list_column(values: NDArray[np.generic], dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """A polars list column from a (rows, length) array, without copying element by element."""
+    rows, length = values.shape
+    flat = pl.Series(values.ravel()).cast(dtype)
+    return flat.reshape((rows, length)).arr.to_list() if length else pl.Series([[]] * rows, dtype=pl.List(dtype))

@@ -1,0 +1,220 @@
+"""PSF photometry of one exposure: the joint linear fit of all catalogued stars (Anderson & King 2000)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roman_assets.errors import InputError
+from roman_assets.kernels.photometry import (
+    JointFit,
+    PaddedFrame,
+    Stars,
+    joint_fit,
+    matched_sums,
+    position_sums,
+    render,
+)
+from roman_assets.msos.frames import Frame
+from roman_assets.msos.psf import EffectivePsf
+from roman_assets.msos.stamps import sky_basis, stamp_halves
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+
+#: Relative error of the ePSF that weights assume: without it, the cores of the brightest stars rule the fit.
+MODEL_FLOOR = 0.01
+#: Bits of a measurement's flag.
+NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
+FLAG_MEANINGS = {
+    NO_DATA: "no usable pixel",
+    SATURATED: "saturated pixel in the core",
+    MASKED: "less than 70 % of the PSF-weighted core usable",
+    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness",
+    EDGE: "centre closer than 3 px to the edge of the array",
+    COSMIC_RAY: "a cosmic ray was found and masked in the core",
+}
+
+
+@dataclass
+class ExposurePhotometry:
+    """Fluxes of all catalogued stars in one exposure.
+
+    flux, flux_err: (n,) float64 [DN/s]; chi2: (n,) float32 per core pixel; flag: (n,) uint8 bits above;
+    sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px]; residual: (ny, nx) [DN/s].
+    """
+
+    flux: F64
+    flux_err: F64
+    chi2: F32
+    flag: NDArray[np.uint8]
+    sky: F64
+    shift: tuple[float, float]
+    residual: F32
+    cosmic_rays: int
+    iterations: int
+    converged: bool
+
+
+def fit_exposure(frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) -> ExposurePhotometry:
+    """Measure every catalogued star on one exposure.
+
+    Parameters
+    ----------
+    frame
+        The exposure.
+    ra, dec
+        (n,) catalogue positions, ICRS [deg].
+    flux
+        (n,) catalogue fluxes [DN/s]: first guess, and the model that weights follow.
+    psf
+        The ePSF of the detector.
+
+    Raises
+    ------
+    InputError
+        The catalogue is empty or none of it falls on the exposure.
+    KernelError
+        The fit is not constrained by the exposure.
+    """
+    session = _Session(frame, ra, dec, flux, psf)
+    fit = session.fit(flux)
+    shift = session.correct_pointing(fit)
+    cosmic = session.mask_cosmic_rays(fit)
+    if cosmic.any() or shift != (0.0, 0.0):
+        fit = session.fit(fit.flux)
+    flag = session.flags(fit, cosmic)
+    values, errors = fit.flux.copy(), fit.flux_err.copy()
+    values[flag & NO_DATA != 0] = np.nan
+    errors[flag & NO_DATA != 0] = np.nan
+    inner = session.geometry.inner
+    return ExposurePhotometry(
+        values, errors, fit.chi2, flag, fit.sky[0], shift, fit.residual[0][inner].copy(),
+        int(cosmic.sum()), fit.iterations, fit.converged,
+    )  # fmt: skip
+
+
+class _Session:
+    """What the steps of one exposure's fit share."""
+
+    def __init__(self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) -> None:
+        if len(ra) == 0:
+            raise InputError("the reference catalogue is empty", file=frame.name, remedy="establish it first")
+        self.frame, self.psf, self.catalogue_flux = frame, psf, flux
+        self.geometry = PaddedFrame(*frame.shape)
+        self.basis = sky_basis(self.geometry)
+        self.data = self.geometry.padded(frame.data)
+        noise = frame.read_variance + frame.poisson_slope * max(float(np.median(frame.data)), 0.0)
+        self.halves = stamp_halves(flux, float(np.sqrt(np.median(noise))), psf)
+        self.x, self.y = frame.to_pixels(ra, dec)
+        ny, nx = frame.shape
+        self.inside = (self.x > -2) & (self.x < nx + 1) & (self.y > -2) & (self.y < ny + 1)
+        if not self.inside.any():
+            raise InputError(
+                "no catalogued star falls on the exposure", file=frame.name, field="meta.wcs",
+                remedy="check its pointing, or establish a catalogue for this field",
+            )  # fmt: skip
+        self.good = frame.good.copy()
+        self.stars = self._stars((0.0, 0.0))
+
+    def _stars(self, shift: tuple[float, float]) -> Stars:
+        # Far stars keep their place in the arrays: at the outer margin they see no pixel.
+        limit = self.geometry.pad - 33.0
+        ny, nx = self.frame.shape
+        x = np.clip(self.x + shift[0], -limit, nx - 1 + limit)
+        y = np.clip(self.y + shift[1], -limit, ny - 1 + limit)
+        return Stars.of(x, y, self.halves)
+
+    def weight(self, flux: F64) -> F32:
+        sky = np.full(self.geometry.shape, np.float32(max(float(np.percentile(self.frame.data, 20)), 0)))
+        model = render(self.psf.spline, self.geometry, self.stars, np.maximum(flux, 0), sky)
+        weight = self.frame.weight(model[self.geometry.inner], MODEL_FLOOR)
+        return self.geometry.padded(np.where(self.good, weight, 0))
+
+    def fit(self, flux: F64) -> JointFit:
+        start = np.where(np.isfinite(flux), flux, 0.0)
+        self.last_weight = self.weight(start)
+        return joint_fit(
+            self.psf.spline, self.geometry, [self.stars], self.data[None], self.last_weight[None], self.basis, start,
+            tolerance=0.01,
+        )  # fmt: skip
+
+    def correct_pointing(self, fit: JointFit) -> tuple[float, float]:
+        """Common shift of the bright stars against the catalogue, applied when it is significant."""
+        snr = np.where(fit.flux_err > 0, fit.flux / fit.flux_err, 0)
+        bright = np.flatnonzero(self.inside & (snr > 30) & np.isfinite(snr))
+        if bright.size < 10:
+            return (0.0, 0.0)
+        sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
+        sums = position_sums(self.psf.spline, self.geometry, sample, fit.residual[0], self.last_weight)
+        flux = fit.flux[bright]
+        norm = np.maximum(sums[:, 3], 1e-30)
+        shift, significant = [], False
+        for gradient, curvature, cross in ((1, 6, 4), (2, 8, 5)):
+            information = flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm)
+            step = (
+                flux
+                * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm)
+                / np.maximum(information, 1e-30)
+            )
+            use = information > 1 / 0.2**2
+            if use.sum() < 10:
+                return (0.0, 0.0)
+            median = float(np.median(step[use]))
+            error = 1.2533 * 1.4826 * float(np.median(np.abs(step[use] - median))) / np.sqrt(use.sum())
+            significant |= abs(median) > 4 * error and abs(median) > 0.002
+            shift.append(median)
+        if not significant:
+            return (0.0, 0.0)
+        result = (shift[0], shift[1])
+        self.stars = self._stars(result)
+        return result
+
+    def mask_cosmic_rays(self, fit: JointFit) -> NDArray[np.bool_]:
+        """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
+        residual = fit.residual[0][self.geometry.inner]
+        sigma = 1.0 / np.sqrt(np.maximum(self.last_weight[self.geometry.inner], 1e-12))
+        significance = np.where(self.good, residual / sigma, 0)
+        padded = np.pad(residual, 1)
+        around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
+        hit = (significance > 8) & (around < 0.1 * residual)
+        self.good &= ~hit
+        return hit
+
+    def flags(self, fit: JointFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Flag bits of every star."""
+        ny, nx = self.frame.shape
+        core = Stars.of(self.stars.x, self.stars.y, 3)
+        ones = np.ones(self.geometry.shape, dtype=np.float32)
+
+        def share(pixels: NDArray[np.bool_]) -> F64:
+            weighted = matched_sums(self.psf.spline, self.geometry, core, ones, self.geometry.padded(pixels))[
+                :, 1
+            ]
+            return weighted / self.psf.sharpness
+
+        usable = share(self.good)
+        flag = np.zeros(len(core), dtype=np.uint8)
+        flag[~self.inside | (usable < 0.02) | ~np.isfinite(fit.flux_err)] |= NO_DATA
+        flag[share(self.frame.saturated) > 0.02] |= SATURATED
+        flag[usable < 0.7] |= MASKED
+        if cosmic.any():
+            flag[share(cosmic) > 0.01] |= COSMIC_RAY
+        x, y = self.stars.x, self.stars.y
+        flag[(x < 2.5) | (x > nx - 3.5) | (y < 2.5) | (y > ny - 3.5)] |= EDGE
+        flag[(fit.chi2 > 25) & (fit.chi2 > 4 * _typical(fit.chi2, self.catalogue_flux))] |= BAD_FIT
+        return flag
+
+
+def _typical(chi2: F32, flux: F64) -> F64:
+    """Running median of chi2 over the 101 stars of nearest brightness."""
+    from scipy.ndimage import median_filter
+
+    order = np.argsort(flux)
+    result = np.empty(len(flux))
+    result[order] = median_filter(
+        np.nan_to_num(chi2[order].astype(np.float64)), size=min(101, len(flux)), mode="nearest"
+    )
+    return result
