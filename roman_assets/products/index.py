@@ -131,7 +131,7 @@ class Index:
         def change(connection: Connection) -> int:
             outcome[:] = []
             if connection.dialect.name == "postgresql":
-                lock = f"{new.kind}\0{new.partition}\0{new.part}"
+                lock = f"{new.kind}|{new.partition}|{new.part}"
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:slot))"), {"slot": lock})
             slot = _slot(new.kind, new.partition, new.part)
             same = connection.execute(sa.select(products).where(*slot, products.c.identity == new.identity))

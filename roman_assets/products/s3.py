@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -37,27 +38,20 @@ class S3Store:
         from botocore.config import Config
 
         retries = {"mode": "standard", "max_attempts": 6}
-        return boto3.client("s3", config=Config(retries=retries, connect_timeout=10, read_timeout=60))
+        return boto3.Session().client(
+            "s3", config=Config(retries=retries, connect_timeout=10, read_timeout=60)
+        )
 
     def _name(self, key: str) -> str:
         check_key(key)
         return f"{self.prefix}/{key}" if self.prefix else key
 
     def put(self, key: str, content: bytes, sha256: str, *, checkpoint: Checkpoint = no_checkpoint) -> bool:
-        from botocore.exceptions import ClientError
-
         if len(content) > MAX_OBJECT_BYTES:
             raise StoreError(f"{key}: {len(content)} bytes are too many for one object; write it in parts")
         name = self._name(key)
         checkpoint("temporary_written")
-        wrote = True
-        try:
-            self._put(name, content, sha256, first=True)
-        except ClientError as error:
-            # Someone else's object, or our own whose answer was lost on the way: the bytes decide.
-            if _status(error) not in (409, 412):
-                raise StoreError(f"cannot write s3://{self.bucket}/{name}: {_reason(error)}") from error
-            wrote = False
+        wrote = self._put(name, content, sha256, first=True)
         whole = self._sha256(name) == sha256
         if whole and (wrote or self._age_hours(name) < RENEW_AFTER_HOURS):
             return wrote
@@ -69,71 +63,88 @@ class S3Store:
                 return not whole
         raise StoreError(f"s3://{self.bucket}/{name}: the object differs from what was sent")
 
-    def _put(self, name: str, content: bytes, sha256: str, *, first: bool) -> None:
+    def _put(self, name: str, content: bytes, sha256: str, *, first: bool) -> bool:
+        """Sends an object; False if `first` is asked for and one is there.
+
+        Someone else's, or our own whose answer was lost on the way: its bytes decide.
+        """
         condition = {"IfNoneMatch": "*"} if first else {}
-        self._client.put_object(
-            Bucket=self.bucket,
-            Key=name,
-            Body=content,
-            ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-            **condition,
-        )
+        with self._translated("write", name, accept=(409, 412) if first else ()) as refused:
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=name,
+                Body=content,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+                **condition,
+            )
+        return not refused
+
+    @contextmanager
+    def _translated(self, action: str, name: str, accept: tuple[int, ...] = ()) -> Iterator[list[int]]:
+        """Turns the client's errors into StoreError; HTTP statuses to `accept` are put into the list
+        instead.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        accepted: list[int] = []
+        try:
+            yield accepted
+        except ClientError as error:
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if status not in accept:
+                raise StoreError(f"cannot {action} s3://{self.bucket}/{name}: {_reason(error)}") from error
+            accepted.append(status)
+        except BotoCoreError as error:
+            raise StoreError(f"cannot {action} s3://{self.bucket}/{name}: {error}") from error
+
+    def _head(self, name: str) -> dict[str, Any] | None:
+        with self._translated("check", name, accept=(404,)):
+            return dict(self._client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED"))
+        return None
 
     def _sha256(self, name: str) -> str | None:
         """Content hash as the server knows it, computed from a download where it does not."""
-        from botocore.exceptions import ClientError
-
-        try:
-            head = self._client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED")
-        except ClientError as error:
-            if _status(error) == 404:
-                return None
-            raise StoreError(f"cannot check s3://{self.bucket}/{name}: {_reason(error)}") from error
+        head = self._head(name)
+        if head is None:
+            return None
         known = head.get("ChecksumSHA256")
         if known and "-" not in known:
             return base64.b64decode(known).hex()
-        body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]
         digest = hashlib.sha256()
-        for chunk in iter(lambda: body.read(1 << 20), b""):
-            digest.update(chunk)
+        with self._translated("check", name):
+            body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]
+            for chunk in iter(lambda: body.read(1 << 20), b""):
+                digest.update(chunk)
         return digest.hexdigest()
 
     def _age_hours(self, name: str) -> float:
-        modified = self._client.head_object(Bucket=self.bucket, Key=name)["LastModified"]
-        return float((datetime.now(UTC) - modified).total_seconds() / 3600)
+        head = self._head(name)
+        return (
+            0.0 if head is None else float((datetime.now(UTC) - head["LastModified"]).total_seconds() / 3600)
+        )
 
     def get(self, key: str) -> bytes:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         name = self._name(key)
-        try:
-            return bytes(self._client.get_object(Bucket=self.bucket, Key=name)["Body"].read())
-        except ClientError as error:
-            raise StoreError(f"cannot read s3://{self.bucket}/{name}: {_reason(error)}") from error
-        except BotoCoreError as error:
-            raise StoreError(f"cannot read s3://{self.bucket}/{name}: {error}") from error
+        content = b""
+        with self._translated("read", name):
+            content = bytes(self._client.get_object(Bucket=self.bucket, Key=name)["Body"].read())
+        return content
 
     def size(self, key: str) -> int | None:
-        from botocore.exceptions import ClientError
-
-        try:
-            return int(self._client.head_object(Bucket=self.bucket, Key=self._name(key))["ContentLength"])
-        except ClientError as error:
-            if _status(error) == 404:
-                return None
-            raise StoreError(f"cannot read s3://{self.bucket}/{self._name(key)}: {_reason(error)}") from error
+        head = self._head(self._name(key))
+        return None if head is None else int(head["ContentLength"])
 
     def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket=self.bucket, Key=self._name(key))
+        with self._translated("delete", key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._name(key))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         start = f"{self.prefix}/" if self.prefix else ""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=start + prefix
-        )
-        for page in pages:
-            for item in page.get("Contents", []):
-                yield StoredObject(item["Key"].removeprefix(start), item["Size"], item["LastModified"])
+        with self._translated("list", start + prefix):
+            paginator = self._client.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=start + prefix):
+                for item in page.get("Contents", []):
+                    yield StoredObject(item["Key"].removeprefix(start), item["Size"], item["LastModified"])
 
     def location(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._name(key)}"
@@ -157,10 +168,6 @@ class S3Store:
         if options["aws_endpoint_url"].startswith("http://"):
             options["aws_allow_http"] = "true"
         return options
-
-
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _reason(error: Any) -> str:
