@@ -1,6 +1,6 @@
 """The same contract on real services: set ROMAN_TEST_S3_ENDPOINT or ROMAN_TEST_POSTGRES_URL to run it.
- S3 credentials come from the usual AWS variables. Both must be services for tests: a bucket and tables are
-made.
+
+S3 credentials come from the usual AWS variables. Both must be services for tests: they get a bucket, tables.
 """
 
 import hashlib
