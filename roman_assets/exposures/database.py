@@ -101,6 +101,7 @@ def _migrate(engine: Engine) -> None:
         from alembic.config import Config
 
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        folder = str(Path(__file__).parent / "migrations")
+        config.set_main_option("script_location", folder.replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

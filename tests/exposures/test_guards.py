@@ -15,9 +15,9 @@ from dataclasses import replace
 import lz4.block
 import numpy as np
 import pytest
-from conftest import NAME, SIDE, Parts, Payload, take_apart, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from level2_files import NAME, SIDE, Parts, Payload, take_apart, write
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.guards import ManifestEntry, check_bytes, check_file, read_manifest

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import NAME, SIDE, SKY, write
+from level2_files import NAME, SIDE, SKY, write
 
 from roman_assets.exposures.header import (
     FOOTPRINT_FROM_TARGET,

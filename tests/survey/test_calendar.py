@@ -70,6 +70,15 @@ def test_holds_bulge_and_spectroscopic_days(shipped):
     assert not shipped.holds("2026-03-01", "WFI01")
 
 
+def test_survey_of_an_exposure(shipped):
+    """On a day of both surveys, where the telescope points decides."""
+    assert shipped.survey_of("2027-10-01", "imaging", 267.8, -29.2) == BULGE
+    assert shipped.survey_of("2027-10-01", "imaging", 150.1, 2.2) == SPECTROSCOPIC
+    assert shipped.survey_of("2027-10-01", "spectral", 267.8, -29.2) == SPECTROSCOPIC
+    assert shipped.survey_of("2027-03-01", "imaging", 150.1, 2.2) is None
+    assert shipped.survey_of("2026-03-01", "imaging", 267.8, -29.2) is None
+
+
 def test_unknown_season_is_an_input_error(shipped):
     assert shipped.season("s02").days[0] == "2027-08-19"
     with pytest.raises(InputError, match="use one of: s01"):
@@ -188,3 +197,18 @@ def test_calendar_for_no_files_is_an_input_error():
 def test_calendar_is_a_value(shipped):
     assert replace(shipped, name="other") != shipped
     assert shipped.days is shipped.days
+
+
+def test_calendar_for_the_shared_files(shared_data, tmp_path):
+    from roman_assets.exposures.reader import read_header
+
+    headers = [read_header(path) for path in sorted(shared_data.glob("*_scene/**/*.asdf"))]
+    calendar = calendar_for_files(headers, "shared")
+    assert [(season.name, len(season.days)) for season in calendar.seasons] == [("s01", 4)]
+    assert calendar.detectors == ("WFI01", "WFI02")
+    assert calendar.spectroscopic_days == ("2027-10-01",)
+    for header in headers:
+        assert calendar.holds(header.day, header.detector)
+        assert calendar.region_of(header.ra_center, header.dec_center) is not None
+        survey = calendar.survey_of(header.day, header.kind, header.ra_center, header.dec_center)
+        assert survey == (BULGE if header.program == 2 else SPECTROSCOPIC)
