@@ -20,7 +20,7 @@ from roman_assets.exposures.quarantine import Quarantine, QuarantineRecord
 from roman_assets.exposures.reader import PixelGates, validate
 from roman_assets.exposures.records import place_of
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
-from roman_assets.exposures.rejection import Reason, Rejected, Unavailable
+from roman_assets.exposures.rejection import Reason, Rejected
 from roman_assets.survey.model import Calendar
 
 BATCH = 64
@@ -176,7 +176,7 @@ class _Ingestion:
                     self._validate(file, path, expected)
                 except Rejected as rejected:
                     self._refuse(file, path, rejected, Outcome.QUARANTINED, self.report.quarantined)
-        except (Unavailable, OSError) as error:
+        except (InputError, OSError) as error:  # of the place, not of the file: nothing else stops for it
             self.report.problems.append(f"{file.uri}: {error}")
 
     def _validate(self, file: LandedFile, path: Path, expected: ManifestEntry | None) -> None:
@@ -194,7 +194,7 @@ class _Ingestion:
         self, file: LandedFile, path: Path, rejected: Rejected, outcome: Outcome, reported: list[Refused]
     ) -> None:
         # Bytes first, log after: a crash in between repeats the refusal, it does not lose the bytes.
-        record = self.quarantine.put(path, rejected, uri=file.uri)
+        record = self.quarantine.put(path, rejected, uri=file.uri, name=file.name)
         self.refused.append(
             Delivery(
                 file.name, file.uri, file.size, file.version, outcome,
@@ -230,7 +230,7 @@ class _Ingestion:
         try:
             with self.landing.fetch(file) as path:
                 self._refuse(file, path, rejected, Outcome.CONFLICT, self.report.conflicts)
-        except (Unavailable, OSError) as error:
+        except (InputError, OSError) as error:
             self.report.problems.append(f"{file.uri}: {error}")
 
     def _report(self, arrival: Arrival, outcome: Outcome) -> None:

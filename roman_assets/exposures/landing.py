@@ -18,6 +18,7 @@ from typing import Any
 from roman_assets.errors import InputError
 from roman_assets.exposures.blobs import Blobs, FolderBlobs, Stat, open_blobs
 from roman_assets.exposures.guards import ManifestEntry, read_manifest
+from roman_assets.exposures.names import plain_name
 
 SETTLE_SECONDS = 30.0
 _UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", "~")
@@ -119,8 +120,7 @@ class Landing:
             yield local
             return
         with tempfile.TemporaryDirectory(prefix="roman-landing-") as folder:
-            # A hostile key must not choose where it is written.
-            path = Path(folder) / PurePosixPath(file.key).name
+            path = Path(folder) / _local_name(file.name)
             self.blobs.download(file.key, path)
             yield path
 
@@ -174,6 +174,14 @@ def local_exposure(uri: str) -> Iterator[Path]:
     place, _, name = uri.rpartition("/")
     with Landing(place).fetch(LandedFile(name, name, uri, 0, "")) as path:
         yield path
+
+
+def _local_name(name: str) -> str:
+    """The name of a temporary copy: a hostile or over-long one must not choose where it is written."""
+    try:
+        return plain_name(name)
+    except InputError:
+        return "refused.asdf"
 
 
 def _landed(stat: Stat, uri: str) -> LandedFile:

@@ -48,7 +48,9 @@ class Quarantine:
     def __init__(self, root: str | Path, client: Any = None) -> None:
         self.blobs = open_blobs(root, client)
 
-    def put(self, path: Path, rejected: Rejected, *, uri: str | None = None) -> QuarantineRecord:
+    def put(
+        self, path: Path, rejected: Rejected, *, uri: str | None = None, name: str | None = None
+    ) -> QuarantineRecord:
         """Keep the bytes of a file and the reason.  Idempotent by (sha256, reason)."""
         digest, size = _digest(path)
         known = self.find(digest, rejected.reason)
@@ -59,7 +61,7 @@ class Quarantine:
         record = QuarantineRecord(
             sha256=digest,
             reason=rejected.reason.value,
-            name=Path(path).name,
+            name=name or Path(path).name,
             uri=uri or str(path),
             size=size,
             message=str(rejected),

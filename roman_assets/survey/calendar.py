@@ -112,7 +112,7 @@ def calendar_for_files(headers: Iterable[PointedExposure], name: str) -> Calenda
 
 
 def is_spectral(exposure_type: str) -> bool:
-    """True for the type of a dispersed exposure: ``WFI_SPECTRAL``, formerly ``WFI_GRISM`` and ``WFI_PRISM``."""
+    """True for the type of a dispersed exposure: ``WFI_SPECTRAL``, once ``WFI_GRISM``, ``WFI_PRISM``."""
     return exposure_type in ("WFI_SPECTRAL", "WFI_GRISM", "WFI_PRISM")
 
 

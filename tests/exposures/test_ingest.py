@@ -275,6 +275,23 @@ def test_from_a_bucket(place, parts):
         place.run(Landing("s3://bucket/in", client=s3))
 
 
+def test_hostile_keys_in_a_bucket_stop_nothing(place, parts):
+    s3 = FakeS3()
+    long = "x" * 900 + ".asdf"
+    s3.objects = {
+        "in/a/../../evil.asdf": parts.bytes,
+        f"in/{long}": parts.bytes,
+        "in/\u202efdsa.asdf": parts.bytes,
+        f"in/{NAME}": parts.bytes,
+    }
+    report = place.run(Landing("s3://bucket/in", client=s3))
+    assert report.registered == ["r0000201001001001001_0001_wfi01_f146"]
+    assert {refused.name for refused in report.quarantined} == {long, "\u202efdsa.asdf"}
+    assert {refused.reason for refused in report.quarantined} == {"bad_name"}
+    assert len(report.problems) == 1
+    assert "evil.asdf" in report.problems[0]
+
+
 def test_shared_files(place, shared_data):
     report = place.run([shared_data / "bulge_scene" / "wfi02"])
     assert len(report.registered) == 4
