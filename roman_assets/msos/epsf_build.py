@@ -61,7 +61,9 @@ def improve_psf(
     precision = 1.0 / sigma**2
 
     def smooth(grid: F64) -> F64:
-        return np.asarray(gaussian_filter(grid, SMOOTHNESS_PX * psf.oversample, mode="constant", truncate=6.0))
+        return np.asarray(
+            gaussian_filter(grid, SMOOTHNESS_PX * psf.oversample, mode="constant", truncate=6.0)
+        )
 
     def gradient(images: Sequence[F32]) -> F64:
         total = np.zeros_like(psf.coefficients)
@@ -71,9 +73,7 @@ def improve_psf(
 
     def normal(step: F64) -> F64:
         trial = SplinePsf(smooth(step), psf.oversample)
-        images = [
-            render(trial, frame, where, flux) * w for where, w in zip(stars, weight, strict=True)
-        ]
+        images = [render(trial, frame, where, flux) * w for where, w in zip(stars, weight, strict=True)]
         return gradient(images) + precision * step
 
     right = gradient([r * w for r, w in zip(residual, weight, strict=True)])

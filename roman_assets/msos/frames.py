@@ -87,14 +87,20 @@ def pixel_map(wcs: Any, shape: tuple[int, int], *, margin: float = 40.0, degree:
     ny, nx = shape
 
     def grid(count: int) -> tuple[F64, F64]:
-        gx, gy = np.meshgrid(np.linspace(-margin, nx + margin, count), np.linspace(-margin, ny + margin, count))
+        gx, gy = np.meshgrid(
+            np.linspace(-margin, nx + margin, count), np.linspace(-margin, ny + margin, count)
+        )
         return gx.ravel(), gy.ravel()
 
     ra0, dec0 = (float(v[0]) for v in sky_of(wcs, np.array([nx / 2.0]), np.array([ny / 2.0])))
     x, y = grid(16)
     xi, eta = tangent_plane(*sky_of(wcs, x, y), ra0, dec0)
-    if not np.isfinite([ra0, dec0]).all() or not (np.isfinite(xi).all() and np.ptp(xi) > 0 and np.ptp(eta) > 0):
-        raise InputError("the WCS is degenerate", field="meta.wcs", remedy="ask for the exposure to be reprocessed")
+    if not np.isfinite([ra0, dec0]).all() or not (
+        np.isfinite(xi).all() and np.ptp(xi) > 0 and np.ptp(eta) > 0
+    ):
+        raise InputError(
+            "the WCS is degenerate", field="meta.wcs", remedy="ask for the exposure to be reprocessed"
+        )
     scale = float(max(np.abs(xi).max(), np.abs(eta).max()))
     exponents = np.array([(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)])
     terms = _terms(xi / scale, eta / scale, exponents)
@@ -186,4 +192,6 @@ def _noise_of(image: Image, good: NDArray[np.bool_], members: NDArray[np.bool_])
     slope = float(np.median(poisson[bright] / image.data[bright])) if bright.any() else 0.0
     read = image.err[use] ** 2 - poisson[use]
     positive = read[read > 0]
-    return (float(np.median(positive)) if positive.size else float(np.median(image.err[use] ** 2))), max(slope, 0.0)
+    return (float(np.median(positive)) if positive.size else float(np.median(image.err[use] ** 2))), max(
+        slope, 0.0
+    )

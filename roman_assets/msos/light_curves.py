@@ -43,7 +43,9 @@ def usable(flux: F64, flux_err: F64, flag: NDArray[np.uint8]) -> NDArray[np.bool
     return np.isfinite(flux) & np.isfinite(flux_err) & (flux_err > 0) & ((flag & UNUSED_FLAGS) == 0)
 
 
-def daily_sums(star: NDArray[np.int32], mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8], reference: F64) -> pl.DataFrame:
+def daily_sums(
+    star: NDArray[np.int32], mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8], reference: F64
+) -> pl.DataFrame:
     """Sums of a day that add up over days in any order.
 
     Parameters
@@ -99,7 +101,15 @@ def merge_sums(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def rising(mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8], reference: F64, reference_err: F64, rules: Sequence[AlertRule]) -> pl.DataFrame:
+def rising(
+    mjd: F64,
+    flux: F64,
+    flux_err: F64,
+    flag: NDArray[np.uint8],
+    reference: F64,
+    reference_err: F64,
+    rules: Sequence[AlertRule],
+) -> pl.DataFrame:
     """Objects with a run of consecutive high points that satisfies a rule.
 
     Arrays as in `daily_sums`; the error of the reference flux counts. Returns row (index into the stars),
@@ -179,4 +189,6 @@ def list_column(values: NDArray[np.generic], dtype: pl.DataType | type[pl.DataTy
     """A polars list column from a (rows, length) array, without copying element by element."""
     rows, length = values.shape
     flat = pl.Series(values.ravel()).cast(dtype)
-    return flat.reshape((rows, length)).arr.to_list() if length else pl.Series([[]] * rows, dtype=pl.List(dtype))
+    return (
+        flat.reshape((rows, length)).arr.to_list() if length else pl.Series([[]] * rows, dtype=pl.List(dtype))
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,7 +21,7 @@ def stamp_halves(flux: ArrayLike, noise: float, psf: EffectivePsf) -> NDArray[np
     """
     fluxes = np.abs(np.asarray(flux, dtype=np.float64))
     halves = np.full(fluxes.shape, HALF_SIZES[0], dtype=np.int32)
-    for smaller, larger in zip(HALF_SIZES[:-1], HALF_SIZES[1:], strict=True):
+    for smaller, larger in pairwise(HALF_SIZES):
         ring = np.abs(psf.radius - smaller) < 0.5
         edge = float(psf.values[ring].mean())
         halves[fluxes * edge > 0.1 * noise] = larger

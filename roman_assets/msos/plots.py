@@ -1,0 +1,132 @@
+"""Pictures for the people who run the pipeline: a few tens of kB each, PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+_MAX_SIDE = 512
+
+
+def _figure(width: float = 5.0, height: float = 4.0) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    # No software name or date: the same data give the same bytes.
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _window(image: NDArray[Any]) -> NDArray[Any]:
+    """The central part of a large image: at full frame single stars would be lost."""
+    ny, nx = image.shape
+    y0, x0 = max((ny - _MAX_SIDE) // 2, 0), max((nx - _MAX_SIDE) // 2, 0)
+    return image[y0 : y0 + _MAX_SIDE, x0 : x0 + _MAX_SIDE]
+
+
+def image_figure(image: NDArray[Any], title: str, stars: tuple[F64, F64] | None = None, residual: bool = False) -> bytes:
+    """An image with an arcsinh stretch, or a residual image with a symmetric linear one.
+
+    `stars` (x, y) [px] are circled.
+    """
+    figure, axes = _figure(4.6, 4.4)
+    shown = _window(np.asarray(image, dtype=np.float64))
+    finite = shown[np.isfinite(shown)]
+    if residual:
+        limit = 5 * 1.4826 * float(np.median(np.abs(finite))) or 1.0
+        drawn = axes.imshow(shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    else:
+        low, high = np.percentile(finite, [1, 99.7])
+        scale = max(float(high - low), 1e-6)
+        drawn = axes.imshow(
+            np.arcsinh(10 * (shown - low) / scale), origin="lower", cmap="gray", interpolation="nearest",
+            vmin=0, vmax=np.arcsinh(10.0),
+        )  # fmt: skip
+    if stars is not None:
+        y0, x0 = max((image.shape[0] - _MAX_SIDE) // 2, 0), max((image.shape[1] - _MAX_SIDE) // 2, 0)
+        axes.plot(stars[0] - x0, stars[1] - y0, ".", ms=1.2, color="tab:orange", alpha=0.7)
+        axes.set_xlim(-0.5, shown.shape[1] - 0.5)
+        axes.set_ylim(-0.5, shown.shape[0] - 0.5)
+    if residual:
+        figure.colorbar(drawn, ax=axes, shrink=0.8, label="DN/s")
+    axes.set_title(title, fontsize=8)
+    axes.set_xlabel("x [px]")
+    axes.set_ylabel("y [px]")
+    return _png(figure)
+
+
+def scatter_figure(mag: F64, scatter: F64, expected: F64, title: str) -> bytes:
+    """Robust scatter of light curves against magnitude, with the median photon and read noise."""
+    figure, axes = _figure()
+    keep = np.isfinite(mag) & np.isfinite(scatter) & (scatter > 0) & (expected > 0)
+    mag, scatter, expected = mag[keep], scatter[keep], expected[keep]
+    axes.plot(mag, 100 * scatter, ".", ms=1.5, alpha=0.4, rasterized=True, label="stars")
+    if mag.size:
+        edges = np.arange(np.floor(mag.min()), np.ceil(mag.max()) + 0.5, 0.5)
+        centres, limit, median = [], [], []
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            inside = (mag >= low) & (mag < high)
+            if inside.sum() >= 5:
+                centres.append((low + high) / 2)
+                limit.append(100 * np.median(expected[inside]))
+                median.append(100 * np.median(scatter[inside]))
+        axes.plot(centres, limit, "k-", lw=1.5, label="noise limit")
+        axes.plot(centres, median, "C1--", lw=1.5, label="median")
+        axes.set_ylim(0.1, max(200.0, float(np.percentile(100 * scatter, 99))))
+    axes.set_yscale("log")
+    axes.set_xlabel("magnitude [AB]")
+    axes.set_ylabel("scatter [%]")
+    axes.set_title(title, fontsize=9)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def zero_point_figure(mjd: F64, scale: F64, error: F64, title: str) -> bytes:
+    """Relative sensitivity of the exposures over time."""
+    figure, axes = _figure(5.0, 2.8)
+    axes.errorbar(mjd, 1000 * (scale - 1), 1000 * error, fmt=".", ms=4, lw=0.8)
+    axes.axhline(0, color="k", lw=0.6)
+    axes.set_xlabel("MJD")
+    axes.set_ylabel("zero point [mmag]")
+    axes.ticklabel_format(useOffset=False)
+    axes.set_title(title, fontsize=9)
+    return _png(figure)
+
+
+def light_curve_figure(
+    curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64] | None, title: str
+) -> bytes:
+    """Light curves (name, mjd, flux, flux_err) with a model (mjd, flux) and, below, the residuals in sigma."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 3.8), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for name, mjd, flux, error in curves:
+        axes.errorbar(mjd, flux, error, fmt=".", ms=3, lw=0.6, label=name)
+        if model is not None:
+            expected = np.interp(mjd, model[0], model[1])
+            below.plot(mjd, (flux - expected) / error, ".", ms=3)
+    if model is not None:
+        axes.plot(model[0], model[1], "k-", lw=1, zorder=5)
+    below.axhline(0, color="k", lw=0.6)
+    axes.ticklabel_format(useOffset=False)
+    axes.set_ylabel("flux [DN/s]")
+    below.set_ylabel("residual [σ]")
+    below.set_xlabel("MJD")
+    axes.set_title(title, fontsize=9)
+    axes.legend(fontsize=7)
+    return _png(figure)

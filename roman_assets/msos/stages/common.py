@@ -1,0 +1,143 @@
+"""What the stages share: results, partition texts, pointings, archive facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import ArchiveFacts
+from roman_assets.products.records import ProductRecord
+from roman_assets.survey.model import separation_deg
+
+Progress = Callable[[str], None]
+PIXEL_DEG = 0.11 / 3600.0
+#: Order of the HEALPix cells that name pointings (52 arcsec) and objects.
+POINTING_ORDER, OBJECT_ORDER = 12, 29
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of one quality gate; `severe` gates stop what is downstream."""
+
+    name: str
+    passed: bool
+    description: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    severe: bool = False
+
+
+@dataclass
+class StageResult:
+    """What a stage made of one partition: products, figures, pictures (PNG), caveats, checks."""
+
+    records: list[ProductRecord] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    caveats: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def new(self) -> int:
+        """How many products were made rather than found."""
+        return sum(record.outcome == "new" for record in self.records)
+
+
+def silent(_text: str) -> None:
+    """Progress that nobody watches."""
+
+
+def day_partition(day: str, detector: str) -> str:
+    """Partition text of one day of one detector."""
+    return f"day={day}/detector={detector}"
+
+
+def season_partition(season: str, detector: str) -> str:
+    """Partition text of one season of one detector."""
+    return f"season={season}/detector={detector}"
+
+
+def region_partition(region: str) -> str:
+    """Partition text of a sky region."""
+    return f"region={region}"
+
+
+def pointing_name(exposure: RegisteredExposure) -> str:
+    """Name of a pointing, from its field and the sky cell of the exposure that defines it."""
+    from roman_assets.survey.healpix import cells_of
+
+    cell = int(cells_of([exposure.ra_center], [exposure.dec_center], POINTING_ORDER)[0])
+    return f"{exposure.field or 'f00'}-h{cell}"
+
+
+def same_pointing(ra: float, dec: float, shape: Sequence[int], exposure: RegisteredExposure) -> bool:
+    """Whether an exposure is a dither of the pointing centred at (ra, dec) [deg] with this image shape."""
+    if tuple(shape) != tuple(exposure.shape):
+        return False
+    reach = 0.3 * min(shape) * PIXEL_DEG
+    return separation_deg(ra, dec, exposure.ra_center, exposure.dec_center) < reach
+
+
+def pointings(exposures: Iterable[RegisteredExposure]) -> list[list[RegisteredExposure]]:
+    """Exposures grouped by pointing, each group in order of time and named by its first."""
+    groups: list[list[RegisteredExposure]] = []
+    for exposure in exposures:
+        for group in groups:
+            first = group[0]
+            if same_pointing(first.ra_center, first.dec_center, first.shape, exposure):
+                group.append(exposure)
+                break
+        else:
+            groups.append([exposure])
+    return groups
+
+
+def archive_facts(
+    workspace: Workspace, season: str, exposures: Sequence[RegisteredExposure], *, sequence: int = 1
+) -> ArchiveFacts:
+    """Facts of an archive record common to all products made from these exposures of one pointing."""
+    first, last = exposures[0], exposures[-1]
+    fields = {f.name: f for f in workspace.calendar.fields}
+    place = fields.get(first.field or "")
+    half = timedelta(seconds=first.exptime_s / 2)
+    versions = {"photometry": CODE["psf_photometry"], "events": CODE["season_events"], "dqa": "1"}
+    return ArchiveFacts(
+        season=season,
+        field=first.field or "f00",
+        detector=first.detector,
+        optical_element=first.optical_element,
+        sequence=f"e{min(sequence, 99):02d}",
+        program=first.program,
+        flip=0,
+        gal_cen_flag=bool(place and place.galactic_center),
+        exptime=float(sum(e.exptime_s for e in exposures)),
+        start=first.start_time + half,
+        end=last.start_time + half,
+        ra_field=place.ra if place else first.ra_center,
+        dec_field=place.dec if place else first.dec_center,
+        s_region=first.s_region,
+        versions=versions,
+    )
+
+
+#: Code versions of the assets: raise one when its results change (a golden-output test guards them).
+CODE = {
+    "exposures": "1",
+    "reference_catalog": "1",
+    "psf_photometry": "1",
+    "daily_light_curves": "1",
+    "season_light_curves": "1",
+    "season_objects": "1",
+    "season_events": "1",
+    "survey_objects": "1",
+    "survey_events": "1",
+}
+
+
+def finite(value: float, digits: int = 6) -> float | None:
+    """A number for JSON: rounded, None where it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None

@@ -1,0 +1,251 @@
+"""What a season's light curves say: the object catalogue and the microlensing events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock
+from roman_assets.msos.objects import statistics
+from roman_assets.msos.stages.common import (
+    CODE,
+    Check,
+    Progress,
+    StageResult,
+    archive_facts,
+    season_partition,
+    silent,
+)
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import archive_metadata
+from roman_assets.products.identity import Identity
+from roman_assets.products.records import ProductRecord
+
+#: Pictures of at most this many events go into an asset's metadata.
+SHOWN_EVENTS = 4
+MICROLENSING = ("single_lens", "binary_lens", "microlensing")
+
+
+@dataclass(frozen=True)
+class SeasonCurves:
+    """Light curves of one pointing: the table of objects and a block per optical element (same rows)."""
+
+    record: ProductRecord
+    objects: pl.DataFrame  # one row per star: object_id, star, ra, dec, field, detector
+    blocks: dict[str, SeriesBlock]
+
+    def masked(self, element: str) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        """mjd, flux and flux_err of an element; NaN where a measurement does not count."""
+        block = self.blocks[element]
+        bad = (block.flag & UNUSED_FLAGS) != 0
+        return block.mjd, np.where(bad, np.float32(np.nan), block.flux), np.where(bad, np.float32(np.nan), block.flux_err)
+
+
+def open_curves(workspace: Workspace, record: ProductRecord) -> SeasonCurves:
+    """Arrays of a season_light_curves product with the times of its epochs."""
+    table = workspace.products.read_table(record)
+    (epochs_record,) = workspace.products.current("season_epochs", record.partition, record.part)
+    epochs = workspace.products.read_table(epochs_record)
+    blocks, objects = {}, None
+    for element in table["optical_element"].unique().sort():
+        rows = table.filter(pl.col("optical_element") == element).sort("star")
+        mjd = epochs.filter(pl.col("optical_element") == element).sort("epoch")["mjd"].to_numpy()
+        shape = (rows.height, len(mjd))
+        arrays = [rows[name].explode().to_numpy().reshape(shape) for name in ("flux", "flux_err", "flag")]
+        blocks[str(element)] = SeriesBlock(mjd, *arrays)
+        objects = rows.select("object_id", "star", "ra", "dec", "field", "detector") if objects is None else objects
+    assert objects is not None, "a light-curve product has rows"
+    return SeasonCurves(record, objects, blocks)
+
+
+def _inputs(workspace: Workspace, partition: str, result: StageResult) -> list[ProductRecord]:
+    records = workspace.products.current("season_light_curves", partition)
+    if not records:
+        result.caveats.append("there are no light curves of this season and detector yet")
+    return records
+
+
+def objects(workspace: Workspace, season: str, detector: str, progress: Progress = silent) -> StageResult:
+    """The object catalogue of a season of a detector."""
+    result = StageResult()
+    partition = season_partition(season, detector)
+    frames = []
+    for curves_record in _inputs(workspace, partition, result):
+        identity = Identity((curves_record.sha256,), CODE["season_objects"])
+        record = workspace.products.lookup("season_objects", partition, part=curves_record.part, identity=identity)
+        if record is None:
+            record = _make_objects(workspace, partition, season, curves_record, identity)
+        result.records.append(record)
+        frames.append(workspace.products.read_table(record))
+        progress(f"{record.part}: {record.rows} objects")
+    _summarise_objects(result, frames, f"{season} {detector}")
+    return result
+
+
+def _make_objects(
+    workspace: Workspace, partition: str, season: str, curves_record: ProductRecord, identity: Identity
+) -> ProductRecord:
+    curves = open_curves(workspace, curves_record)
+    (catalogue,) = workspace.products.current("reference_catalog", partition, curves_record.part)
+    reference = workspace.products.read_table(catalogue, ["star", "crowding", "flag"])
+    zero_point = float(curves_record.attributes["zero_point"])
+    frames = []
+    for element, block in curves.blocks.items():
+        measured = statistics(block, zero_point)
+        frames.append(
+            pl.concat([curves.objects, measured], how="horizontal")
+            .with_columns(season=pl.lit(season), optical_element=pl.lit(element))
+            .join(reference, on="star", how="left")
+        )
+    facts = _facts(workspace, season, curves_record)
+    return workspace.products.put_table(
+        "season_objects", partition, pl.concat(frames), identity, part=curves_record.part,
+        attributes=_kept(curves_record), sky=_place(curves_record), s_region=curves_record.s_region,
+        archive=archive_metadata("object_fiducial", facts),
+    )  # fmt: skip
+
+
+def _kept(record: ProductRecord) -> dict[str, Any]:
+    return {k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")}
+
+
+def _place(record: ProductRecord) -> tuple[float, float] | None:
+    return None if record.ra is None or record.dec is None else (record.ra, record.dec)
+
+
+def _facts(workspace: Workspace, season: str, record: ProductRecord) -> Any:
+    exposures = [
+        e for e in workspace.registry.exposures(season=season, detector=str(record.attributes["detector"]))
+        if (e.field or "f00") == record.attributes["field"]
+    ]  # fmt: skip
+    return archive_facts(workspace, season, exposures, sequence=int(record.attributes["sequence"]))
+
+
+def _summarise_objects(result: StageResult, frames: Sequence[pl.DataFrame], title: str) -> None:
+    from roman_assets.msos.plots import scatter_figure
+
+    if not frames:
+        result.figures = {"objects": 0}
+        return
+    table = pl.concat(frames)
+    constant = table.filter((pl.col("n") >= 4) & (pl.col("crowding") < 0.5) & pl.col("mag").is_not_nan())
+    bright = constant.filter(pl.col("mag").is_between(18, 21))
+    ratio = (bright["scatter"] / bright["expected_scatter"]).median() if bright.height else None
+    counts = dict(table["variability_class"].value_counts().iter_rows())
+    result.figures = {
+        "objects": table.height,
+        **{f"class_{name}": count for name, count in sorted(counts.items())},
+        "scatter_over_noise_18_21": float(ratio) if isinstance(ratio, float) else float("nan"),
+        "median_points": float(table["n"].cast(pl.Float64).median() or 0),  # type: ignore[arg-type]
+    }
+    result.pictures["scatter"] = scatter_figure(
+        constant["mag"].to_numpy().astype(float), (constant["scatter"] / constant["flux"]).to_numpy().astype(float),
+        (constant["expected_scatter"] / constant["flux"]).to_numpy().astype(float), f"{title}: scatter of light curves",
+    )  # fmt: skip
+    variable = 1 - counts.get("constant", 0) / max(table.filter(pl.col("n") >= 8).height, 1)
+    result.checks += [
+        Check(
+            "photometric_scatter", ratio is None or float(ratio) < 1.5,  # type: ignore[arg-type]
+            "stars of 18 to 21 mag scatter less than 1.5 times their errors", {"ratio": ratio},
+        ),
+        Check(
+            "variable_share", counts.get("constant", 0) == 0 or variable < 0.2,
+            "less than 20 % of the objects are called variable: more means a calibration problem",
+            {"share": variable},
+        ),
+    ]  # fmt: skip
+
+
+def events(workspace: Workspace, season: str, detector: str, progress: Progress = silent) -> StageResult:
+    """Search, fit and classify the microlensing candidates of a season of a detector."""
+    result = StageResult()
+    partition = season_partition(season, detector)
+    found = []
+    for curves_record in _inputs(workspace, partition, result):
+        identity = Identity((curves_record.sha256,), CODE["season_events"])
+        record = workspace.products.lookup("season_events", partition, part=curves_record.part, identity=identity)
+        curves = None
+        if record is None:
+            curves = open_curves(workspace, curves_record)
+            record = _make_events(workspace, partition, season, curves, identity)
+        result.records.append(record)
+        table = workspace.products.read_table(record)
+        found.append(table)
+        progress(f"{record.part}: {table.height} candidates")
+        best = table.filter(pl.col("event_class").is_in(MICROLENSING)).sort("dchi2_flat", descending=True)
+        if best.height and len(result.pictures) < SHOWN_EVENTS:
+            curves = curves or open_curves(workspace, curves_record)
+            _show(curves, best, result)
+    _summarise_events(result, found)
+    return result
+
+
+def _make_events(
+    workspace: Workspace, partition: str, season: str, curves: SeasonCurves, identity: Identity
+) -> ProductRecord:
+    from roman_assets.msos.events import find_events
+
+    table = find_events({element: curves.masked(element) for element in curves.blocks})
+    identified = table.with_columns(
+        curves.objects[table["row"].to_list()], season=pl.lit(season),
+        optical_element=pl.lit(max(curves.blocks, key=lambda e: len(curves.blocks[e].mjd))),
+    )  # fmt: skip
+    return workspace.products.put_table(
+        "season_events", partition, identified.drop("row"), identity, part=curves.record.part,
+        attributes=_kept(curves.record), sky=_place(curves.record), s_region=curves.record.s_region,
+        archive=archive_metadata("event", _facts(workspace, season, curves.record)),
+    )  # fmt: skip
+
+
+def _show(curves: SeasonCurves, best: pl.DataFrame, result: StageResult) -> None:
+    for event in best.head(SHOWN_EVENTS - len(result.pictures)).iter_rows(named=True):
+        series = []
+        for element in event["bands"]:
+            mjd, flux, error = curves.masked(element)
+            keep = np.isfinite(flux[event["star"]])
+            series.append((element, mjd[keep], flux[event["star"]][keep], error[event["star"]][keep]))
+        result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
+
+
+def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any, Any]]) -> bytes:
+    """Light curve, model and residuals of an event; fluxes of all bands on the first band's scale."""
+    from roman_assets.msos.plots import light_curve_figure
+    from roman_assets.msos.point_lens import magnification
+
+    fs, fb = dict(zip(event["bands"], event["fs"], strict=True)), dict(zip(event["bands"], event["fb"], strict=True))
+    first = event["bands"][0]
+    drawn = []
+    for name, mjd, flux, error in series:
+        factor = fs[first] / fs[name] if fs[name] else 1.0
+        drawn.append((name, mjd, (flux - fb[name]) * factor + fb[first], error * abs(factor)))
+    times = np.concatenate([d[1] for d in drawn])
+    grid = np.unique(np.concatenate([np.linspace(times.min(), times.max(), 800), times, event["t0"] + event["teff"] * np.linspace(-5, 5, 400)]))
+    grid = grid[(grid >= times.min()) & (grid <= times.max())]
+    model = fs[first] * magnification(grid, event["t0"], event["u0"], event["te"]) + fb[first]
+    title = f"{event['object_id']}  t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d  Δχ²={event['dchi2_flat']:.0f}"
+    return light_curve_figure(drawn, (grid, model), title)
+
+
+def _summarise_events(result: StageResult, found: Sequence[pl.DataFrame]) -> None:
+    if not found:
+        result.figures = {"candidates": 0, "microlensing_events": 0}
+        return
+    table = pl.concat(found)
+    counts = dict(table["event_class"].value_counts().iter_rows())
+    lenses = table.filter(pl.col("event_class").is_in(MICROLENSING))
+    result.figures = {
+        "candidates": table.height,
+        "microlensing_events": lenses.height,
+        **{f"class_{name}": count for name, count in sorted(counts.items())},
+    }
+    result.checks.append(
+        Check(
+            "candidate_rate", True if not table.height else lenses.height <= max(20, 0.05 * table.height + 20),
+            "the number of events is plausible for the number of candidates", {"events": lenses.height},
+        )
+    )  # fmt: skip

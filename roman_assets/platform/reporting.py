@@ -1,0 +1,75 @@
+"""What an operator sees of a materialization: counts, sizes, quality figures, caveats and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from roman_assets.products.records import ProductRecord
+
+OWNERS = ["team:msos"]
+#: Caveats shown in full; the product index keeps all of them.
+SHOWN_CAVEATS = 20
+
+
+def picture(png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG shown inline: it goes into the event log, so keep it to tens of kB."""
+    return dg.MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def result(
+    records: Sequence[ProductRecord],
+    *,
+    figures: Mapping[str, Any],
+    pictures: Mapping[str, bytes] | None = None,
+    caveats: Sequence[str] = (),
+    checks: Sequence[dg.AssetCheckResult] = (),
+) -> dg.MaterializeResult[Any]:
+    """The event of one partition's products; its data version is the hash of their contents.
+
+    A product that had been made before gives the same event again: making it twice changes nothing.
+    """
+    import hashlib
+
+    content = hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(record.rows or 0 for record in records),
+        "size_bytes": sum(record.size for record in records),
+        "products": len(records),
+        "new_products": sum(record.outcome == "new" for record in records),
+        "status": "succeeded with caveats" if caveats else "succeeded",
+        **{name: _metadata(value) for name, value in figures.items()},
+    }
+    if caveats:
+        more = f"\n- … and {len(caveats) - SHOWN_CAVEATS} more" if len(caveats) > SHOWN_CAVEATS else ""
+        metadata["caveats"] = dg.MetadataValue.md("\n".join(f"- {c}" for c in caveats[:SHOWN_CAVEATS]) + more)
+    for name, png in (pictures or {}).items():
+        metadata[name] = picture(png)
+    return dg.MaterializeResult(
+        metadata=metadata, data_version=dg.DataVersion(content), check_results=list(checks) or None
+    )
+
+
+def check(
+    name: str, passed: bool, description: str, *, severe: bool = False, **figures: Any
+) -> dg.AssetCheckResult:
+    """Outcome of an asset check with its figures; `severe` stops what is downstream in the same run."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=bool(passed),
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata={key: _metadata(value) for key, value in figures.items()},
+    )
+
+
+def _metadata(value: Any) -> Any:
+    """Numbers of numpy as numbers of Python; NaN as text, which the event log can hold."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and value != value:
+        return "not measured"
+    return value
