@@ -14,7 +14,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Order matters: a header may use the types of those before it.
-OPERATIONS = ("psf_stamp", "star_sums", "joint_fit")
+OPERATIONS = ("psf_stamp", "star_sums", "joint_fit", "event_search", "point_lens")
 SUPPORT = ("dispatch",)
 
 # No -ffast-math and no contraction: every vector level must give the same bits (fma is explicit).
