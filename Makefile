@@ -1,0 +1,103 @@
+# Everything a developer or an operator runs by hand. Needs Python >= 3.11, a C compiler, make, git.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV ?= .venv
+# The first Python on the PATH that is new enough; `make PYTHON=...` names another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := $(VENV)/bin
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# A change to any of these makes an installation stale.
+SOURCES := pyproject.toml setup.py constraints.txt roman_assets/kernels/_build.py \
+	$(wildcard csrc/*.c csrc/*.h)
+
+CFLAGS_CHECKED := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function -Icsrc
+C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test_*.c))
+
+.PHONY: help demo install test test-all ctest lint bench validate ui docs clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# --- installation -------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11 or newer found; give one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "==> $(VENV): a virtual environment of $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt pip setuptools
+
+# The development installation has everything that the demo needs: only one of the two is ever needed.
+$(VENV)/.installed-demo: $(SOURCES) | $(BIN)/python
+	@if [ -f $(VENV)/.installed-dev ]; then $(MAKE) --no-print-directory $(VENV)/.installed-dev; else \
+	echo "==> installing roman_assets (compiles the C kernels)"; \
+	$(PIP) install -c constraints.txt --editable '.[simulate]'; fi
+	@touch $@
+
+$(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
+	@echo "==> installing roman_assets with its development tools (compiles the C kernels)"
+	@$(PIP) install -c constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@echo "==> installing the peers of the benchmarks"
+	@$(PIP) install -c constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+install: $(VENV)/.installed-dev ## Development installation in .venv
+	@echo "$(VENV) is up to date"
+
+# --- running ------------------------------------------------------------------------------------
+
+demo: $(VENV)/.installed-demo ## A simulated mini survey from exposures to events
+	@$(BIN)/roman demo
+
+ui: $(VENV)/.installed-demo ## Dagster's web interface
+	@$(BIN)/roman ui
+
+# --- checking -----------------------------------------------------------------------------------
+
+lint: $(VENV)/.installed-dev ## ruff and mypy
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet .
+	@echo "==> mypy"
+	@$(BIN)/mypy --no-error-summary
+
+csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/*.c csrc/*.h csrc/tests/*.h)
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_CHECKED) $< $(wildcard csrc/*.c) -lm -o $@
+
+ctest: $(C_TESTS) ## C kernels under AddressSanitizer and UBSan
+	@echo "==> C tests under ASan and UBSan"
+	@for test in $^; do $$test || { echo "$$test failed" >&2; exit 1; }; done
+
+test: lint ctest ## The fast tier
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-all: lint ctest ## The fast tier and the slow one
+	@echo "==> pytest, slow tests included"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'slow or not slow'
+
+# --- measuring ----------------------------------------------------------------------------------
+
+bench: $(VENV)/.installed-bench ## Speed beside the peers: benchmarks/results.json
+	@$(BIN)/python benchmarks/run_bench.py
+
+validate: $(VENV)/.installed-dev ## Quality against external data: benchmarks/validation.json
+	@$(BIN)/python benchmarks/run_validation.py
+
+docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md
+	@$(BIN)/python -c "from pathlib import Path; from roman_assets.products.schemas import data_dictionary; \
+	Path('docs/data_dictionary.md').write_text(data_dictionary())"
+	@echo "docs/data_dictionary.md"
+
+clean: ## Remove the virtual environment and everything built
+	@rm -rf $(VENV) build dist *.egg-info csrc/tests/bin .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -f roman_assets/kernels/_kernels*.so roman_assets/kernels/_kernels.c roman_assets/kernels/_kernels.o
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
