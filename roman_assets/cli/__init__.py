@@ -1,0 +1,42 @@
+"""The `roman` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roman_assets.cli import data, lenses, query, run
+from roman_assets.cli.common import console, set_home
+from roman_assets.errors import RomanError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Roman Space Telescope science pipelines as a platform of data assets.",
+)  # fmt: skip
+
+
+@app.callback()
+def workspace(
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Folder of this installation (default: $ROMAN_HOME, else ./roman_home).", envvar="ROMAN_HOME"),
+    ] = None,
+) -> None:
+    """Choose the installation that the commands work on."""
+    set_home(home)
+
+
+for module in (run, data, query, lenses):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point: errors made on purpose are shown as one message, without a traceback."""
+    try:
+        app()
+    except RomanError as error:
+        console.print(f"[red]error:[/red] {error}", soft_wrap=True, markup=True, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""What the commands share: the console, the workspace, progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from roman_assets.platform.workspace import HOME, Workspace
+
+console = Console()
+
+
+def set_home(home: Path | None) -> None:
+    """Make `home` the installation of this process and of those it starts."""
+    if home is not None:
+        os.environ[HOME] = str(home.expanduser().resolve())
+
+
+def workspace() -> Workspace:
+    """The installation the command works on."""
+    return Workspace.from_environment()
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar; call what it yields with (done, total, text)."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[detail]}", markup=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, detail="")
+
+        def advance(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, detail=text[:60].replace("[", "\\["))
+
+        yield advance
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

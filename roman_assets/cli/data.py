@@ -1,0 +1,143 @@
+"""Commands that bring data in: simulate, ingest, calendar, quarantine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from roman_assets.cli.common import console, progress_bar, workspace
+from roman_assets.errors import InputError, RomanError
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write exposures/ and truth/ into.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same survey.")] = 1,
+    days: Annotated[int, typer.Option(help="Days in a row.")] = 3,
+    visits: Annotated[int, typer.Option(help="Visits a day.")] = 8,
+    detector: Annotated[list[str] | None, typer.Option(help="Detector; may be repeated.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the images [px].")] = 200,
+    seasons: Annotated[int, typer.Option(help="Seasons; the field is turned by 180 degrees in every second.")] = 1,
+) -> None:
+    """Simulate a mini bulge survey as Level 2 files, with its truth beside them."""
+    from roman_assets.simulate.config import MiniSurvey
+    from roman_assets.simulate.survey import simulate_survey
+
+    config = MiniSurvey(
+        seed=seed, detectors=tuple(detector or ("WFI01", "WFI02")), days=days, seasons=seasons,
+        visits_per_day=visits, size_px=size,
+    )  # fmt: skip
+    with progress_bar("simulating") as advance:
+        made = simulate_survey(config, out, progress=lambda done, total: advance(done, total, ""))
+    console.print(f"{len(made.exposures)} exposures in {out / 'exposures'}, truth in {out / 'truth'}")
+    console.print(f"next: roman calendar init {out / 'exposures'} && roman ingest {out / 'exposures'} && roman process")
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of _cal.asdf files.")],
+    quick: Annotated[bool, typer.Option(help="Leave out schema validation and pixel checks.")] = False,
+) -> None:
+    """Validate exposures and register them; what cannot be used is quarantined with its reason."""
+    from roman_assets.exposures.ingest import ingest as run_ingest
+
+    place = workspace()
+    missing = [p for p in paths if not p.exists()]
+    if missing:
+        raise InputError("no such file or folder", file=missing[0], remedy="check the path")
+    with progress_bar("ingesting") as advance:
+        report = run_ingest(
+            list(paths), place.registry, place.quarantine, place.calendar, full=not quick,
+            progress=lambda name, done, total: advance(done, total, name),
+        )  # fmt: skip
+    table = Table(title=f"Ingested in {report.seconds:.1f} s")
+    table.add_column("outcome")
+    table.add_column("files", justify="right")
+    for name in ("registered", "duplicates", "replaced", "conflicts", "quarantined", "outside_calendar", "caveats"):
+        table.add_row(name.replace("_", " "), str(len(getattr(report, name))))
+    console.print(table)
+    for refused in [*report.conflicts, *report.quarantined][:20]:
+        console.print(f"[yellow]{refused.reason}[/yellow] {refused.message}", soft_wrap=True)
+    for problem in report.problems:
+        console.print(f"[yellow]problem[/yellow] {problem}", soft_wrap=True)
+    if report.outside_calendar:
+        console.print(
+            f"[yellow]{len(report.outside_calendar)} exposures are outside the calendar and have no partition:[/yellow] "
+            "make a calendar for them with `roman calendar init PATH`"
+        )
+    for exposure, caveats in list(report.caveats.items())[:5]:
+        console.print(f"[dim]caveat {exposure}: {', '.join(caveats)}[/dim]")
+    if report.conflicts or report.quarantined:
+        raise typer.Exit(2)
+
+
+calendar_app = typer.Typer(no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields.")
+
+
+@calendar_app.command("show")
+def calendar_show() -> None:
+    """Show the calendar in use."""
+    place = workspace()
+    calendar = place.calendar
+    table = Table(title=f"{calendar.name} ({place.calendar_file or 'shipped with roman_assets'})")
+    for heading in ("season", "first day", "last day", "days"):
+        table.add_column(heading)
+    for season in calendar.seasons:
+        table.add_row(season.name, season.days[0], season.days[-1], str(len(season.days)))
+    console.print(table)
+    console.print(
+        f"{len(calendar.detectors)} detectors, {len(calendar.fields)} fields, {len(calendar.regions)} sky regions, "
+        f"{len(calendar.spectroscopic_days)} spectroscopic days"
+    )
+
+
+@calendar_app.command("init")
+def calendar_init(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of _cal.asdf files.")],
+    name: Annotated[str, typer.Option(help="Name of the survey.")] = "own",
+    force: Annotated[bool, typer.Option(help="Replace an existing calendar.")] = False,
+) -> None:
+    """Write a calendar for your own exposures into the installation's folder."""
+    from roman_assets.exposures.reader import read_header
+    from roman_assets.survey.calendar import calendar_for_files
+
+    place = workspace()
+    target = place.home / "calendar.toml"
+    if target.exists() and not force:
+        raise InputError("there is a calendar already", file=target, remedy="use --force to replace it")
+    files = sorted(f for p in paths for f in ([p] if p.is_file() else p.rglob("*_cal.asdf")))
+    headers = []
+    for file in files:
+        try:
+            headers.append(read_header(file))
+        except RomanError as error:
+            console.print(f"[yellow]left out:[/yellow] {error}", soft_wrap=True)
+    if not headers:
+        raise InputError("no usable exposure", file=paths[0], remedy="give a folder with _cal.asdf files")
+    place.home.mkdir(parents=True, exist_ok=True)
+    calendar_for_files(headers, name).dump(target)
+    console.print(f"{target}: written for {len(headers)} exposures")
+    calendar_show()
+
+
+quarantine_app = typer.Typer(no_args_is_help=True, help="Files that were refused: why, and putting them back.")
+
+
+@quarantine_app.command("list")
+def quarantine_list() -> None:
+    """List quarantined files with their reasons."""
+    table = Table(title="Quarantine")
+    for heading in ("file", "reason", "message", "sha256"):
+        table.add_column(heading, overflow="fold")
+    for record in workspace().quarantine.list():
+        table.add_row(record.name, str(record.reason), record.message, record.sha256[:12])
+    console.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(simulate)
+    app.command()(ingest)
+    app.add_typer(calendar_app, name="calendar")
+    app.add_typer(quarantine_app, name="quarantine")

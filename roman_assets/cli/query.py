@@ -1,0 +1,156 @@
+"""Commands that look at products: products, light-curve, events, export-hats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from roman_assets.cli.common import console, size_text, workspace
+from roman_assets.errors import InputError
+
+
+def products(
+    kind: Annotated[str | None, typer.Argument(help="Kind, such as season_events; none for a summary.")] = None,
+    season: Annotated[str | None, typer.Option()] = None,
+    day: Annotated[str | None, typer.Option()] = None,
+    detector: Annotated[str | None, typer.Option()] = None,
+    near: Annotated[str | None, typer.Option(help="Products within 0.2 degrees of RA,DEC [deg].")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 40,
+    paths: Annotated[bool, typer.Option("--paths", help="Print the places of the files only.")] = False,
+) -> None:
+    """Ask the product index: what exists, how large, from what, with which caveats."""
+    place = workspace().products
+    wanted = {k: v for k, v in (("season", season), ("day", day), ("detector", detector)) if v}
+    records = place.current(kind, **wanted)
+    if near is not None:
+        close = {r.id for r in place.near(*_position(near), 0.2, kind)}
+        records = [r for r in records if r.id in close]
+    if paths:
+        for record in records:
+            print(place.store.location(record.key))
+        return
+    if kind is None:
+        _summary(records)
+        return
+    table = Table(title=f"{kind}: {len(records)} products")
+    for heading in ("partition", "part", "rows", "size", "sequence", "code", "caveats", "sha256"):
+        table.add_column(heading, overflow="fold")
+    for record in records[:limit]:
+        table.add_row(
+            record.partition, record.part, "" if record.rows is None else str(record.rows), size_text(record.size),
+            str(record.sequence), record.code_version, str(len(record.caveats) or ""), record.sha256[:12],
+        )  # fmt: skip
+    console.print(table)
+    if len(records) > limit:
+        console.print(f"… and {len(records) - limit} more (--limit)")
+
+
+def _position(text: str) -> tuple[float, float]:
+    try:
+        ra, dec = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{text!r} is no position", field="--near", remedy="write RA,DEC in degrees: 268.0,-29.2") from error
+    return ra, dec
+
+
+def _summary(records: list) -> None:  # type: ignore[type-arg]
+    table = Table(title="Products")
+    for heading in ("kind", "products", "rows", "size", "with caveats"):
+        table.add_column(heading, justify="right" if heading != "kind" else "left")
+    for kind in sorted({r.kind for r in records}):
+        chosen = [r for r in records if r.kind == kind]
+        table.add_row(
+            kind, str(len(chosen)), f"{sum(r.rows or 0 for r in chosen):,}", size_text(sum(r.size for r in chosen)),
+            str(sum(bool(r.caveats) for r in chosen) or ""),
+        )  # fmt: skip
+    console.print(table)
+
+
+def light_curve(
+    object_id: Annotated[int | None, typer.Argument(help="object_id of a season catalogue.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Position RA,DEC [deg] instead: the nearest object.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to write (default: light_curve_<object_id>.png).")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write the points to.")] = None,
+) -> None:
+    """Light curve of one object: a table, and a plot."""
+    from roman_assets.msos.stages.lookup import find_light_curve
+
+    position = None if at is None else _position(at)
+    if object_id is None and position is None:
+        raise InputError("no object", remedy="give an object_id, or a position with --at RA,DEC")
+    found = find_light_curve(workspace(), object_id=object_id, position=position)
+    console.print(
+        f"object {found.object_id}  RA {found.ra:.7f}  Dec {found.dec:.7f}  {found.season} {found.detector} "
+        f"star {found.star}  {found.points.height} points"
+    )
+    if table is not None:
+        if table.suffix == ".parquet":
+            found.points.write_parquet(table)
+        else:
+            found.points.write_csv(table)
+        console.print(f"points: {table}")
+    else:
+        shown = Table()
+        for heading in ("mjd", "element", "flux [DN/s]", "error", "flag"):
+            shown.add_column(heading, justify="right")
+        for row in found.points.head(20).iter_rows(named=True):
+            shown.add_row(f"{row['mjd']:.5f}", row["optical_element"], f"{row['flux']:.4f}", f"{row['flux_err']:.4f}", str(row["flag"]))
+        console.print(shown)
+        if found.points.height > 20:
+            console.print("… more with --table FILE")
+    target = plot or Path(f"light_curve_{found.object_id}.png")
+    target.write_bytes(found.picture())
+    console.print(f"plot: {target}")
+
+
+def events(
+    season: Annotated[str | None, typer.Option()] = None,
+    every: Annotated[bool, typer.Option("--all", help="Candidates of every class, not only microlensing.")] = False,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 40,
+) -> None:
+    """The event catalogue: best candidates first, with class and reason."""
+    import polars as pl
+
+    from roman_assets.msos.stages.season import MICROLENSING
+
+    place = workspace().products
+    wanted = {"season": season} if season else {}
+    frames = [place.read_table(r) for r in place.current("season_events", **wanted)]
+    if not frames:
+        console.print("there is no event catalogue yet: `roman process` makes it")
+        raise typer.Exit(1)
+    table = pl.concat(frames, how="diagonal_relaxed").sort("dchi2_flat", descending=True)
+    if not every:
+        table = table.filter(pl.col("event_class").is_in(MICROLENSING))
+    shown = Table(title=f"{table.height} events")
+    for heading in ("object_id", "season", "detector", "t0 [MJD]", "u0", "tE [d]", "Δχ²", "χ²/dof", "class", "reason"):
+        shown.add_column(heading, overflow="fold")
+    for row in table.head(limit).iter_rows(named=True):
+        shown.add_row(
+            str(row["object_id"]), row["season"], row["detector"], f"{row['t0']:.4f} ± {row['t0_err'] or 0:.4f}",
+            f"{row['u0']:.4f}", f"{row['te']:.3f}", f"{row['dchi2_flat']:.0f}", f"{row['chi2'] / max(row['dof'], 1):.2f}",
+            row["event_class"], row["reason"],
+        )  # fmt: skip
+    console.print(shown)
+
+
+def export_hats(
+    out: Annotated[Path, typer.Argument(help="Folder to write the collections into.")],
+    replace: Annotated[bool, typer.Option(help="Replace collections that are there.")] = False,
+) -> None:
+    """Export object and event catalogues as HATS collections, which lsdb opens."""
+    from roman_assets.msos.stages.export import export_catalogues
+
+    for name, rows, folder in export_catalogues(workspace(), out, replace=replace):
+        console.print(f"{name}: {rows} rows in {folder}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(products)
+    app.command("light-curve")(light_curve)
+    app.command()(events)
+    app.command("export-hats")(export_hats)

@@ -1,0 +1,132 @@
+"""Commands that make products: process, backfill, reconcile, demo, ui."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from roman_assets.cli.common import console, progress_bar, workspace
+from roman_assets.errors import InputError
+
+
+def process(
+    season: Annotated[list[str] | None, typer.Option(help="Season, such as s01; may be repeated.")] = None,
+    day: Annotated[list[str] | None, typer.Option(help="Day, such as 2027-03-01; may be repeated.")] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")] = None,
+) -> None:
+    """Materialize what the registry holds (all of it, or some seasons, days, detectors) in this process."""
+    from roman_assets.platform.processing import plan, run_steps
+
+    place = workspace()
+    steps = plan(place, seasons=season, days=day, detectors=detector)
+    if not steps:
+        console.print("nothing to process: no registered imaging exposure is in the calendar (`roman ingest` first)")
+        raise typer.Exit(1)
+    with progress_bar("processing") as advance:
+        outcome = run_steps(place, steps, progress=advance)
+    report(outcome)
+    if outcome.failed:
+        raise typer.Exit(2)
+
+
+def report(outcome: object) -> None:
+    """Print what a processing came to: done, failed, caveats, failed checks."""
+    from roman_assets.platform.processing import Outcome
+
+    assert isinstance(outcome, Outcome)
+    console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")
+    for label, reason in outcome.failed.items():
+        console.print(f"[red]failed[/red] {label}: {reason}", soft_wrap=True, highlight=False)
+    for label, text in list(outcome.caveats.items())[:10]:
+        first, *rest = text.splitlines()
+        more = f" (and {len(rest)} more)" if rest else ""
+        console.print(f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}", soft_wrap=True, highlight=False)
+    if len(outcome.caveats) > 10:
+        console.print(f"[yellow]caveats[/yellow] in {len(outcome.caveats) - 10} more partitions: see the UI or `roman products`")
+    for name in outcome.failed_checks[:10]:
+        console.print(f"[yellow]check not passed[/yellow] {name}", highlight=False)
+
+
+def backfill(
+    asset: Annotated[list[str], typer.Argument(help="Assets, all of one kind of partition.")],
+    season: Annotated[list[str] | None, typer.Option(help="Season; may be repeated.")] = None,
+    day: Annotated[list[str] | None, typer.Option(help="Day; may be repeated.")] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Detector; may be repeated.")] = None,
+    only_missing: Annotated[bool, typer.Option("--only-missing", help="Leave out partitions that are materialized.")] = False,
+    url: Annotated[str, typer.Option(help="Address of the running Dagster webserver.")] = "http://127.0.0.1:3000",
+) -> None:
+    """Launch a backfill through a running Dagster instance."""
+    from roman_assets.platform.backfill import launch, partition_keys
+
+    keys = partition_keys(workspace().calendar, asset, seasons=season, days=day, detectors=detector)
+    launched = launch(url, asset, keys, only_missing=only_missing)
+    if launched.backfill_id is None:
+        console.print("nothing to do: every partition is materialized")
+        return
+    console.print(f"backfill {launched.backfill_id}: {launched.partitions} partitions of {', '.join(asset)}")
+    console.print(f"watch it at {url}/runs/b/{launched.backfill_id}")
+
+
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    verify: Annotated[bool, typer.Option(help="Also read every product and compare its sha256.")] = False,
+) -> None:
+    """Repair Dagster's record from the product index, which is the truth; report products whose bytes are wrong."""
+    from roman_assets.platform.reconcile import reconcile as run_reconcile
+
+    with progress_bar("comparing") as advance:
+        found = run_reconcile(workspace(), dry_run=dry_run, verify=verify, progress=advance)
+    console.print(
+        f"{found.compared} partitions compared: {len(found.reported)} {'would be' if dry_run else 'were'} reported to "
+        f"Dagster, {len(found.unbacked)} materializations have no product, {len(found.damaged)} products are damaged"
+    )
+    for line in [*found.unbacked, *found.damaged][:20]:
+        console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)
+    if found.damaged:
+        raise typer.Exit(2)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo; removed and made anew.")] = Path("demo_output"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what an earlier demo made, and go on from there.")] = False,
+) -> None:
+    """Simulate a small survey, process it through all assets, and judge the products against the truth."""
+    from roman_assets.cli.demo import run_demo
+
+    run_demo(out, keep=keep)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the web server.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI of this installation, with its daemon, until interrupted."""
+    from roman_assets.platform.processing import prepare_dagster_home
+
+    place = workspace()
+    home = prepare_dagster_home(place)
+    environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(home)}
+    program = Path(sys.executable).with_name("dagster")
+    if not program.exists():
+        raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
+    console.print(f"Dagster of {place.home} at http://{host}:{port} (Ctrl-C stops it)")
+    os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (demo, process, backfill, reconcile, ui):
+        app.command()(command)
+
+
+def steps_table(title: str, rows: list[tuple[str, str]]) -> Table:
+    """A two-column table."""
+    table = Table(title=title, show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,74 @@
+"""The code location: assets, jobs, sensors, schedules, resources and executor of one installation."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+
+from roman_assets.exposures.sensor import build_landing_sensor
+from roman_assets.msos.assets import build_assets
+from roman_assets.msos.sensors import build_season_sensor
+from roman_assets.platform.resource import WorkspaceResource
+from roman_assets.platform.workspace import Workspace
+from roman_assets.survey.partitions import build_partitions
+
+DAY_ASSETS = ("exposures", "psf_photometry", "daily_light_curves")
+SEASON_ASSETS = ("season_light_curves", "season_objects", "season_events")
+SURVEY_ASSETS = ("survey_objects", "survey_events")
+#: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
+K8S = "ROMAN_K8S"
+
+
+def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
+    """Definitions of an installation; None takes it from the environment.
+
+    One Dagster job cannot mix partition definitions: there is a job per kind of partition.
+    """
+    place = workspace or Workspace.from_environment()
+    partitions = build_partitions(place.calendar)
+    assets = build_assets(partitions)
+    day_job = dg.define_asset_job(
+        "process_day", dg.AssetSelection.assets(*DAY_ASSETS), partitions_def=partitions.day_detector,
+        description="Exposures, photometry and light curves of a day of a detector.",
+    )  # fmt: skip
+    catalogue_job = dg.define_asset_job(
+        "establish_catalogue", dg.AssetSelection.assets("reference_catalog"),
+        partitions_def=partitions.season_detector, description="Reference catalogue of a season of a detector.",
+    )  # fmt: skip
+    season_job = dg.define_asset_job(
+        "close_season", dg.AssetSelection.assets(*SEASON_ASSETS), partitions_def=partitions.season_detector,
+        description="Light curves, objects and events of a season of a detector, with what is there.",
+    )  # fmt: skip
+    survey_job = dg.define_asset_job(
+        "join_survey", dg.AssetSelection.assets(*SURVEY_ASSETS), partitions_def=partitions.bulge_region,
+        description="Objects and events of a sky region over all seasons.",
+    )  # fmt: skip
+    resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource()
+    landing = build_landing_sensor(
+        partitions, place.calendar, day_job,
+        open_landing=lambda: place.landing, open_registry=lambda: _registry(place),
+        open_quarantine=lambda: place.quarantine,
+    )  # fmt: skip
+    return dg.Definitions(
+        assets=assets,
+        jobs=[day_job, catalogue_job, season_job, survey_job],
+        sensors=[landing, build_season_sensor(partitions, place, catalogue_job, day_job)],
+        resources={"workspace": resource},
+        executor=_executor(),
+    )
+
+
+def _registry(place: Workspace) -> object:
+    """A registry of its own for a tick, which closes it."""
+    from dataclasses import replace
+
+    return replace(place).registry
+
+
+def _executor() -> dg.ExecutorDefinition | dg.Executor:
+    if os.environ.get(K8S):
+        from dagster_k8s import k8s_job_executor
+
+        return k8s_job_executor
+    return dg.in_process_executor
