@@ -1,0 +1,320 @@
+"""What is deployed, checked by meaning: pods, Helm values, image, Dagster+ file, Makefile and pins."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from roman_assets.platform import pods
+from roman_assets.platform.workspace import HOME, VARIABLES
+
+ROOT = Path(__file__).resolve().parents[1]
+TAG = "dagster-k8s/config"
+#: Variables that an installation on S3 and PostgreSQL must set; a calendar and ePSFs have defaults.
+REQUIRED = {HOME} | {v for k, v in VARIABLES.items() if k not in ("calendar_path", "epsf_folder")}
+RESOURCE_NAMES = {"cpu", "memory", "ephemeral-storage"}
+
+
+def values() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "helm_values" / "dagster.yaml").read_text())
+
+
+def code_location() -> dict[str, Any]:
+    (deployment,) = values()["dagster-user-deployments"]["deployments"]
+    return deployment
+
+
+def snake(value: Any) -> Any:
+    """Helm's camelCase keys as dagster.yaml writes them."""
+    if isinstance(value, Mapping):
+        return {re.sub(r"(?<!^)(?=[A-Z])", "_", k).lower(): snake(v) for k, v in value.items()}
+    return value
+
+
+def check_pod_config(config: Mapping[str, Any]) -> None:
+    """Raises unless a pod can be made of `config`: every key, to any depth, and every quantity."""
+    from dagster._config import validate_config
+    from dagster_k8s.job import USER_DEFINED_K8S_JOB_CONFIG_SCHEMA, UserDefinedDagsterK8sConfig
+    from dagster_k8s.models import k8s_model_from_dict
+    from kubernetes.client import models
+    from kubernetes.utils.quantity import parse_quantity
+
+    result = validate_config(USER_DEFINED_K8S_JOB_CONFIG_SCHEMA, dict(config))
+    assert result.success, [error.message for error in result.errors or []]
+    parsed = UserDefinedDagsterK8sConfig.from_dict(dict(config))
+    container = k8s_model_from_dict(models.V1Container, {"name": "step", **parsed.container_config})
+    k8s_model_from_dict(models.V1PodSpec, {"containers": [], **parsed.pod_spec_config})
+    k8s_model_from_dict(models.V1JobSpec, {"template": {}, **parsed.job_spec_config})
+    for amounts in (container.resources.requests, container.resources.limits):
+        assert set(amounts) <= RESOURCE_NAMES, amounts
+        for amount in amounts.values():
+            assert parse_quantity(amount) > 0
+    assert parse_quantity(container.resources.limits["memory"]) >= parse_quantity(
+        container.resources.requests["memory"]
+    )
+
+
+# --- pods ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["LIGHT", "IMAGES", "SEASON"])
+def test_pod_profile_makes_a_valid_pod(name):
+    profile = getattr(pods, name)
+    config = profile.op_tags()[TAG]
+    check_pod_config(config)
+    assert config["job_spec_config"]["active_deadline_seconds"] == profile.deadline_s > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"container_confg": {}}, "container_confg"),
+        ({"container_config": {"resourcez": {}}}, "resourcez"),
+        ({"container_config": {"resources": {"request": {"cpu": "1"}}}}, "request"),
+        ({"container_config": {"resources": {"requests": {"cpus": "1"}, "limits": {}}}}, "cpus"),
+        ({"container_config": {"resources": {"requests": {"memory": "1GiB"}, "limits": {}}}}, "GiB"),
+        ({"pod_spec_config": {"restartpolicy": "Never"}}, "restartpolicy"),
+        ({"job_spec_config": {"active_deadline": 5}}, "active_deadline"),
+    ],
+)
+def test_misspelt_pod_tags_are_caught(wrong, named):
+    """Dagster loads these without a word and fails at launch; the check of this file must not."""
+    config = {**pods.LIGHT.op_tags()[TAG], **wrong}
+    with pytest.raises(Exception, match=named):
+        check_pod_config(config)
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory):
+    from roman_assets.platform.definitions import build_definitions
+    from roman_assets.platform.workspace import Workspace
+
+    return build_definitions(Workspace(tmp_path_factory.mktemp("home")))
+
+
+def asset_ops(definitions) -> Iterator[tuple[str, Any]]:
+    for asset in definitions.assets:
+        if hasattr(asset, "op"):
+            yield asset.op.name, asset.op
+
+
+def test_every_asset_has_a_valid_pod_and_a_known_pool(definitions):
+    checked = 0
+    for name, op in asset_ops(definitions):
+        assert TAG in op.tags, f"{name} would run in a pod without requests or limits"
+        config = op.tags[TAG]
+        check_pod_config(yaml.safe_load(config) if isinstance(config, str) else config)
+        assert op.pool in (None, pods.POOL_IMAGES, pods.POOL_SEASON), name
+        checked += 1
+    assert checked >= 8
+
+
+# --- Helm values ---------------------------------------------------------------------------------------
+
+
+def test_database_driver_is_named():
+    from dagster_postgres.utils import get_conn_string
+    from sqlalchemy.engine import make_url
+
+    database = values()["postgresql"]
+    assert database["enabled"] is False
+    url = get_conn_string(
+        database["postgresqlUsername"], "secret", database["postgresqlHost"], database["postgresqlDatabase"],
+        str(database["service"]["port"]), scheme=database["postgresqlScheme"],
+    )  # fmt: skip
+    assert make_url(url).get_driver_name() == "psycopg2"
+    assert "postgresqlPassword" not in database
+    assert values()["generatePostgresqlPasswordSecret"] is False
+    assert values()["global"]["postgresqlSecretName"] in example_secrets()
+
+
+def example_secrets() -> dict[str, dict[str, str]]:
+    documents = yaml.safe_load_all((ROOT / "helm_values" / "secrets.example.yaml").read_text())
+    return {document["metadata"]["name"]: document["stringData"] for document in documents}
+
+
+def test_code_location_has_every_variable_of_the_workspace():
+    from sqlalchemy.engine import make_url
+
+    secrets = example_secrets()
+    given = {item["name"]: item["value"] for item in code_location()["env"]}
+    for source in code_location()["envSecrets"]:
+        given |= secrets[source["name"]]
+    known = {HOME, "ROMAN_K8S", *VARIABLES.values()}
+    assert given.keys() >= REQUIRED
+    assert {name for name in given if name.startswith("ROMAN_")} <= known, "a variable that nothing reads"
+    assert all(isinstance(value, str) for value in given.values())
+    for name in ("ROMAN_INDEX_URL", "ROMAN_REGISTRY_URL"):
+        assert make_url(given[name]).get_driver_name() == "psycopg2"
+        assert "CHANGE-ME" in given[name]
+    for name in ("ROMAN_PRODUCTS", "ROMAN_LANDING", "ROMAN_QUARANTINE"):
+        assert given[name].startswith("s3://"), "pods share no disk"
+    assert code_location()["includeConfigInLaunchedRuns"] == {"enabled": True}
+    assert "dagsterApiGrpcArgs" not in code_location()
+
+
+def test_webserver_is_reachable_without_root_and_only_reads():
+    web = values()["dagsterWebserver"]
+    assert web["enableReadOnly"] is True
+    assert web["service"]["port"] == web["readinessProbe"]["httpGet"]["port"] == 3000
+
+
+def test_no_pod_runs_as_root():
+    from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+    from kubernetes.client import models
+
+    run = values()["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    pods_of = [
+        (x["podSecurityContext"], x["securityContext"])
+        for x in (values()["dagsterWebserver"], values()["dagsterDaemon"], code_location())
+    ]
+    pods_of.append((run["podSpecConfig"]["securityContext"], run["containerConfig"]["securityContext"]))
+    for pod, container in pods_of:
+        made = k8s_model_from_dict(
+            models.V1PodSecurityContext, k8s_snake_case_dict(models.V1PodSecurityContext, pod)
+        )
+        assert made.run_as_non_root is True
+        assert made.run_as_user > 0
+        inner = k8s_model_from_dict(
+            models.V1SecurityContext, k8s_snake_case_dict(models.V1SecurityContext, container)
+        )
+        assert inner.allow_privilege_escalation is False
+
+
+def test_run_pods_are_valid():
+    launcher = values()["runLauncher"]
+    assert launcher["type"] == "K8sRunLauncher"
+    config = snake(launcher["config"]["k8sRunLauncher"]["runK8sConfig"])
+    check_pod_config(config)
+    # A finished Job is kept for a day at least, then cleaned up.
+    assert config["job_spec_config"]["ttl_seconds_after_finished"] >= 3600
+
+
+def test_instance_that_the_values_make_is_valid():
+    """The dagster.yaml that the chart writes from these values, against Dagster's own configuration."""
+    from dagster._config import validate_config
+    from dagster._config.field_utils import Shape
+    from dagster._core.instance.config import dagster_instance_config_schema
+    from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
+    from dagster_k8s.launcher import K8sRunLauncher
+
+    v = values()
+    daemon = v["dagsterDaemon"]
+    logs = snake(v["computeLogManager"]["config"]["s3ComputeLogManager"])
+    launcher = snake(v["runLauncher"]["config"]["k8sRunLauncher"])
+    del launcher["image_pull_policy"]
+    launcher |= {"image_pull_policy": "IfNotPresent", "service_account_name": v["serviceAccount"]["name"]}
+    launcher |= {
+        "instance_config_map": "dagster-instance",
+        "postgres_password_secret": "p",
+        "dagster_home": "/d",
+    }
+    for schema, config in (
+        (S3ComputeLogManager.config_type(), logs),
+        (K8sRunLauncher.config_type(), launcher),
+    ):
+        result = validate_config(Shape(schema), config)
+        assert result.success, [error.message for error in result.errors or []]
+    instance = {
+        "run_monitoring": snake(daemon["runMonitoring"]),
+        "run_retries": snake(daemon["runRetries"]),
+        "sensors": snake(daemon["sensors"]),
+        "schedules": snake(daemon["schedules"]),
+        "concurrency": {"pools": snake(v["concurrency"]["pools"])},
+        "retention": {kind: snake(v["retention"][kind]) for kind in ("sensor", "schedule")},
+        "telemetry": v["telemetry"],
+    }
+    result = validate_config(Shape(dagster_instance_config_schema()), instance)
+    assert result.success, [error.message for error in result.errors or []]
+    assert instance["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert instance["telemetry"]["enabled"] is False
+
+
+def test_runs_outlive_the_longest_step():
+    """Run monitoring must not kill a run whose steps are still within their own deadlines."""
+    longest = max(p.deadline_s for p in vars(pods).values() if isinstance(p, pods.PodProfile))
+    assert values()["dagsterDaemon"]["runMonitoring"]["maxRuntimeSeconds"] > 3 * longest
+
+
+def test_one_image_for_all():
+    v = values()
+    images = [v["dagsterWebserver"]["image"], v["dagsterDaemon"]["image"], code_location()["image"]]
+    assert all(image == images[0] for image in images)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert images[0]["tag"] == project["version"]
+
+
+# --- image, Dagster+, pins, Makefile -------------------------------------------------------------------
+
+
+def test_dagster_cloud_file():
+    from dagster_cloud_cli.config.models import load_dagster_cloud_yaml
+    from dagster_k8s.container_context import K8sContainerContext
+
+    (location,) = load_dagster_cloud_yaml((ROOT / "dagster_cloud.yaml").read_text()).locations
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert location.code_source.module_name == project["tool"]["dagster"]["module_name"]
+    context = location.container_context
+    K8sContainerContext.create_from_config(context)
+    given = {line.split("=", 1)[0] for line in context["k8s"]["env_vars"]}
+    for secret in context["k8s"]["env_secrets"]:
+        given |= example_secrets()[secret].keys()
+    assert given >= REQUIRED
+    check_pod_config(context["k8s"]["run_k8s_config"])
+
+
+def test_image_has_what_it_runs():
+    text = (ROOT / "Dockerfile").read_text()
+    joined = text.replace("\\\n", " ")
+    stages = re.findall(r"^FROM (\S+)", joined, flags=re.MULTILINE)
+    assert stages == ["docker.io/library/python:3.12-slim"] * 2
+    final = joined[joined.rindex("\nFROM ") :]
+    assert re.search(r"^USER 10001", final, flags=re.MULTILINE)
+    assert "gcc" not in final
+    assert '"code-server", "start"' in final
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", joined, flags=re.MULTILINE):
+        for source in copied.split():
+            assert (ROOT / source).exists(), source
+            assert any(line.startswith(f"!{source}") for line in ignored), f"{source} is ignored"
+
+
+def test_pins_agree_with_the_project():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==", line
+            pins[canonicalize_name(requirement.name)] = specifier.version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [r for extra in project["optional-dependencies"].values() for r in extra]
+    for text in project["dependencies"] + extras:
+        requirement = Requirement(text)
+        if requirement.name != project["name"]:
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), text
+
+
+@pytest.mark.parametrize(
+    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/dagster.yaml"]
+)
+def test_no_machine_or_registry_is_named(path):
+    text = (ROOT / path).read_text().replace("docker.io/library/", "")
+    assert not re.search(r"https?://|file://|/home/|/root/|/work/", text)
+
+
+def test_makefile_has_the_documented_targets():
+    text = (ROOT / "Makefile").read_text()
+    targets = "demo install test test-all ctest bench validate ui docs lint clean"
+    for target in targets.split():
+        assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
+    assert "make --no-print-directory test" in (ROOT / ".ci" / "run").read_text()
