@@ -22,7 +22,9 @@ app = typer.Typer(
 def workspace(
     home: Annotated[
         Path | None,
-        typer.Option(help="Folder of this installation (default: $ROMAN_HOME, else ./roman_home).", envvar="ROMAN_HOME"),
+        typer.Option(
+            help="Folder of this installation (default: $ROMAN_HOME, else ./roman_home).", envvar="ROMAN_HOME"
+        ),
     ] = None,
 ) -> None:
     """Choose the installation that the commands work on."""

@@ -19,7 +19,9 @@ def simulate(
     visits: Annotated[int, typer.Option(help="Visits a day.")] = 8,
     detector: Annotated[list[str] | None, typer.Option(help="Detector; may be repeated.")] = None,
     size: Annotated[int, typer.Option(help="Side of the images [px].")] = 200,
-    seasons: Annotated[int, typer.Option(help="Seasons; the field is turned by 180 degrees in every second.")] = 1,
+    seasons: Annotated[
+        int, typer.Option(help="Seasons; the field is turned by 180 degrees in every second.")
+    ] = 1,
 ) -> None:
     """Simulate a mini bulge survey as Level 2 files, with its truth beside them."""
     from roman_assets.simulate.config import MiniSurvey
@@ -32,7 +34,9 @@ def simulate(
     with progress_bar("simulating") as advance:
         made = simulate_survey(config, out, progress=lambda done, total: advance(done, total, ""))
     console.print(f"{len(made.exposures)} exposures in {out / 'exposures'}, truth in {out / 'truth'}")
-    console.print(f"next: roman calendar init {out / 'exposures'} && roman ingest {out / 'exposures'} && roman process")
+    console.print(
+        f"next: roman calendar init {out / 'exposures'} && roman ingest {out / 'exposures'} && roman process"
+    )
 
 
 def ingest(
@@ -54,7 +58,15 @@ def ingest(
     table = Table(title=f"Ingested in {report.seconds:.1f} s")
     table.add_column("outcome")
     table.add_column("files", justify="right")
-    for name in ("registered", "duplicates", "replaced", "conflicts", "quarantined", "outside_calendar", "caveats"):
+    for name in (
+        "registered",
+        "duplicates",
+        "replaced",
+        "conflicts",
+        "quarantined",
+        "outside_calendar",
+        "caveats",
+    ):
         table.add_row(name.replace("_", " "), str(len(getattr(report, name))))
     console.print(table)
     for refused in [*report.conflicts, *report.quarantined][:20]:
@@ -72,7 +84,9 @@ def ingest(
         raise typer.Exit(2)
 
 
-calendar_app = typer.Typer(no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields.")
+calendar_app = typer.Typer(
+    no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields."
+)
 
 
 @calendar_app.command("show")
@@ -121,7 +135,9 @@ def calendar_init(
     calendar_show()
 
 
-quarantine_app = typer.Typer(no_args_is_help=True, help="Files that were refused: why, and putting them back.")
+quarantine_app = typer.Typer(
+    no_args_is_help=True, help="Files that were refused: why, and putting them back."
+)
 
 
 @quarantine_app.command("list")

@@ -13,7 +13,9 @@ from roman_assets.errors import InputError
 
 
 def products(
-    kind: Annotated[str | None, typer.Argument(help="Kind, such as season_events; none for a summary.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="Kind, such as season_events; none for a summary.")
+    ] = None,
     season: Annotated[str | None, typer.Option()] = None,
     day: Annotated[str | None, typer.Option()] = None,
     detector: Annotated[str | None, typer.Option()] = None,
@@ -52,7 +54,9 @@ def _position(text: str) -> tuple[float, float]:
     try:
         ra, dec = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"{text!r} is no position", field="--near", remedy="write RA,DEC in degrees: 268.0,-29.2") from error
+        raise InputError(
+            f"{text!r} is no position", field="--near", remedy="write RA,DEC in degrees: 268.0,-29.2"
+        ) from error
     return ra, dec
 
 
@@ -71,8 +75,12 @@ def _summary(records: list) -> None:  # type: ignore[type-arg]
 
 def light_curve(
     object_id: Annotated[int | None, typer.Argument(help="object_id of a season catalogue.")] = None,
-    at: Annotated[str | None, typer.Option("--at", help="Position RA,DEC [deg] instead: the nearest object.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG to write (default: light_curve_<object_id>.png).")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Position RA,DEC [deg] instead: the nearest object.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG to write (default: light_curve_<object_id>.png).")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write the points to.")] = None,
 ) -> None:
     """Light curve of one object: a table, and a plot."""
@@ -97,7 +105,13 @@ def light_curve(
         for heading in ("mjd", "element", "flux [DN/s]", "error", "flag"):
             shown.add_column(heading, justify="right")
         for row in found.points.head(20).iter_rows(named=True):
-            shown.add_row(f"{row['mjd']:.5f}", row["optical_element"], f"{row['flux']:.4f}", f"{row['flux_err']:.4f}", str(row["flag"]))
+            shown.add_row(
+                f"{row['mjd']:.5f}",
+                row["optical_element"],
+                f"{row['flux']:.4f}",
+                f"{row['flux_err']:.4f}",
+                str(row["flag"]),
+            )
         console.print(shown)
         if found.points.height > 20:
             console.print("… more with --table FILE")
@@ -108,7 +122,9 @@ def light_curve(
 
 def events(
     season: Annotated[str | None, typer.Option()] = None,
-    every: Annotated[bool, typer.Option("--all", help="Candidates of every class, not only microlensing.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Candidates of every class, not only microlensing.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="Rows shown.")] = 40,
 ) -> None:
     """The event catalogue: best candidates first, with class and reason."""
@@ -126,7 +142,18 @@ def events(
     if not every:
         table = table.filter(pl.col("event_class").is_in(MICROLENSING))
     shown = Table(title=f"{table.height} events")
-    for heading in ("object_id", "season", "detector", "t0 [MJD]", "u0", "tE [d]", "Δχ²", "χ²/dof", "class", "reason"):
+    for heading in (
+        "object_id",
+        "season",
+        "detector",
+        "t0 [MJD]",
+        "u0",
+        "tE [d]",
+        "Δχ²",
+        "χ²/dof",
+        "class",
+        "reason",
+    ):
         shown.add_column(heading, overflow="fold")
     for row in table.head(limit).iter_rows(named=True):
         shown.add_row(

@@ -55,7 +55,9 @@ def _report(asset: str, stage: Any) -> dg.MaterializeResult:
         if outcome is None:
             reported.append(check(name, True, f"{description}: nothing to judge"))
         else:
-            reported.append(check(name, outcome.passed, outcome.description, severe=severe, **outcome.figures))
+            reported.append(
+                check(name, outcome.passed, outcome.description, severe=severe, **outcome.figures)
+            )
     return result(
         stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported
     )
@@ -111,7 +113,9 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         {"c", "parquet"}, IMAGES, pool=POOL_IMAGES,
         deps=[dg.AssetDep("exposures"), dg.AssetDep("reference_catalog", partition_mapping=p.season_to_day)],
     )  # fmt: skip
-    def psf_photometry(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def psf_photometry(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.photometry import measure
 
         day, detector = _keys(context, "day", "detector")
@@ -122,7 +126,9 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         "Photometry on the reference zero point, additive sums per object, and alerts of rising objects.",
         {"polars", "parquet"}, LIGHT, deps=[dg.AssetDep("psf_photometry")],
     )  # fmt: skip
-    def daily_light_curves(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def daily_light_curves(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.light_curves import daily
 
         day, detector = _keys(context, "day", "detector")
@@ -146,7 +152,9 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
         season, detector = _keys(context, "season", "detector")
         settings = CatalogueConfig(config.exposures, config.optical_element, config.reestablish)
-        return _report("reference_catalog", establish(workspace.get(), season, detector, settings, context.log.info))
+        return _report(
+            "reference_catalog", establish(workspace.get(), season, detector, settings, context.log.info)
+        )
 
     @_asset(
         "season_light_curves", p.season_detector,
@@ -154,17 +162,23 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         {"polars", "parquet"}, SEASON, pool=POOL_SEASON,
         deps=[dg.AssetDep("daily_light_curves", partition_mapping=p.day_to_season), dg.AssetDep("reference_catalog")],
     )  # fmt: skip
-    def season_light_curves(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def season_light_curves(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.light_curves import season as transpose_season
 
         season, detector = _keys(context, "season", "detector")
-        return _report("season_light_curves", transpose_season(workspace.get(), season, detector, context.log.info))
+        return _report(
+            "season_light_curves", transpose_season(workspace.get(), season, detector, context.log.info)
+        )
 
     @_asset(
         "season_objects", p.season_detector, "Object catalogue of a season: mean fluxes, scatter, variability.",
         {"polars", "parquet"}, SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_light_curves")],
     )  # fmt: skip
-    def season_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def season_objects(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.season import objects
 
         season, detector = _keys(context, "season", "detector")
@@ -175,7 +189,9 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         "Microlensing candidates of a season: two-template search, point-lens fits, vetoes, class with a reason.",
         {"c", "parquet"}, SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_light_curves")],
     )  # fmt: skip
-    def season_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def season_events(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.season import events
 
         season, detector = _keys(context, "season", "detector")
@@ -193,7 +209,9 @@ def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         "survey_objects", p.bulge_region, "Objects of a sky region matched over all seasons.", {"polars", "parquet"},
         SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_objects", partition_mapping=everything)],
     )  # fmt: skip
-    def survey_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def survey_objects(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.survey import objects
 
         return _report("survey_objects", objects(workspace.get(), context.partition_key, context.log.info))
@@ -203,7 +221,9 @@ def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         SEASON, pool=POOL_SEASON,
         deps=[dg.AssetDep("season_events", partition_mapping=everything), dg.AssetDep("survey_objects")],
     )  # fmt: skip
-    def survey_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    def survey_events(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
         from roman_assets.msos.stages.survey import events
 
         return _report("survey_events", events(workspace.get(), context.partition_key, context.log.info))

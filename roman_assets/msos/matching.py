@@ -15,7 +15,14 @@ def unit_vectors(ra: F64, dec: F64) -> F64:
     return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=1)
 
 
-def match(ra: F64, dec: F64, mag: F64, catalogue: NDArray[np.int64], radius_mas: float = 50.0, mag_tolerance: float = 1.0) -> NDArray[np.int64]:
+def match(
+    ra: F64,
+    dec: F64,
+    mag: F64,
+    catalogue: NDArray[np.int64],
+    radius_mas: float = 50.0,
+    mag_tolerance: float = 1.0,
+) -> NDArray[np.int64]:
     """Group entries of several catalogues into objects.
 
     Entries of two catalogues belong together when each is the other's nearest neighbour within `radius_mas`

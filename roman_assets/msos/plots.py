@@ -36,7 +36,9 @@ def _window(image: NDArray[Any]) -> NDArray[Any]:
     return image[y0 : y0 + _MAX_SIDE, x0 : x0 + _MAX_SIDE]
 
 
-def image_figure(image: NDArray[Any], title: str, stars: tuple[F64, F64] | None = None, residual: bool = False) -> bytes:
+def image_figure(
+    image: NDArray[Any], title: str, stars: tuple[F64, F64] | None = None, residual: bool = False
+) -> bytes:
     """An image with an arcsinh stretch, or a residual image with a symmetric linear one.
 
     `stars` (x, y) [px] are circled.
@@ -46,7 +48,9 @@ def image_figure(image: NDArray[Any], title: str, stars: tuple[F64, F64] | None 
     finite = shown[np.isfinite(shown)]
     if residual:
         limit = 5 * 1.4826 * float(np.median(np.abs(finite))) or 1.0
-        drawn = axes.imshow(shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        drawn = axes.imshow(
+            shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+        )
     else:
         low, high = np.percentile(finite, [1, 99.7])
         scale = max(float(high - low), 1e-6)

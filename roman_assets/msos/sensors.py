@@ -53,7 +53,10 @@ def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> list[dg
                 requests.append(dg.RunRequest(f"catalogue:{key}", partition_key=key, job_name=catalogue_job))
             continue
         state = "-".join(sorted(r.sha256[:8] for r in catalogues))
-        measured = {r.part for r in workspace.products.current("psf_photometry_part", season=season, detector=detector)}
+        measured = {
+            r.part
+            for r in workspace.products.current("psf_photometry_part", season=season, detector=detector)
+        }
         for day, ids in sorted(days.items()):
             if not ids & measured:
                 key = day_detector_key(day, detector)

@@ -6,6 +6,7 @@ import os
 
 import dagster as dg
 
+from roman_assets.exposures.registry import Registry
 from roman_assets.exposures.sensor import build_landing_sensor
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
@@ -59,7 +60,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     )
 
 
-def _registry(place: Workspace) -> object:
+def _registry(place: Workspace) -> Registry:
     """A registry of its own for a tick, which closes it."""
     from dataclasses import replace
 

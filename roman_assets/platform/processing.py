@@ -112,10 +112,16 @@ def plan(
         calendar.season(name)
     for day in days or ():
         if calendar.season_of(day) is None:
-            raise InputError(f"{day} is not a day of the calendar", field="day", remedy="see `roman calendar show`")
+            raise InputError(
+                f"{day} is not a day of the calendar", field="day", remedy="see `roman calendar show`"
+            )
     for detector in detectors or ():
         if detector not in calendar.detectors:
-            raise InputError(f"unknown detector {detector}", field="detector", remedy=f"use {', '.join(calendar.detectors)}")
+            raise InputError(
+                f"unknown detector {detector}",
+                field="detector",
+                remedy=f"use {', '.join(calendar.detectors)}",
+            )
     held = {
         (e.season, e.day, e.detector)
         for e in workspace.registry.exposures(kind="imaging", survey="bulge")
@@ -127,7 +133,9 @@ def plan(
     day_keys = sorted((day, detector) for _, day, detector in held)
     season_keys = sorted({(str(season), detector) for season, _, detector in held})
     steps = [Step("process_day", DAY_ASSETS[:1], day_detector_key(*key)) for key in day_keys]
-    steps += [Step("establish_catalogue", ("reference_catalog",), season_detector_key(*key)) for key in season_keys]
+    steps += [
+        Step("establish_catalogue", ("reference_catalog",), season_detector_key(*key)) for key in season_keys
+    ]
     steps += [Step("process_day", DAY_ASSETS[1:], day_detector_key(*key)) for key in day_keys]
     steps += [Step("close_season", SEASON_ASSETS, season_detector_key(*key)) for key in season_keys]
     return steps

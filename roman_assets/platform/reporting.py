@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,11 @@ def picture(png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def content_version(records: Sequence[ProductRecord]) -> str:
+    """Data version of a partition: the hash of the contents of its products, in any order."""
+    return hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
+
+
 def result(
     records: Sequence[ProductRecord],
     *,
@@ -27,14 +33,11 @@ def result(
     pictures: Mapping[str, bytes] | None = None,
     caveats: Sequence[str] = (),
     checks: Sequence[dg.AssetCheckResult] = (),
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult:
     """The event of one partition's products; its data version is the hash of their contents.
 
     A product that had been made before gives the same event again: making it twice changes nothing.
     """
-    import hashlib
-
-    content = hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
     metadata: dict[str, Any] = {
         "dagster/row_count": sum(record.rows or 0 for record in records),
         "size_bytes": sum(record.size for record in records),
@@ -49,7 +52,9 @@ def result(
     for name, png in (pictures or {}).items():
         metadata[name] = picture(png)
     return dg.MaterializeResult(
-        metadata=metadata, data_version=dg.DataVersion(content), check_results=list(checks) or None
+        metadata=metadata,
+        data_version=dg.DataVersion(content_version(records)),
+        check_results=list(checks) or None,
     )
 
 

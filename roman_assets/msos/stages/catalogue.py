@@ -86,7 +86,9 @@ def establish(
         if not any(r.part == record.part for r in result.records):
             result.records.append(record)
     if not result.records:
-        result.caveats.append(f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered")
+        result.caveats.append(
+            f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered"
+        )
     _summarise(workspace, result)
     return result
 
@@ -214,10 +216,14 @@ def read_psf(workspace: Workspace, record: ProductRecord) -> EffectivePsf:
     """The ePSF stored with a catalogue."""
     tree = workspace.products.read_asdf(record)
     coefficients = np.asarray(tree["coefficients"], dtype=np.float64)
-    return EffectivePsf(coefficients, int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"]))
+    return EffectivePsf(
+        coefficients, int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"])
+    )
 
 
-def _frame(catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float) -> pl.DataFrame:
+def _frame(
+    catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float
+) -> pl.DataFrame:
     """The catalogue's table, in order of position on the sky."""
     from roman_assets.survey.healpix import cells_of
 
@@ -261,8 +267,12 @@ def _pictures(result: StageResult, part: str, frame: Frame, catalogue: Catalogue
     stars = catalogue.stars
     bright = stars.flux > np.percentile(stars.flux, 70)
     shown = (stars.x[bright], stars.y[bright])
-    result.pictures[f"stars {part}"] = image_figure(frame.data, f"{part}: the brightest 30 % of the stars", shown)
-    result.pictures[f"residual {part}"] = image_figure(catalogue.residual[0], f"{part}: data - model", residual=True)
+    result.pictures[f"stars {part}"] = image_figure(
+        frame.data, f"{part}: the brightest 30 % of the stars", shown
+    )
+    result.pictures[f"residual {part}"] = image_figure(
+        catalogue.residual[0], f"{part}: data - model", residual=True
+    )
 
 
 def _summarise(workspace: Workspace, result: StageResult) -> None:

@@ -37,7 +37,9 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         }
         for e in exposures
     ]
-    identity = Identity(tuple(e.sha256 for e in exposures), CODE["exposures"], {"day": day, "detector": detector})
+    identity = Identity(
+        tuple(e.sha256 for e in exposures), CODE["exposures"], {"day": day, "detector": detector}
+    )
     caveats = [f"{e.exposure_id}: {', '.join(e.caveats)}" for e in exposures if e.caveats]
     record = workspace.products.lookup("exposures", partition, identity=identity)
     if record is None:
@@ -51,7 +53,8 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
     elements = Counter(e.optical_element for e in exposures)
     result.figures = {
         "exposures": len(exposures),
-        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items())) or "none",
+        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items()))
+        or "none",
         "exposure_bytes": sum(e.size for e in exposures),
         "exposure_time_s": float(np.sum([e.exptime_s for e in exposures])),
     }

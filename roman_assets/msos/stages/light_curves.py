@@ -56,14 +56,17 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
     partition = day_partition(day, detector)
     season = workspace.calendar.season_of(day)
     catalogues = {
-        r.sha256: r for r in workspace.products.current("reference_catalog", season_partition(season or "none", detector))
+        r.sha256: r
+        for r in workspace.products.current("reference_catalog", season_partition(season or "none", detector))
     }
     parts: dict[tuple[str, str], list[_Calibrated]] = defaultdict(list)
     tables: dict[str, pl.DataFrame] = {}
     for photometry in workspace.products.current(PHOTOMETRY_PART, partition):
         catalogue = catalogues.get(photometry.attributes["catalogue"])
         if catalogue is None:
-            result.caveats.append(f"{photometry.part} was measured with a superseded catalogue: process the day again")
+            result.caveats.append(
+                f"{photometry.part} was measured with a superseded catalogue: process the day again"
+            )
             continue
         if catalogue.sha256 not in tables:
             tables[catalogue.sha256] = workspace.products.read_table(
@@ -80,14 +83,22 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
     alerts = []
     for (pointing, element), members in sorted(parts.items()):
         catalogue = next(c for c in catalogues.values() if c.part == pointing)
-        alerts.append(_sum_up(workspace, partition, pointing, element, members, catalogue, tables[catalogue.sha256], result))
+        alerts.append(
+            _sum_up(
+                workspace, partition, pointing, element, members, catalogue, tables[catalogue.sha256], result
+            )
+        )
     _close(workspace, partition, day, detector, season, alerts, result)
     progress(f"{len(result.records)} products, {result.figures['alerts']} alerts")
     return result
 
 
 def _calibrate(
-    workspace: Workspace, partition: str, photometry: ProductRecord, catalogue: ProductRecord, reference: pl.DataFrame
+    workspace: Workspace,
+    partition: str,
+    photometry: ProductRecord,
+    catalogue: ProductRecord,
+    reference: pl.DataFrame,
 ) -> _Calibrated:
     """One exposure on the reference zero point."""
     identity = Identity((photometry.sha256, catalogue.sha256), CODE["daily_light_curves"])
@@ -100,7 +111,11 @@ def _calibrate(
     if facts["optical_element"] == catalogue.attributes["optical_element"]:
         usable = (raw["flag"].to_numpy() & UNUSED_FLAGS) == 0
         zero = ensemble_zero_point(
-            _f64(raw["flux"]), _f64(raw["flux_err"]), _f64(reference["flux"]), _f64(reference["flux_err"]), usable
+            _f64(raw["flux"]),
+            _f64(raw["flux_err"]),
+            _f64(reference["flux"]),
+            _f64(reference["flux_err"]),
+            usable,
         )
     else:
         # Another filter has no reference fluxes: the header's zero point stands, stars' colours being unknown.
@@ -159,7 +174,9 @@ def _sum_up(
     flux, error = block.flux.astype(np.float64), block.flux_err.astype(np.float64)
     baseline, baseline_err = _f64(reference["flux"]), _f64(reference["flux_err"])
     sums = daily_sums(reference["star"].to_numpy(), block.mjd, flux, error, block.flag, baseline)
-    identity = Identity(tuple(m.record.sha256 for m in members), CODE["daily_light_curves"], {"catalogue": catalogue.sha256})
+    identity = Identity(
+        tuple(m.record.sha256 for m in members), CODE["daily_light_curves"], {"catalogue": catalogue.sha256}
+    )
     attributes = {
         **{k: members[0].record.attributes[k] for k in ("day", "detector", "season", "field")},
         "optical_element": element, "pointing": pointing,
@@ -167,7 +184,9 @@ def _sum_up(
     part = f"{pointing}/{element}"
     record = workspace.products.lookup(SUMS, partition, part=part, identity=identity)
     if record is None:
-        record = workspace.products.put_table(SUMS, partition, sums, identity, part=part, attributes=attributes)
+        record = workspace.products.put_table(
+            SUMS, partition, sums, identity, part=part, attributes=attributes
+        )
     result.records.append(record)
     if element != catalogue.attributes["optical_element"]:
         return pl.DataFrame()
@@ -216,7 +235,10 @@ def _close(
     }
     if facts:
         result.pictures["zero_points"] = zero_point_figure(
-            np.array([f["mjd"] for f in facts]), scale, np.array([f["scale_err"] for f in facts]), f"{day} {detector}"
+            np.array([f["mjd"] for f in facts]),
+            scale,
+            np.array([f["scale_err"] for f in facts]),
+            f"{day} {detector}",
         )
     result.checks += _checks(scale, bias, noise)
 
@@ -258,7 +280,9 @@ def season(workspace: Workspace, season_name: str, detector: str, progress: Prog
         members = [r for r in groups.get(catalogue.part, []) if r.attributes["catalogue"] == catalogue.sha256]
         stale = len(groups.get(catalogue.part, [])) - len(members)
         if stale:
-            result.caveats.append(f"{catalogue.part}: {stale} exposures of a superseded catalogue left out: process their days")
+            result.caveats.append(
+                f"{catalogue.part}: {stale} exposures of a superseded catalogue left out: process their days"
+            )
         if members:
             _transpose_one(workspace, partition, season_name, catalogue, members, result)
             progress(f"{catalogue.part}: {len(members)} exposures")
@@ -272,7 +296,11 @@ def season(workspace: Workspace, season_name: str, detector: str, progress: Prog
 
 
 def _missing(
-    workspace: Workspace, season_name: str, detector: str, records: Sequence[ProductRecord], result: StageResult
+    workspace: Workspace,
+    season_name: str,
+    detector: str,
+    records: Sequence[ProductRecord],
+    result: StageResult,
 ) -> None:
     """Which registered exposures have no calibrated part: the season is made without them, and says so."""
     have = {r.part for r in records}
@@ -297,7 +325,9 @@ def _transpose_one(
     members: Sequence[ProductRecord], result: StageResult,
 ) -> None:  # fmt: skip
     """Light curves and epochs of one pointing."""
-    identity = Identity(tuple(r.sha256 for r in members), CODE["season_light_curves"], {"catalogue": catalogue.sha256})
+    identity = Identity(
+        tuple(r.sha256 for r in members), CODE["season_light_curves"], {"catalogue": catalogue.sha256}
+    )
     found = [
         workspace.products.lookup(kind, partition, part=catalogue.part, identity=identity)
         for kind in ("season_light_curves", "season_epochs")
@@ -307,22 +337,43 @@ def _transpose_one(
         return
     reference = workspace.products.read_table(catalogue, ["object_id", "star", "ra", "dec"])
     attributes: dict[str, Any] = {
-        **{k: catalogue.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")},
+        **{
+            k: catalogue.attributes[k]
+            for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")
+        },
         "catalogue": catalogue.sha256,
     }
     curves, epochs = [], []
     for element in sorted({str(r.attributes["optical_element"]) for r in members}):
         chosen = sorted(
-            (r for r in members if r.attributes["optical_element"] == element), key=lambda r: float(r.attributes["mjd"])
+            (r for r in members if r.attributes["optical_element"] == element),
+            key=lambda r: float(r.attributes["mjd"]),
         )
-        block, _ = _stack([_Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height)
+        block, _ = _stack(
+            [_Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height
+        )
         model = error_model(np.where((block.flag & UNUSED_FLAGS) == 0, block.flux, np.nan), block.flux_err)
-        attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = model.factor, model.floor
+        attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = (
+            model.factor,
+            model.floor,
+        )
         curves.append(_curves(reference, block, model, element, catalogue))
         epochs.append(_epochs(chosen, element))
-    exposures = {e.exposure_id: e for e in workspace.registry.exposures(season=season_name, detector=str(catalogue.attributes["detector"]))}
-    used = [exposures[r.part] for r in sorted(members, key=lambda r: float(r.attributes["mjd"])) if r.part in exposures]
-    archive = archive_metadata("light_curve", archive_facts(workspace, season_name, used, sequence=int(catalogue.attributes["sequence"])))
+    exposures = {
+        e.exposure_id: e
+        for e in workspace.registry.exposures(
+            season=season_name, detector=str(catalogue.attributes["detector"])
+        )
+    }
+    used = [
+        exposures[r.part]
+        for r in sorted(members, key=lambda r: float(r.attributes["mjd"]))
+        if r.part in exposures
+    ]
+    archive = archive_metadata(
+        "light_curve",
+        archive_facts(workspace, season_name, used, sequence=int(catalogue.attributes["sequence"])),
+    )
     place = None if catalogue.ra is None or catalogue.dec is None else (catalogue.ra, catalogue.dec)
     for kind, tables in (("season_light_curves", curves), ("season_epochs", epochs)):
         result.records.append(
@@ -333,7 +384,9 @@ def _transpose_one(
         )  # fmt: skip
 
 
-def _curves(reference: pl.DataFrame, block: SeriesBlock, model: ErrorModel, element: str, catalogue: ProductRecord) -> pl.DataFrame:
+def _curves(
+    reference: pl.DataFrame, block: SeriesBlock, model: ErrorModel, element: str, catalogue: ProductRecord
+) -> pl.DataFrame:
     error = model.apply(block.flux.astype(np.float64), block.flux_err.astype(np.float64)).astype(np.float32)
     good = ((block.flag & UNUSED_FLAGS) == 0) & np.isfinite(block.flux)
     return reference.with_columns(

@@ -65,11 +65,19 @@ def find_light_curve(
             assert position is not None
             distance = _distances(keys, position)
             nearest = int(np.argmin(distance)) if keys.height else 0
-            rows = keys[nearest : nearest + 1] if keys.height and distance[nearest] < SEARCH_RADIUS_DEG else keys[:0]
+            rows = (
+                keys[nearest : nearest + 1]
+                if keys.height and distance[nearest] < SEARCH_RADIUS_DEG
+                else keys[:0]
+            )
         if rows.height:
             return _read(workspace, record, rows.row(0, named=True))
     wanted = f"object {object_id}" if object_id is not None else f"object within 1 arcsec of {position}"
-    raise InputError(f"no {wanted} in the season light curves", field="object", remedy="see `roman products season_objects`")
+    raise InputError(
+        f"no {wanted} in the season light curves",
+        field="object",
+        remedy="see `roman products season_objects`",
+    )
 
 
 def _distances(keys: pl.DataFrame, position: tuple[float, float]) -> np.ndarray:

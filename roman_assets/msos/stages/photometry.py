@@ -78,7 +78,9 @@ def measure(workspace: Workspace, day: str, detector: str, progress: Progress = 
     for number, exposure in enumerate(exposures, 1):
         catalogue = opened.of(exposure)
         if catalogue is None:
-            result.caveats.append(f"{exposure.exposure_id} waits for a reference catalogue of {season} {detector}")
+            result.caveats.append(
+                f"{exposure.exposure_id} waits for a reference catalogue of {season} {detector}"
+            )
             continue
         try:
             record = _measure(workspace, partition, exposure, catalogue, result)
@@ -115,7 +117,11 @@ class _Opened:
 
 
 def _measure(
-    workspace: Workspace, partition: str, exposure: RegisteredExposure, catalogue: _Catalogue, result: StageResult
+    workspace: Workspace,
+    partition: str,
+    exposure: RegisteredExposure,
+    catalogue: _Catalogue,
+    result: StageResult,
 ) -> ProductRecord:
     """The part of one exposure: found if it was made from these inputs before, made otherwise."""
     psf, psf_hash = catalogue.psf(exposure)
@@ -128,7 +134,11 @@ def _measure(
     frame = load_frame(exposure)
     table = catalogue.table
     measured = fit_exposure(
-        frame, table["ra"].to_numpy(), table["dec"].to_numpy(), table["flux"].to_numpy().astype(np.float64), psf
+        frame,
+        table["ra"].to_numpy(),
+        table["dec"].to_numpy(),
+        table["flux"].to_numpy().astype(np.float64),
+        psf,
     )
     caveats = [f"{part}: {caveat}"] if caveat else []
     caveats += [f"{part}: {c}" for c in exposure.caveats]
@@ -175,7 +185,9 @@ def _attributes(
     }
 
 
-def _picture(workspace: Workspace, partition: str, part: str, measured: ExposurePhotometry, identity: Identity) -> bytes:
+def _picture(
+    workspace: Workspace, partition: str, part: str, measured: ExposurePhotometry, identity: Identity
+) -> bytes:
     """Residual image of the first exposure measured; kept, so that a later no-op shows it again."""
     from roman_assets.msos.plots import image_figure
 

@@ -43,7 +43,11 @@ class SeasonCurves:
         """mjd, flux and flux_err of an element; NaN where a measurement does not count."""
         block = self.blocks[element]
         bad = (block.flag & UNUSED_FLAGS) != 0
-        return block.mjd, np.where(bad, np.float32(np.nan), block.flux), np.where(bad, np.float32(np.nan), block.flux_err)
+        return (
+            block.mjd,
+            np.where(bad, np.float32(np.nan), block.flux),
+            np.where(bad, np.float32(np.nan), block.flux_err),
+        )
 
 
 def open_curves(workspace: Workspace, record: ProductRecord) -> SeasonCurves:
@@ -58,7 +62,9 @@ def open_curves(workspace: Workspace, record: ProductRecord) -> SeasonCurves:
         shape = (rows.height, len(mjd))
         arrays = [rows[name].explode().to_numpy().reshape(shape) for name in ("flux", "flux_err", "flag")]
         blocks[str(element)] = SeriesBlock(mjd, *arrays)
-        objects = rows.select("object_id", "star", "ra", "dec", "field", "detector") if objects is None else objects
+        objects = (
+            rows.select("object_id", "star", "ra", "dec", "field", "detector") if objects is None else objects
+        )
     assert objects is not None, "a light-curve product has rows"
     return SeasonCurves(record, objects, blocks)
 
@@ -77,7 +83,9 @@ def objects(workspace: Workspace, season: str, detector: str, progress: Progress
     frames = []
     for curves_record in _inputs(workspace, partition, result):
         identity = Identity((curves_record.sha256,), CODE["season_objects"])
-        record = workspace.products.lookup("season_objects", partition, part=curves_record.part, identity=identity)
+        record = workspace.products.lookup(
+            "season_objects", partition, part=curves_record.part, identity=identity
+        )
         if record is None:
             record = _make_objects(workspace, partition, season, curves_record, identity)
         result.records.append(record)
@@ -111,7 +119,9 @@ def _make_objects(
 
 
 def _kept(record: ProductRecord) -> dict[str, Any]:
-    return {k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")}
+    return {
+        k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")
+    }
 
 
 def _place(record: ProductRecord) -> tuple[float, float] | None:
@@ -168,7 +178,9 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
     found = []
     for curves_record in _inputs(workspace, partition, result):
         identity = Identity((curves_record.sha256,), CODE["season_events"])
-        record = workspace.products.lookup("season_events", partition, part=curves_record.part, identity=identity)
+        record = workspace.products.lookup(
+            "season_events", partition, part=curves_record.part, identity=identity
+        )
         curves = None
         if record is None:
             curves = open_curves(workspace, curves_record)
@@ -190,7 +202,10 @@ def _make_events(
 ) -> ProductRecord:
     from roman_assets.msos.events import find_events
 
-    table = find_events({element: curves.masked(element) for element in curves.blocks})
+    series = {element: curves.masked(element) for element in curves.blocks}
+    table = find_events(
+        {e: v[0] for e, v in series.items()}, {e: v[1] for e, v in series.items()}, {e: v[2] for e, v in series.items()}
+    )
     identified = table.with_columns(
         curves.objects[table["row"].to_list()], season=pl.lit(season),
         optical_element=pl.lit(max(curves.blocks, key=lambda e: len(curves.blocks[e].mjd))),
@@ -217,14 +232,25 @@ def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any
     from roman_assets.msos.plots import light_curve_figure
     from roman_assets.msos.point_lens import magnification
 
-    fs, fb = dict(zip(event["bands"], event["fs"], strict=True)), dict(zip(event["bands"], event["fb"], strict=True))
+    fs, fb = (
+        dict(zip(event["bands"], event["fs"], strict=True)),
+        dict(zip(event["bands"], event["fb"], strict=True)),
+    )
     first = event["bands"][0]
     drawn = []
     for name, mjd, flux, error in series:
         factor = fs[first] / fs[name] if fs[name] else 1.0
         drawn.append((name, mjd, (flux - fb[name]) * factor + fb[first], error * abs(factor)))
     times = np.concatenate([d[1] for d in drawn])
-    grid = np.unique(np.concatenate([np.linspace(times.min(), times.max(), 800), times, event["t0"] + event["teff"] * np.linspace(-5, 5, 400)]))
+    grid = np.unique(
+        np.concatenate(
+            [
+                np.linspace(times.min(), times.max(), 800),
+                times,
+                event["t0"] + event["teff"] * np.linspace(-5, 5, 400),
+            ]
+        )
+    )
     grid = grid[(grid >= times.min()) & (grid <= times.max())]
     model = fs[first] * magnification(grid, event["t0"], event["u0"], event["te"]) + fb[first]
     title = f"{event['object_id']}  t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d  Δχ²={event['dchi2_flat']:.0f}"

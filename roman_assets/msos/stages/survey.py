@@ -20,7 +20,13 @@ from roman_assets.msos.stages.common import (
     region_partition,
     silent,
 )
-from roman_assets.msos.stages.season import MICROLENSING, SHOWN_EVENTS, SeasonCurves, event_picture, open_curves
+from roman_assets.msos.stages.season import (
+    MICROLENSING,
+    SHOWN_EVENTS,
+    SeasonCurves,
+    event_picture,
+    open_curves,
+)
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
@@ -46,9 +52,16 @@ class _Curves:
 def _members(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[ProductRecord]]:
     """Rows of all season catalogues inside a region, with their group, and the products they come from."""
     frames, used = [], []
-    for number, record in enumerate(sorted(workspace.products.current("season_objects"), key=lambda r: (r.partition, r.part))):
+    for number, record in enumerate(
+        sorted(workspace.products.current("season_objects"), key=lambda r: (r.partition, r.part))
+    ):
         table = workspace.products.read_table(record, list(MEMBER_COLUMNS))
-        inside = np.array([name == region for name in workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())])
+        inside = np.array(
+            [
+                name == region
+                for name in workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())
+            ]
+        )
         if inside.any():
             used.append(record)
             frames.append(
@@ -61,7 +74,12 @@ def _members(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[Prod
         return pl.DataFrame(), []
     table = pl.concat(frames)
     first = table.filter(pl.col("optical_element") == _main_element(table))
-    group = match(first["ra"].to_numpy(), first["dec"].to_numpy(), first["mag"].to_numpy().astype(float), first["catalogue"].to_numpy())
+    group = match(
+        first["ra"].to_numpy(),
+        first["dec"].to_numpy(),
+        first["mag"].to_numpy().astype(float),
+        first["catalogue"].to_numpy(),
+    )
     groups = first.select("partition", "part", "star").with_columns(group=pl.Series(group))
     return table.join(groups, on=["partition", "part", "star"], how="inner"), used
 
@@ -109,7 +127,9 @@ def _middle(table: pl.DataFrame) -> tuple[float, float]:
 def _facts(workspace: Workspace, used: Sequence[ProductRecord]) -> Any:
     seasons = sorted({str(r.attributes["season"]) for r in used})
     detectors = sorted({str(r.attributes["detector"]) for r in used})
-    exposures = [e for d in detectors for s in seasons for e in workspace.registry.exposures(season=s, detector=d)]
+    exposures = [
+        e for d in detectors for s in seasons for e in workspace.registry.exposures(season=s, detector=d)
+    ]
     exposures.sort(key=lambda e: e.mid_mjd)
     return archive_facts(workspace, seasons[0], exposures)
 
@@ -120,7 +140,11 @@ def _survey_objects(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame
     for element in members["optical_element"].unique().sort():
         chosen = members.filter(pl.col("optical_element") == element)
         # Objects that were seen in the same catalogues share their epochs: one block per such set.
-        pattern = chosen.sort("catalogue").group_by("group", maintain_order=True).agg(pl.col("catalogue"), pl.col("star"))
+        pattern = (
+            chosen.sort("catalogue")
+            .group_by("group", maintain_order=True)
+            .agg(pl.col("catalogue"), pl.col("star"))
+        )
         key = pattern["catalogue"].list.eval(pl.element().cast(pl.String)).list.join(",")
         for (_,), same in pattern.with_columns(key=key).group_by("key", maintain_order=True):
             frames.append(_joined(curves, chosen, same, str(element)))
@@ -201,7 +225,7 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
         series = _series(curves, members, event)
         result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
     result.checks.append(
-        Check("models", bool(np.isfinite(table["chi2"].to_numpy()).all()), "every candidate has a model", {})
+        Check("models", bool(np.isfinite(table["chi2"].to_numpy()).all()), "every candidate has a model")
     )
     progress(f"{lenses.height} events among {table.height} candidates")
     return result
@@ -210,7 +234,9 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
 def _candidates(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame:
     """Groups with a candidate in any season."""
     frames = [
-        workspace.products.read_table(r, ["star"]).with_columns(partition=pl.lit(r.partition), part=pl.lit(r.part))
+        workspace.products.read_table(r, ["star"]).with_columns(
+            partition=pl.lit(r.partition), part=pl.lit(r.part)
+        )
         for r in workspace.products.current("season_events")
         if r.rows
     ]
@@ -221,17 +247,23 @@ def _candidates(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame:
 
 
 def _curve(curves: _Curves, rows: pl.DataFrame) -> Any:
-    """All light curves of one object, each season and detector and filter a band of its own."""
+    """All light curves of one object: a band per optical element, on the zero point of the first catalogue."""
     from roman_assets.msos.point_lens import Band, LightCurve
 
-    bands = []
-    for row in rows.sort("season", "detector", "optical_element").iter_rows(named=True):
-        opened = curves.of(row["partition"], row["part"])
-        mjd, flux, error = opened.masked(row["optical_element"])
-        keep = np.isfinite(flux[row["star"]]) & np.isfinite(error[row["star"]])
-        if keep.any():
-            name = f"{row['optical_element']} {row['season']} {row['detector']}"
-            bands.append(Band(name, mjd[keep], flux[row["star"]][keep].astype(float), error[row["star"]][keep].astype(float)))
+    ordered = rows.sort("season", "detector", "optical_element")
+    reference = float(ordered["zero_point"][0])
+    points: dict[str, list[tuple[Any, Any, Any]]] = {}
+    for row in ordered.iter_rows(named=True):
+        mjd, flux, error = curves.of(row["partition"], row["part"]).masked(row["optical_element"])
+        factor = 10 ** (-0.4 * (row["zero_point"] - reference))
+        f, e = flux[row["star"]].astype(float) * factor, error[row["star"]].astype(float) * factor
+        keep = np.isfinite(f) & np.isfinite(e)
+        points.setdefault(row["optical_element"], []).append((mjd[keep], f[keep], e[keep]))
+    bands = [
+        Band(name, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+        for name, parts in points.items()
+        if sum(len(p[0]) for p in parts)
+    ]
     return LightCurve(tuple(bands))
 
 
@@ -241,10 +273,16 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
     by_group = {
         int(group): members.filter(pl.col("group") == group) for group in candidates["group"].to_list()
     }
-    modelled = find_events_in_curves({group: _curve(curves, rows) for group, rows in by_group.items()}, keep_all=True)
+    modelled = find_events_in_curves(
+        {group: _curve(curves, rows) for group, rows in by_group.items()}
+    )
     frames = []
     for row in modelled.iter_rows(named=True):
-        rows = by_group[int(row["id"])].unique(["season", "detector"], maintain_order=True).sort("season", "detector")
+        rows = (
+            by_group[int(row["id"])]
+            .unique(["season", "detector"], maintain_order=True)
+            .sort("season", "detector")
+        )
         head: Mapping[str, Any] = rows.row(0, named=True)
         frames.append(
             {
@@ -254,13 +292,18 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
                 "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
             }
         )  # fmt: skip
-    return pl.concat([pl.DataFrame(frames, infer_schema_length=None), modelled.drop("id")], how="horizontal")
+    return pl.concat([pl.DataFrame(frames, infer_schema_length=None), modelled.drop("id", "row")], how="horizontal")
 
 
-def _series(curves: _Curves, members: pl.DataFrame, event: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
+def _series(
+    curves: _Curves, members: pl.DataFrame, event: Mapping[str, Any]
+) -> list[tuple[str, Any, Any, Any]]:
     rows = members.filter(
         pl.concat_str("season", "detector", "star", separator="|").is_in(
-            [f"{s}|{d}|{n}" for s, d, n in zip(event["seasons"], event["detectors"], event["stars"], strict=True)]
+            [
+                f"{s}|{d}|{n}"
+                for s, d, n in zip(event["seasons"], event["detectors"], event["stars"], strict=True)
+            ]
         )
     )
     curve = _curve(curves, rows)

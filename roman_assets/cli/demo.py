@@ -1,0 +1,128 @@
+"""The demo: from simulated Level 2 files to an event catalogue, and what the truth says of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from roman_assets.cli.common import console, progress_bar, set_home, size_text
+from roman_assets.cli.run import report
+from roman_assets.errors import InputError
+from roman_assets.platform.workspace import Workspace
+
+MARKER = ".roman_demo"
+SEED = 20270301
+
+
+def run_demo(out: Path, *, keep: bool) -> None:
+    """Run everything in `out`; what is there is removed first, if an earlier demo made it, unless `keep`."""
+    begun = time.monotonic()
+    target = out.resolve()
+    if target.exists() and not keep:
+        if any(target.iterdir()) and not (target / MARKER).exists():
+            raise InputError(
+                "the folder holds other things", file=target, field="--out", remedy="choose another folder"
+            )
+        shutil.rmtree(target)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / MARKER).touch()
+    set_home(target)
+    os.environ.pop("ROMAN_CALENDAR", None)
+    os.environ["DAGSTER_HOME"] = str(target / "dagster")
+    _simulate(target)
+    place = _ingest(target)
+    outcome = _process(place)
+    report(outcome)
+    _export(place, target)
+    _table(place, target, time.monotonic() - begun)
+
+
+def _simulate(target: Path) -> None:
+    from roman_assets.simulate.config import MiniSurvey
+    from roman_assets.simulate.survey import simulate_survey
+
+    console.rule("1  a small bulge survey: Level 2 files with the truth beside them")
+    if (target / "survey" / "truth").exists():
+        console.print("kept from an earlier demo")
+        return
+    with progress_bar("simulating") as advance:
+        made = simulate_survey(
+            MiniSurvey(seed=SEED, detectors=("WFI01", "WFI02"), days=3), target / "survey",
+            progress=lambda done, total: advance(done, total, ""),
+        )  # fmt: skip
+    console.print(
+        f"{len(made.exposures)} exposures of {len(made.config.detectors)} detectors in {target / 'survey'}"
+    )
+
+
+def _ingest(target: Path) -> Workspace:
+    from roman_assets.exposures.ingest import ingest
+    from roman_assets.exposures.reader import read_header
+    from roman_assets.survey.calendar import calendar_for_files
+
+    console.rule("2  ingest: every file is checked before anything trusts it")
+    place = Workspace(target)
+    files = sorted((target / "survey" / "exposures").glob("*_cal.asdf"))
+    if not (target / "calendar.toml").exists():
+        calendar_for_files([read_header(f) for f in files], "demo").dump(target / "calendar.toml")
+    with progress_bar("ingesting") as advance:
+        found = ingest(
+            str(target / "survey" / "exposures"), place.registry, place.quarantine, place.calendar,
+            progress=lambda name, done, total: advance(done, total, name),
+        )  # fmt: skip
+    console.print(
+        f"{len(found.registered)} registered, {len(found.duplicates)} duplicates, {len(found.quarantined)} quarantined"
+    )
+    return place
+
+
+def _process(place: Workspace) -> object:
+    from roman_assets.platform.processing import plan, run_steps
+
+    console.rule("3  process: partitioned Dagster assets, from exposures to events")
+    with progress_bar("processing") as advance:
+        return run_steps(place, plan(place), progress=advance)
+
+
+def _export(place: Workspace, target: Path) -> None:
+    from roman_assets.msos.stages.export import export_catalogues
+
+    export_catalogues(place, target / "hats", replace=True)
+
+
+def _table(place: Workspace, target: Path, seconds: float) -> None:
+    from roman_assets.simulate.judge import judge
+
+    console.rule("4  what was made, judged against the truth")
+    table = Table(show_header=True)
+    for heading in ("product", "files", "rows", "size"):
+        table.add_column(heading, justify="left" if heading == "product" else "right")
+    for kind in (
+        "reference_catalog", "psf_photometry_part", "daily_light_curves_part", "alerts", "season_light_curves",
+        "season_objects", "season_events", "survey_objects", "survey_events",
+    ):  # fmt: skip
+        records = place.products.current(kind)
+        rows = sum(r.rows or 0 for r in records)
+        table.add_row(kind, str(len(records)), f"{rows:,}", size_text(sum(r.size for r in records)))
+    console.print(table)
+    verdict = judge(place.products, target / "survey" / "truth")
+    truth = Table(show_header=True)
+    for heading in ("against the truth", "value", "required"):
+        truth.add_column(heading, justify="left" if heading != "value" else "right")
+    truth.add_row("true stars brighter than 21 found", f"{100 * verdict.completeness_21:.1f} %", "80 %")
+    truth.add_row("flux bias, 18 to 21 mag", f"{100 * verdict.bias:+.2f} %", "within 0.5 %")
+    truth.add_row("epoch scatter over noise, 18 to 21 mag", f"{verdict.scatter_ratio:.2f}", "below 1.25")
+    truth.add_row("detectable events found", f"{verdict.found_events} of {verdict.detectable_events}", "all")
+    truth.add_row("microlensing that is none", str(verdict.false_events), "0")
+    console.print(truth)
+    console.print(f"done in {seconds:.0f} s. Look next:")
+    console.print(
+        "  make ui                     lineage, pictures and checks in the Dagster UI (http://127.0.0.1:3000)"
+    )
+    console.print(f"  roman --home {target.name} events        the event catalogue, with reasons")
+    console.print(f"  roman --home {target.name} products      what the index holds")
+    console.print("  README.md                   your own files, and how products are opened", markup=False)

@@ -1,0 +1,143 @@
+"""Backfills through a running Dagster instance, over its GraphQL interface.
+
+Dagster's command line has no asset backfill; the mutation `launchPartitionBackfill` does what its UI does.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roman_assets.errors import InputError, RomanError
+from roman_assets.platform.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
+from roman_assets.survey.model import Calendar
+from roman_assets.survey.partitions import day_detector_key, season_detector_key
+
+_CHUNK = 400
+_STATUS = """
+query($key: AssetKeyInput!, $partitions: [String!]!) {
+  assetNodeOrError(assetKey: $key) {
+    __typename
+    ... on AssetNode { latestMaterializationByPartition(partitions: $partitions) { timestamp } }
+  }
+}"""
+_LAUNCH = """
+mutation($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on PartitionKeysNotFoundError { message }
+    ... on UnauthorizedError { message }
+    ... on InvalidSubsetError { message }
+  }
+}"""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """Identifier of a backfill (None: there was nothing to do) and its number of partitions."""
+
+    backfill_id: str | None
+    partitions: int
+
+
+def partition_keys(
+    calendar: Calendar, assets: Sequence[str], *, seasons: Sequence[str] | None = None,
+    days: Sequence[str] | None = None, detectors: Sequence[str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Partition keys of assets of one kind of partition, limited to seasons, days and detectors.
+
+    Raises
+    ------
+    InputError
+        The assets mix kinds of partitions or are unknown.
+    """
+    for name in seasons or ():
+        calendar.season(name)
+    chosen = [calendar.season(name) for name in seasons] if seasons else list(calendar.seasons)
+    instruments = list(detectors or calendar.detectors)
+    if all(name in DAY_ASSETS for name in assets):
+        wanted = [day for season in chosen for day in season.days if not days or day in days]
+        return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
+    if days:
+        raise InputError(
+            "only day assets have days", field="--day", remedy=f"day assets are {', '.join(DAY_ASSETS)}"
+        )
+    if all(name in (*SEASON_ASSETS, "reference_catalog") for name in assets):
+        return [
+            str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments
+        ]
+    if all(name in SURVEY_ASSETS for name in assets):
+        return list(calendar.region_names("bulge"))
+    raise InputError(
+        f"{', '.join(assets)} do not share one kind of partition", field="asset",
+        remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, {', '.join(SEASON_ASSETS)}, "
+        f"or {', '.join(SURVEY_ASSETS)}",
+    )  # fmt: skip
+
+
+def launch(url: str, assets: Sequence[str], keys: Sequence[str], *, only_missing: bool = False) -> Launched:
+    """Launch a backfill of `assets` over partition `keys`; with `only_missing`, of keys that any asset lacks.
+
+    Raises
+    ------
+    InputError
+        Nothing answers at `url`.
+    RomanError
+        The instance refuses.
+    """
+    wanted = list(keys)
+    if only_missing:
+        wanted = [key for key in wanted if key in _missing(url, assets, wanted)]
+    if not wanted:
+        return Launched(None, 0)
+    parameters = {
+        "assetSelection": [{"path": [name]} for name in assets],
+        "partitionNames": wanted,
+        "allPartitions": False,
+        "title": f"roman backfill {' '.join(assets)}",
+    }
+    answer = _ask(url, _LAUNCH, {"params": parameters})["launchPartitionBackfill"]
+    if answer["__typename"] != "LaunchBackfillSuccess":
+        raise RomanError(
+            f"the instance refused the backfill: {answer.get('message') or answer['__typename']}"
+        )
+    return Launched(answer["backfillId"], len(wanted))
+
+
+def _missing(url: str, assets: Sequence[str], keys: Sequence[str]) -> set[str]:
+    missing: set[str] = set()
+    for name in assets:
+        for start in range(0, len(keys), _CHUNK):
+            part = list(keys[start : start + _CHUNK])
+            answer = _ask(url, _STATUS, {"key": {"path": [name]}, "partitions": part})["assetNodeOrError"]
+            if answer["__typename"] != "AssetNode":
+                raise RomanError(f"the instance does not know the asset {name}")
+            found = answer["latestMaterializationByPartition"]
+            missing.update(key for key, state in zip(part, found, strict=True) if state is None)
+    return missing
+
+
+def _ask(url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(
+        f"{url.rstrip('/')}/graphql", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            answer = json.load(response)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise InputError(
+            f"no Dagster instance answers there ({error})",
+            file=url,
+            field="--url",
+            remedy="start it with `roman ui`",
+        ) from error
+    if answer.get("errors"):
+        raise RomanError(f"the instance reports: {answer['errors'][0]['message']}")
+    return dict(answer["data"])
