@@ -18,7 +18,9 @@ SOURCES := pyproject.toml setup.py constraints.txt roman_assets/kernels/_build.p
 CFLAGS_CHECKED := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function -Icsrc
 C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test_*.c))
+C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
+.SECONDARY: $(C_OBJECTS)
 .PHONY: help demo install test test-all ctest lint bench validate ui docs clean
 
 help: ## This list
@@ -68,9 +70,12 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 	@echo "==> mypy"
 	@$(BIN)/mypy --no-error-summary
 
-csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/*.c csrc/*.h csrc/tests/*.h)
+csrc/tests/bin/%.o: csrc/%.c $(wildcard csrc/*.h)
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS_CHECKED) $< $(wildcard csrc/*.c) -lm -o $@
+	@$(CC) $(CFLAGS_CHECKED) -c $< -o $@
+
+csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/tests/*.h csrc/*.h) $(C_OBJECTS)
+	@$(CC) $(CFLAGS_CHECKED) $< $(C_OBJECTS) -lm -o $@
 
 ctest: $(C_TESTS) ## C kernels under AddressSanitizer and UBSan
 	@echo "==> C tests under ASan and UBSan"

@@ -9,7 +9,6 @@
 #include "roman_status.h"
 
 #define CELL 8             /* side of the cells that find neighbours [px] */
-#define MAX_HALF 63        /* largest stamp */
 #define ERROR_NEIGHBOURS 10 /* strongest neighbours in a star's local covariance */
 
 typedef struct {
@@ -318,14 +317,8 @@ static int setup(joint_work *k, const roman_frame *frame, const double *x, const
         return ROMAN_ERR_MEMORY;
     }
     for (int64_t s = 0; s < n; s++) {
-        double x0 = floor(x[s] + 0.5), y0 = floor(y[s] + 0.5), h = half[s];
-        if (half[s] < 3 || half[s] > MAX_HALF || half[s] % 4 != 3) return ROMAN_ERR_ARGUMENT;
-        if (!(x0 - h >= -frame->pad && x0 + h + 1 < frame->nx + frame->pad) ||
-            !(y0 - h >= -frame->pad && y0 + h < frame->ny + frame->pad)) {
-            return ROMAN_ERR_ARGUMENT;
-        }
-        k->ix[s] = (int32_t)x0 + frame->pad;
-        k->iy[s] = (int32_t)y0 + frame->pad;
+        k->ix[s] = (int32_t)floor(x[s] + 0.5) + frame->pad;
+        k->iy[s] = (int32_t)floor(y[s] + 0.5) + frame->pad;
         k->corner[s] = (k->iy[s] - half[s]) * k->stride + k->ix[s] - half[s];
         k->offset[s] = floats;
         floats += (int64_t)(2 * half[s] + 1) * (2 * half[s] + 2);
@@ -377,7 +370,9 @@ int roman_joint_fit(const roman_psf *psf, const roman_frame *frame, int32_t n_fr
     for (int e = 0; e < n_frames && status == ROMAN_OK; e++) {
         work[e].n = n;
         work[e].scale = scale;
-        status = setup(work + e, frame, x + e * n, y + e * n, half, options->n_sky);
+        status = roman_stamps_fit(psf, frame, n, x + e * n, y + e * n, half)
+                     ? setup(work + e, frame, x + e * n, y + e * n, half, options->n_sky)
+                     : ROMAN_ERR_ARGUMENT;
     }
     if (status == ROMAN_OK) {
         status = DISPATCH(level, joint_fit, work, n_frames, psf, x, y, data, weight, basis, flux,

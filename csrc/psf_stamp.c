@@ -3,11 +3,33 @@
 #define KERNEL_BODY "psf_stamp_body.h"
 #include "levels.h"
 
+int roman_stamps_fit(const roman_psf *psf, const roman_frame *frame, int64_t n, const double *x,
+                     const double *y, const int32_t *half)
+{
+    if (n < 0 || psf->oversample < 1 || psf->origin % psf->oversample) return 0;
+    /* Grid pixels on the sides of the star; the taps reach two beyond the stamp and its last lanes. */
+    int32_t before = psf->origin / psf->oversample;
+    int32_t after = (psf->plane_nx < psf->plane_ny ? psf->plane_nx : psf->plane_ny) - before;
+    if (frame && (frame->ny < 1 || frame->nx < 1 || frame->pad < 0)) return 0;
+    for (int64_t s = 0; s < n; s++) {
+        double x0 = floor(x[s] + 0.5), y0 = floor(y[s] + 0.5), h = half[s];
+        if (half[s] < 3 || half[s] > ROMAN_MAX_HALF || half[s] % 4 != 3) return 0;
+        if (half[s] + 2 > before || half[s] + 4 > after) return 0;
+        if (!isfinite(x0) || !isfinite(y0)) return 0;
+        if (!frame) continue;
+        if (!(x0 - h >= -frame->pad && x0 + h + 1 < frame->nx + frame->pad)) return 0;
+        if (!(y0 - h >= -frame->pad && y0 + h < frame->ny + frame->pad)) return 0;
+    }
+    return 1;
+}
+
 int roman_psf_stamps(const roman_psf *psf, int64_t n, const double *x, const double *y,
                      const int32_t *half, const int64_t *offset, int32_t derivative, float *stamps,
                      int32_t level)
 {
-    if (n < 0 || derivative < 0 || derivative > 2) return ROMAN_ERR_ARGUMENT;
+    if (derivative < 0 || derivative > 2 || !roman_stamps_fit(psf, NULL, n, x, y, half)) {
+        return ROMAN_ERR_ARGUMENT;
+    }
     return DISPATCH(level, psf_stamps, psf, n, x, y, half, offset, derivative, stamps);
 }
 
@@ -42,7 +64,7 @@ int roman_psf_splat(const roman_psf *psf, const roman_frame *frame, int64_t n, c
                     const double *y, const int32_t *half, const double *scale, const float *image,
                     double *gradient)
 {
-    if (n < 0 || frame->ny < 1 || frame->nx < 1 || frame->pad < 0) return ROMAN_ERR_ARGUMENT;
+    if (!roman_stamps_fit(psf, frame, n, x, y, half)) return ROMAN_ERR_ARGUMENT;
     for (int64_t s = 0; s < n; s++) {
         splat_one(psf, x[s], y[s], half[s], scale[s], image, (int64_t)frame->nx + 2 * frame->pad,
                   frame->pad, gradient);

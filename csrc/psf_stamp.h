@@ -42,4 +42,11 @@ int roman_psf_splat(const roman_psf *psf, const roman_frame *frame, int64_t n, c
                     double *gradient);
 /* cffi: end */
 
+#define ROMAN_MAX_HALF 63 /* the largest stamp */
+
+/* Whether every stamp has a proper half size and finite position, lies inside the ePSF's grid and, where
+ * a frame is given (NULL: none), inside the padded image whatever the star's position. */
+int roman_stamps_fit(const roman_psf *psf, const roman_frame *frame, int64_t n, const double *x,
+                     const double *y, const int32_t *half);
+
 #endif

@@ -1,8 +1,7 @@
 /* Body of star_sums.c, compiled once per vector level (levels.h). */
 #include "psf_stamp_body.h"
 
-#ifndef STAR_SUMS_MAX_HALF
-#define STAR_SUMS_MAX_HALF 63
+#ifndef STAMP_FLOATS
 #define STAMP_FLOATS(half) ((2 * (half) + 1) * (2 * (half) + 2))
 #endif
 
@@ -18,7 +17,7 @@ static int AT_LEVEL(render)(const roman_psf *psf, const roman_frame *frame, int6
                             const double *flux, float *image)
 {
     int64_t stride = (int64_t)frame->nx + 2 * frame->pad;
-    float *stamp = malloc(STAMP_FLOATS(STAR_SUMS_MAX_HALF) * sizeof *stamp);
+    float *stamp = malloc(STAMP_FLOATS(ROMAN_MAX_HALF) * sizeof *stamp);
     if (!stamp) return ROMAN_ERR_MEMORY;
     for (int64_t s = 0; s < n; s++) {
         int width = 2 * half[s] + 2;
@@ -41,7 +40,7 @@ static int AT_LEVEL(matched_sums)(const roman_psf *psf, const roman_frame *frame
                                   const float *image, const float *weight, double *sums)
 {
     int64_t stride = (int64_t)frame->nx + 2 * frame->pad;
-    float *stamp = malloc(STAMP_FLOATS(STAR_SUMS_MAX_HALF) * sizeof *stamp);
+    float *stamp = malloc(STAMP_FLOATS(ROMAN_MAX_HALF) * sizeof *stamp);
     if (!stamp) return ROMAN_ERR_MEMORY;
     for (int64_t s = 0; s < n; s++) {
         int width = 2 * half[s] + 2;
@@ -73,7 +72,7 @@ static int AT_LEVEL(position_sums)(const roman_psf *psf, const roman_frame *fram
                                    const float *image, const float *weight, double *sums)
 {
     int64_t stride = (int64_t)frame->nx + 2 * frame->pad;
-    int64_t size = STAMP_FLOATS(STAR_SUMS_MAX_HALF);
+    int64_t size = STAMP_FLOATS(ROMAN_MAX_HALF);
     float *stamp = malloc(3 * size * sizeof *stamp);
     if (!stamp) return ROMAN_ERR_MEMORY;
     for (int64_t s = 0; s < n; s++) {
