@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,15 +71,15 @@ def event_search(
     e = array("flux_err", flux_err, np.float32, f.shape)
     if not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise InputError("times are not finite and increasing", field="mjd", remedy="sort the epochs")
-    doubles = [np.empty(len(f)) for _ in range(6)]
-    integers = [np.empty(len(f), dtype=np.int32) for _ in range(3)]
+    doubles: list[NDArray[Any]] = [np.empty(len(f)) for _ in range(6)]
+    integers: list[NDArray[Any]] = [np.empty(len(f), dtype=np.int32) for _ in range(3)]
     if len(f) and len(times):
         grid = ffi.new(
             "roman_search_grid *", [teff_min, teff_max, teff_ratio, steps_per_teff, reach, high_sigma]
         )
-        outputs = [*doubles[:2], integers[0], *doubles[2:], *integers[1:]]
+        outputs: list[NDArray[Any]] = [*doubles[:2], integers[0], *doubles[2:], *integers[1:]]
         status = lib.roman_event_search(
-            grid, len(times), pointer(times), len(f), pointer(f), pointer(e), *map(pointer, outputs),
+            grid, len(times), pointer(times), len(f), pointer(f), pointer(e), *[pointer(o) for o in outputs],
             vector_level(),
         )  # fmt: skip
         check(status, "event_search")

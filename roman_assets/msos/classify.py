@@ -1,0 +1,325 @@
+"""What a brightening is: a lens, a cataclysmic or periodic variable, an artefact, or not clear.
+
+The rules compare models on the data of the curve alone. The probability is a rank between 0 and 1 built from
+named penalties, not a calibrated frequency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roman_assets.msos.alternatives import (
+    NoiseScale,
+    OutburstFit,
+    PeriodicFit,
+    binned,
+    fit_outburst,
+    fit_periodic,
+    noise_scale,
+)
+from roman_assets.msos.point_lens import (
+    Band,
+    FitOptions,
+    LightCurve,
+    PointLensFit,
+    fit_point_lens,
+    model_flux,
+)
+from roman_assets.msos.search import SearchConfig, search
+
+F64 = NDArray[np.float64]
+
+SINGLE_LENS, ANOMALOUS_LENS = "single_lens", "microlensing"
+CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR = "cataclysmic", "variable", "artefact", "unclear"
+#: Classes that are microlensing. One without a sub-class ("microlensing") has one dominant symmetric brightening and significant
+#: residuals from a single point lens: a binary lens or source, a finite source, or parallax.
+MICROLENSING = (SINGLE_LENS, ANOMALOUS_LENS)
+CLASSES = (*MICROLENSING, CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR)
+
+VETO_FEW_POINTS, VETO_ONE_EXPOSURE, VETO_NEIGHBOURS = 1, 2, 4
+VETO_COLOUR, VETO_PERIOD, VETO_ASYMMETRY = 8, 16, 32
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """All thresholds of the classification.
+
+    dense_per_day: cadence [1/d] from which a series is dense. A dense event needs `min_run_dense` consecutive
+    points over 3 sigma (Johnson et al. 2020 ask for 6), or `min_run_binned` consecutive bins of teff / 2
+    (long faint events); a sparse one `min_high_sparse` points.
+    min_dchi2_without: what must remain without the best point, and `min_share_without` as a share of dchi2.
+    min_strength: dchi2 over the square of the red noise scale of the curve outside the event.
+    explained_single, explained_lens: share of the curve's excess chi2 that the lens must explain to be looked
+    at no further, and to be a lens at all; chi2 may exceed dof by a share of `noise_tolerance` before it
+    counts as unexplained. anomaly_dchi2, anomaly_share: residual bump or dip that makes an anomaly, over the noise
+    scale squared and as a share of dchi2 (flux errors of a bright event are never perfect).
+    outburst_gain, outburst_share: by how much an outburst must beat the lens, absolutely and as a share of
+    dchi2. repeat_share: dchi2 of a further brightening, as a share of the first, that counts as a repeat.
+    """
+
+    dense_per_day: float = 24.0
+    min_run_dense: int = 6
+    min_run_binned: int = 5
+    min_high_sparse: int = 4
+    min_dchi2_without: float = 30.0
+    min_share_without: float = 0.02
+    min_strength: float = 60.0
+    explained_single: float = 0.98
+    explained_lens: float = 0.6
+    noise_tolerance: float = 0.05
+    anomaly_dchi2: float = 100.0
+    anomaly_share: float = 1e-5
+    outburst_gain: float = 30.0
+    outburst_share: float = 0.01
+    repeat_share: float = 0.1
+    repeats_variable: int = 3
+    colour_sigma: float = 4.0
+    fit: FitOptions = field(default_factory=FitOptions)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Class of a candidate, its probability, the reason in words, veto bits, and what decided."""
+
+    event_class: str
+    probability: float
+    reason: str
+    veto: int
+    explained: float
+    strength: float
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    curve: LightCurve
+    main: Band
+    found: Mapping[str, float]
+    lens: PointLensFit
+    noise: NoiseScale
+    explained: float
+    strength: float
+
+
+def classify(
+    curve: LightCurve,
+    found: Mapping[str, float],
+    lens: PointLensFit,
+    config: ClassifyConfig = ClassifyConfig(),
+) -> Classification:
+    """Class of a candidate.
+
+    Parameters
+    ----------
+    curve
+        The light curve; its band with most points is the one that was searched.
+    found
+        Row of `search.search` for it.
+    lens
+        Its point-lens fit.
+    """
+    if not lens.fitted:
+        return Classification(UNCLEAR, 0.3, "too few points for a lens model", VETO_FEW_POINTS, 0.0, 0.0)
+    e = _evidence(curve, found, lens, config)
+    for rule in (_artefact, _few_points, _alternatives, _weak):
+        verdict = rule(e, config)
+        if verdict is not None:
+            return verdict
+    return _lens_verdict(e, config)
+
+
+def _verdict(e: _Evidence, name: str, probability: float, reason: str, veto: int = 0) -> Classification:
+    return Classification(name, float(probability), reason, veto, e.explained, e.strength)
+
+
+def _evidence(
+    curve: LightCurve, found: Mapping[str, float], lens: PointLensFit, c: ClassifyConfig
+) -> _Evidence:
+    main = max(curve.bands, key=len)
+    residual = main.flux - model_flux(lens, main.name, main.mjd)
+    teff = float(found["teff"])
+    noise = noise_scale(main.mjd, residual, main.flux_err, float(found["t0"]), teff)
+    bands = sum(len(band) > 0 for band in curve.bands)
+    k2 = noise.white**2
+    signal = lens.chi2_flat / k2 - (lens.n_points - bands)
+    left = max(lens.chi2 / k2 - (1.0 + c.noise_tolerance) * lens.dof, 0.0)
+    explained = float(np.clip(1.0 - left / signal, 0.0, 1.0)) if signal > 0 else 0.0
+    strength = float(found["dchi2_without_best_point"]) / noise.red**2
+    return _Evidence(curve, main, found, lens, noise, explained, strength)
+
+
+def _artefact(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    dchi2, without = float(e.found["dchi2"]), float(e.found["dchi2_without_best_point"])
+    if without < c.min_dchi2_without or without < c.min_share_without * dchi2:
+        return _verdict(
+            e, ARTEFACT, 0.9, f"one exposure holds the signal: dchi2 {dchi2:.0f}, {without:.0f} without it",
+            VETO_ONE_EXPOSURE,
+        )  # fmt: skip
+    if e.lens.negative_source:
+        dips = [b for b, s, d in zip(e.lens.bands, e.lens.fs, e.lens.fs_err, strict=True)
+                if s < -c.colour_sigma * d]  # fmt: skip
+        if dips or len(e.curve.bands) == 1:
+            return _verdict(
+                e, ARTEFACT, 0.7, f"negative source flux in {', '.join(dips) or e.main.name}", VETO_COLOUR
+            )
+    return None
+
+
+def _is_dense(band: Band, c: ClassifyConfig) -> bool:
+    return len(band) > 1 and 1.0 / max(float(np.median(np.diff(band.mjd))), 1e-6) >= c.dense_per_day
+
+
+def _few_points(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    run, high = int(e.found["longest_run"]), int(e.found["n_over_3sigma"])
+    if not _is_dense(e.main, c):
+        if high >= c.min_high_sparse:
+            return None
+        reason = f"only {high} points over 3 sigma (a sparse series needs {c.min_high_sparse})"
+    else:
+        bins = _binned_run(e, c)
+        if run >= c.min_run_dense or bins >= c.min_run_binned:
+            return None
+        reason = (
+            f"only {run} consecutive points over 3 sigma (needs {c.min_run_dense}), {bins} bins of teff/2"
+        )
+    return _verdict(e, UNCLEAR, 0.5, reason, VETO_FEW_POINTS)
+
+
+def _binned_run(e: _Evidence, c: ClassifyConfig) -> int:
+    """Consecutive bins of teff / 2 in the window that are high."""
+    t0, teff = float(e.found["t0"]), float(e.found["teff"])
+    inside = e.main.select(np.abs(e.main.mjd - t0) < c.search.reach * teff)
+    if len(inside) < c.min_run_binned:
+        return 0
+    _, f, error = binned(inside.mjd, inside.flux, inside.flux_err, teff / 2)
+    high = f - float(e.found["base"]) > c.search.high_sigma * e.noise.red * error
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+
+
+def _alternatives(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    """Periodic variables, outbursts and repeated brightenings: only where the lens leaves something over."""
+    left = e.lens.chi2 / e.noise.white**2 - e.lens.dof
+    clean = left < (1.0 - c.explained_single) * e.lens.dchi2 and left < 0.5 * max(e.lens.dof, 1)
+    if clean:
+        return None
+    periodic = fit_periodic(e.main.mjd, e.main.flux, e.main.flux_err)
+    lens_chi2 = _band_chi2(e)
+    if periodic is not None and _periodic_wins(periodic, lens_chi2, len(e.main)):
+        return _verdict(
+            e, VARIABLE, 0.9, f"a period of {periodic.period:.4g} d explains the curve better than a lens",
+            VETO_PERIOD,
+        )  # fmt: skip
+    outburst = _outburst_wins(e, c)
+    repeats = _brightenings(e, c)
+    if outburst is not None:
+        text = f"rise in {outburst.rise:.2g} d, decay over {outburst.decay:.2g} d: an outburst beats a lens"
+        text += f"; {repeats} brightenings" if repeats > 1 else ""
+        return _verdict(e, CATACLYSMIC, 0.95 if repeats > 1 else 0.85, text, VETO_ASYMMETRY)
+    if repeats >= c.repeats_variable:
+        return _verdict(e, VARIABLE, 0.8, f"brightens {repeats} times", VETO_PERIOD)
+    return None
+
+
+def _band_chi2(e: _Evidence) -> float:
+    z = (e.main.flux - model_flux(e.lens, e.main.name, e.main.mjd)) / e.main.flux_err
+    return float((z * z).sum())
+
+
+def _periodic_wins(periodic: PeriodicFit, lens_chi2: float, n: int) -> bool:
+    """Whether the periodic model does better by BIC, errors scaled to the better of the two."""
+    best = min(periodic.chi2, lens_chi2)
+    scale = max(1.0, best / max(n - periodic.parameters, 1))
+    return bool(lens_chi2 - periodic.chi2 > scale * (periodic.parameters - 5 + 1) * np.log(n))
+
+
+def _outburst_wins(e: _Evidence, c: ClassifyConfig) -> OutburstFit | None:
+    """The outburst near the event, if it beats a lens fitted to the same points."""
+    t0, teff = float(e.found["t0"]), float(e.found["teff"])
+    near = e.main.select(np.abs(e.main.mjd - t0) < 8.0 * teff)
+    t, f, error = binned(near.mjd, near.flux, near.flux_err * e.noise.white, teff / 12)
+    outburst = fit_outburst(t, f, error, t0, teff)
+    if outburst is None or not outburst.covered:
+        return None
+    local = LightCurve((Band(e.main.name, t, f, error),))
+    lens = fit_point_lens(local, [(t0, teff), (e.lens.t0, e.lens.teff)], c.fit)
+    if not lens.fitted:
+        return None
+    gain = lens.chi2 - outburst.chi2
+    scale = max(1.0, outburst.chi2 / max(len(t) - outburst.parameters, 1))
+    if gain > c.outburst_gain * scale and gain > c.outburst_share * lens.dchi2:
+        return outburst
+    return None
+
+
+def _brightenings(e: _Evidence, c: ClassifyConfig) -> int:
+    """How many separate brightenings of comparable strength the curve has, up to `repeats_variable`."""
+    flux = e.main.flux.astype(np.float32)
+    error = e.main.flux_err.astype(np.float32)
+    t0, teff = float(e.found["t0"]), float(e.found["teff"])
+    least = max(c.repeat_share * float(e.found["dchi2_without_best_point"]), c.min_strength * e.noise.red**2)
+    count = 1
+    while count < c.repeats_variable:
+        flux = np.where(np.abs(e.main.mjd - t0) < c.search.reach * teff, np.nan, flux).astype(np.float32)
+        again = search(e.main.mjd, flux[None], error[None], c.search).row(0, named=True)
+        if again["template"] == 0 or again["dchi2_without_best_point"] < least:
+            break
+        t0, teff = again["t0"], again["teff"]
+        count += 1
+    return count
+
+
+def _weak(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    if e.strength < c.min_strength:
+        if e.noise.red > 1.5:
+            return _verdict(
+                e, VARIABLE, 0.6,
+                f"not above the object's own variability ({e.noise.red:.1f} times its errors)",
+            )  # fmt: skip
+        return _verdict(e, UNCLEAR, 0.5, f"weak: dchi2 {e.strength:.0f} without the best point")
+    if e.explained < c.explained_lens:
+        return _verdict(
+            e, UNCLEAR, 0.5, f"a lens explains only {100 * e.explained:.0f} % of the curve's variation"
+        )
+    return None
+
+
+def _anomaly(e: _Evidence, c: ClassifyConfig) -> float:
+    """dchi2 of the strongest bump or dip in the residuals, over the noise scale squared."""
+    residual = (e.main.flux - model_flux(e.lens, e.main.name, e.main.mjd)).astype(np.float32)
+    error = np.broadcast_to(e.main.flux_err.astype(np.float32), (2, len(residual)))
+    found = search(e.main.mjd, np.stack([residual, -residual]), error, c.search)
+    strongest = found["dchi2_without_best_point"].max()
+    return float(strongest) / e.noise.white**2 if isinstance(strongest, float) else 0.0
+
+
+def _lens_verdict(e: _Evidence, c: ClassifyConfig) -> Classification:
+    probability, notes, lens = 0.98, [], e.lens
+    anomaly = _anomaly(e, c)
+    anomalous = anomaly > c.anomaly_dchi2 and anomaly > c.anomaly_share * lens.dchi2
+    if anomalous:
+        notes.append(f"residuals from a single lens of dchi2 {anomaly:.0f}")
+        probability *= 0.5 + 0.5 * e.explained
+    width = 3.0 * max(lens.teff, float(e.found["teff"]))
+    sides = [bool(((e.main.mjd - lens.t0) * s > 0).any() and
+                  (((e.main.mjd - lens.t0) * s > 0) & ((e.main.mjd - lens.t0) * s < width)).any())
+             for s in (-1, 1)]  # fmt: skip
+    if not all(sides):
+        notes.append("only one side of the peak is covered")
+        probability *= 0.7
+    if lens.degenerate:
+        notes.append("u0, tE and blend are degenerate")
+        probability *= 0.9
+    if lens.blend == "zero":
+        notes.append("no blend in the model: the data do not constrain one")
+        probability *= 0.95
+    if not lens.converged:
+        notes.append("the fit did not converge")
+        probability *= 0.7
+    start = "one dominant symmetric brightening" if anomalous else "a single point lens fits"
+    text = f"{start} (dchi2 {lens.dchi2:.0f} over a constant, {100 * e.explained:.0f} % explained)"
+    return _verdict(e, ANOMALOUS_LENS if anomalous else SINGLE_LENS, probability, "; ".join([text, *notes]))

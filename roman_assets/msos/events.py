@@ -1,0 +1,196 @@
+"""Microlensing events in blocks of light curves: search, fit, classify."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from roman_assets.errors import InputError
+from roman_assets.msos.classify import MICROLENSING, Classification, ClassifyConfig, classify
+from roman_assets.msos.point_lens import (
+    MODEL_VERSION,
+    Band,
+    FitOptions,
+    LightCurve,
+    PointLensFit,
+    fit_point_lenses,
+)
+from roman_assets.msos.search import FINDER_VERSION, SearchConfig, search
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EventConfig:
+    """Configuration of the event finder.
+
+    A star is a candidate if its best brightening has dchi2 of at least `min_dchi2` over a constant, of which
+    `min_dchi2_without` remain without its most significant point.
+    """
+
+    min_dchi2: float = 100.0
+    min_dchi2_without: float = 20.0
+    search: SearchConfig = field(default_factory=SearchConfig)
+    fit: FitOptions = field(default_factory=FitOptions)
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+
+
+def find_events(
+    mjd: Mapping[str, ArrayLike],
+    flux: Mapping[str, ArrayLike],
+    flux_err: Mapping[str, ArrayLike],
+    config: EventConfig = EventConfig(),
+) -> pl.DataFrame:
+    """Candidates of a block of stars, one row per candidate.
+
+    Parameters
+    ----------
+    mjd
+        Per optical element, (epochs,) times [d]; elements may have different epochs.
+    flux, flux_err
+        Per optical element, (stars, epochs), the same stars in the same order; points that are not finite or
+        whose error is not positive do not count. The element with most epochs is searched, all are fitted.
+
+    Returns
+    -------
+    pl.DataFrame
+        row (of the star in the block), reason, and the columns of a model in the table season_events.
+
+    Raises
+    ------
+    InputError
+        The elements or the shapes disagree.
+    """
+    blocks = _blocks(mjd, flux, flux_err)
+    if not blocks:
+        return empty_events()
+    main = max(blocks, key=lambda name: len(blocks[name][0]))
+    found = candidates(search(*blocks[main], config.search), config)
+    curves = [
+        LightCurve(tuple(Band(name, t, f[row], e[row]) for name, (t, f, e) in blocks.items()))
+        for row in found["row"]
+    ]
+    return _model(found, curves, config)
+
+
+def find_events_in_curves(
+    curves: Mapping[Any, LightCurve] | Mapping[Hashable, LightCurve], config: EventConfig = EventConfig()
+) -> pl.DataFrame:
+    """Candidates among separate light curves: as `find_events`, with `id` (text) before `row`.
+
+    `row` is the position of the curve in the mapping; each curve is searched in its band with most points.
+    """
+    ids, chosen, rows = list(curves), [], []
+    for row, curve in enumerate(curves.values()):
+        main = max(curve.bands, key=len, default=None)
+        if main is None or len(main) == 0:
+            continue
+        found = candidates(search(main.mjd, main.flux[None], main.flux_err[None], config.search), config)
+        if found.height:
+            rows.append(found.with_columns(pl.lit(row, dtype=pl.Int32).alias("row")))
+            chosen.append(curve)
+    events = _model(pl.concat(rows), chosen, config) if rows else empty_events()
+    names = pl.Series("id", [str(ids[row]) for row in events["row"]], dtype=pl.String)
+    return events.select(names, pl.all())
+
+
+def candidates(found: pl.DataFrame, config: EventConfig = EventConfig()) -> pl.DataFrame:
+    """The rows of a search worth a model."""
+    return found.filter(
+        (pl.col("dchi2") >= config.min_dchi2)
+        & (pl.col("dchi2_without_best_point") >= config.min_dchi2_without)
+    )
+
+
+def microlensing(events: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose class is microlensing, of whatever kind."""
+    return events.filter(pl.col("event_class").is_in(MICROLENSING))
+
+
+def _blocks(
+    mjd: Mapping[str, ArrayLike], flux: Mapping[str, ArrayLike], flux_err: Mapping[str, ArrayLike]
+) -> dict[str, tuple[F64, NDArray[Any], NDArray[Any]]]:
+    if set(mjd) != set(flux) or set(mjd) != set(flux_err):
+        raise InputError(
+            f"times of {sorted(mjd)}, fluxes of {sorted(flux)}, errors of {sorted(flux_err)}",
+            field="optical_element", remedy="pass the same elements in all three",
+        )  # fmt: skip
+    blocks, stars = {}, None
+    for name in mjd:
+        t, f, e = np.asarray(mjd[name], dtype=np.float64), np.asarray(flux[name]), np.asarray(flux_err[name])
+        if f.ndim != 2 or t.shape != f.shape[1:] or e.shape != f.shape or stars not in (None, len(f)):
+            raise InputError(
+                f"times {t.shape}, fluxes {f.shape}, errors {e.shape}", field=name,
+                remedy="pass (epochs,), (stars, epochs), (stars, epochs) of the same stars",
+            )  # fmt: skip
+        stars = len(f)
+        blocks[name] = (t, f, e)
+    return blocks
+
+
+def _model(found: pl.DataFrame, curves: Sequence[LightCurve], config: EventConfig) -> pl.DataFrame:
+    if not curves:
+        return empty_events()
+    seeds = [[(row["t0"], row["teff"])] for row in found.iter_rows(named=True)]
+    fits = fit_point_lenses(curves, seeds, config.fit)
+    rows = [
+        _row(dict(star), curve, fit, classify(curve, star, fit, config.classify))
+        for star, curve, fit in zip(found.iter_rows(named=True), curves, fits, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=event_columns())
+
+
+def event_columns() -> dict[str, Any]:
+    """Names and types of the columns `find_events` returns: row, then those of the table season_events."""
+    from roman_assets.products.msos_tables import _EVENT_MODEL
+
+    return {"row": pl.Int32(), **{column.name: column.dtype for column in _EVENT_MODEL}}
+
+
+def empty_events() -> pl.DataFrame:
+    """No events, with all columns."""
+    return pl.DataFrame(schema=event_columns())
+
+
+def coverage(curve: LightCurve, t0: float, te: float, cells: int = 20) -> float:
+    """Share of t0 +- te [d] that has points, in at most `cells` cells no shorter than the usual spacing."""
+    main = max(curve.bands, key=len)
+    inside = main.mjd[np.abs(main.mjd - t0) < te]
+    if len(inside) == 0 or len(main) < 2:
+        return 0.0
+    spacing = 1.5 * float(np.median(np.diff(main.mjd)))
+    n = int(np.clip(2.0 * te / max(spacing, 1e-9), 1, cells))
+    cell = np.clip(((inside - t0 + te) / (2.0 * te) * n).astype(int), 0, n - 1)
+    return len(np.unique(cell)) / n
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _row(
+    star: dict[str, Any], curve: LightCurve, fit: PointLensFit, verdict: Classification
+) -> dict[str, Any]:
+    """One event; a curve that could not be fitted keeps the t0 and teff of the search."""
+    t0, u0, te = (fit.t0, fit.u0, fit.te) if fit.fitted else (star["t0"], np.nan, np.nan)
+    lists = {name: [float(v) for v in getattr(fit, name)] for name in ("fs", "fs_err", "fb", "fb_err")}
+    return {
+        "row": star["row"],
+        "model": "PSPL",
+        "t0": t0, "t0_err": _finite(fit.t0_err), "u0": u0, "u0_err": _finite(fit.u0_err),
+        "te": te, "te_err": _finite(fit.te_err), "teff": fit.teff if fit.fitted else star["teff"],
+        "parameters": list(fit.parameters), "covariance": fit.covariance.ravel().tolist(),
+        "bands": list(fit.bands), **lists,
+        "n_points": fit.n_points, "dof": fit.dof, "chi2": fit.chi2, "chi2_flat": fit.chi2_flat,
+        "chi2_pspl": fit.chi2, "dchi2_flat": fit.dchi2,
+        "n_over_3sigma": star["n_over_3sigma"], "longest_run": star["longest_run"],
+        "coverage": coverage(curve, t0, te) if fit.fitted else 0.0,
+        "event_class": verdict.event_class, "probability": verdict.probability, "reason": verdict.reason,
+        "degeneracy": 0, "veto": verdict.veto,
+        "finder_version": FINDER_VERSION, "model_version": MODEL_VERSION,
+    }  # fmt: skip
