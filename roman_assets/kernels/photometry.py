@@ -34,7 +34,17 @@ class SplinePsf:
     def __init__(self, coefficients: ArrayLike, oversample: int) -> None:
         grid = np.asarray(coefficients, dtype=np.float32)
         if grid.ndim != 2 or grid.shape[0] != grid.shape[1] or grid.shape[0] % 2 == 0:
-            raise InputError(f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid")
+            raise InputError(
+                f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid"
+            )
+        if not np.isfinite(grid).all():
+            raise InputError(
+                "the ePSF grid is not finite", field="coefficients", remedy="repair the reference file"
+            )
+        if oversample < 1:
+            raise InputError(
+                f"oversample {oversample}", field="oversample", remedy="give the grid points per pixel"
+            )
         self.oversample = int(oversample)
         self.grid_half = grid.shape[0] // 2
         # Stamps may be larger than the grid and taps reach one point beyond: a margin of zeros.
@@ -44,7 +54,9 @@ class SplinePsf:
         full = np.zeros((size, size), dtype=np.float32)
         low = self.origin - self.grid_half
         if low < 0:
-            raise InputError(f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px")
+            raise InputError(
+                f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px"
+            )
         full[low : low + grid.shape[0], low : low + grid.shape[0]] = grid
         os_ = self.oversample
         planes = full.reshape(size // os_, os_, size // os_, os_).transpose(1, 3, 0, 2)
@@ -87,7 +99,8 @@ class Stars:
         """Stars from anything array-like; a scalar `half` serves all."""
         xs = array("x", x, np.float64, (None,))
         ys = array("y", y, np.float64, xs.shape)
-        halves = array("half", np.broadcast_to(np.asarray(half), xs.shape), np.int32, xs.shape)
+        given = np.asarray(half)
+        halves = array("half", np.full(xs.shape, given) if given.ndim == 0 else given, np.int32, xs.shape)
         if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
             raise InputError("a star's position is not finite", field="x, y", remedy="drop such stars first")
         return cls(xs, ys, halves)
@@ -106,6 +119,8 @@ class PaddedFrame:
 
     def __init__(self, ny: int, nx: int, pad: int = MAX_HALF + 9) -> None:
         self.ny, self.nx, self.pad = int(ny), int(nx), int(pad)
+        if self.ny < 1 or self.nx < 1 or self.pad < 0:
+            raise InputError(f"image of {ny} x {nx} px with a margin of {pad}", field="ny, nx, pad")
         self.struct = ffi.new("roman_frame *", {"ny": self.ny, "nx": self.nx, "pad": self.pad})
         self.shape = (self.ny + 2 * self.pad, self.nx + 2 * self.pad)
 
@@ -146,7 +161,13 @@ def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, im
     scales = array("scale", scale, np.float64, (len(stars),))
     img = array("image", image, np.float32, frame.shape)
     status = lib.roman_psf_splat(
-        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(scales), pointer(img), pointer(gradient)
+        psf.struct,
+        frame.struct,
+        len(stars),
+        *stars.pointers,
+        pointer(scales),
+        pointer(img),
+        pointer(gradient),
     )
     check(status, "psf_splat")
     return psf.grid_from_planes(gradient)
@@ -155,23 +176,44 @@ def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, im
 def render(psf: SplinePsf, frame: PaddedFrame, stars: Stars, flux: ArrayLike, out: F32 | None = None) -> F32:
     """Model image of the stars, padded, float32 [units of flux]; added to `out` in place when given."""
     image = np.zeros(frame.shape, dtype=np.float32) if out is None else out
+    # Written in place: a converted copy would not do.
+    if image.dtype != np.float32 or image.shape != frame.shape or not image.flags.c_contiguous:
+        raise InputError(
+            f"{image.dtype} array of shape {image.shape}", field="out",
+            remedy=f"pass a contiguous float32 array of shape {frame.shape}",
+        )  # fmt: skip
     fluxes = array("flux", flux, np.float64, (len(stars),))
     check(
         lib.roman_render(
-            psf.struct, frame.struct, len(stars), *stars.pointers, pointer(fluxes), pointer(image), vector_level()
+            psf.struct,
+            frame.struct,
+            len(stars),
+            *stars.pointers,
+            pointer(fluxes),
+            pointer(image),
+            vector_level(),
         ),
         "render",
     )
     return image
 
 
-def _sums(operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32) -> F64:
+def _sums(
+    operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32
+) -> F64:
     sums = np.zeros((len(stars), width), dtype=np.float64)
     img = array("image", image, np.float32, frame.shape)
     wgt = array("weight", weight, np.float32, frame.shape)
     function = getattr(lib, f"roman_{operation}")
     status = function(
-        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(img), pointer(wgt), pointer(sums), vector_level()
+        psf.struct,
+        frame.struct,
+        len(stars),
+        *stars.pointers,
+        pointer(img),
+        pointer(wgt),
+        pointer(sums),
+        vector_level(),
     )
     check(status, operation)
     return sums
@@ -237,10 +279,14 @@ def joint_fit(
     Raises
     ------
     InputError
-        A star or a size is out of range.
+        A star or a size is out of range, or a value is not finite.
     KernelError
         The sky is not constrained (all pixels masked).
     """
+    if not stars or len({len(s) for s in stars}) != 1:
+        raise InputError(
+            "the images do not have the same stars", field="stars", remedy="give every image all of them"
+        )
     n, frames = len(stars[0]), len(stars)
     x = array("x", [s.x for s in stars], np.float64, (frames, n))
     y = array("y", [s.y for s in stars], np.float64, (frames, n))
@@ -248,11 +294,24 @@ def joint_fit(
     wgt = array("weight", weight, np.float32, (frames, *frame.shape))
     terms = array("basis", basis, np.float32, (None, *frame.shape))
     flux = array("start", start, np.float64, (n,)).copy()
+    # NaN would spread to every star and still look converged; a masked pixel has weight 0 and a finite value.
+    for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("start", flux)):
+        if not np.isfinite(values).all():
+            raise InputError(
+                "a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value"
+            )
+    if (wgt < 0).any():
+        raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
     flux_err, chi2 = np.zeros(n), np.zeros(n, dtype=np.float32)
     sky, residual = np.zeros((frames, max(len(terms), 1))), np.zeros(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_joint_options *",
-        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(terms), "core_half": core_half},
+        {
+            "tolerance": tolerance,
+            "max_iterations": max_iterations,
+            "n_sky": len(terms),
+            "core_half": core_half,
+        },
     )
     status = lib.roman_joint_fit(
         psf.struct, frame.struct, frames, n, pointer(x), pointer(y), pointer(stars[0].half), pointer(img),
