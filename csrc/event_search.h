@@ -9,8 +9,8 @@
  *
  * All stars share their epochs, hence the templates; stars run side by side in the vector lanes, and a
  * star's result does not depend on its neighbours. Epochs are binned to between teff/8 and teff/4.
- * Windows are ranked by the delta-chi2 left when their most significant point is taken away: one
- * outlier never wins. The winner is evaluated again in double precision on the single points.
+ * Windows are ranked by the smaller of their delta-chi2 and what is left of it when their most significant
+ * point is taken away: one outlier never wins. The winner is evaluated again in double precision on the single points.
  */
 #ifndef ROMAN_EVENT_SEARCH_H
 #define ROMAN_EVENT_SEARCH_H
@@ -29,7 +29,7 @@ typedef struct {
 /* mjd [n_epochs]: increasing [d]. flux, flux_err [n_stars][n_epochs]; a point whose flux or error is not
  * finite, or whose error is not positive, has no weight.
  * Out, [n_stars] each: t0, teff [d]; shape 1 or 2 (0: nothing found, t0 and teff NaN); dchi2 against a
- * constant, and the same without the most significant point; base and height: fitted fluxes; n_high: points
+ * constant, and the same without the most significant point (never more than dchi2); base and height: fitted fluxes; n_high: points
  * of the window more than high_sigma above the base; run: longest run of them, in which points without
  * weight neither count nor break. */
 int roman_event_search(const roman_search_grid *grid, int64_t n_epochs, const double *mjd,

@@ -266,6 +266,8 @@ static void AT_LEVEL(try_window)(search_work *k, int64_t lo, int64_t n, double t
                 if (!(gain[j][l] > k->best[s])) continue;
                 float g = AT_LEVEL(without_peak)(k, lo, n, s, k->a[j], sums[3 * j][l],
                                                  sums[3 * j + 1][l], sums[3 * j + 2][l]);
+                /* A bright point near the edge of a window can hide how badly its template fits. */
+                if (g > gain[j][l]) g = gain[j][l];
                 if (g > k->best[s]) {
                     k->best[s] = g;
                     k->best_t0[s] = t0;
@@ -340,7 +342,8 @@ static void AT_LEVEL(measure)(const roman_search_grid *grid, int64_t n, const do
     waa = fma(-peak_w * peak_a, peak_a, waa);
     wra = fma(wa, peak_wr / rest, fma(-peak_wr, peak_a, wra));
     under = fma(-wa, wa / rest, waa);
-    out->dchi2_without[s] = wra > 0 && under > 0 ? wra * wra / under : 0;
+    double without = wra > 0 && under > 0 ? wra * wra / under : 0;
+    out->dchi2_without[s] = without < out->dchi2[s] ? without : out->dchi2[s];
     int32_t run = 0, longest = 0, high = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!(fabs(mjd[i] - t0) < half) || !AT_LEVEL(usable)(f[i], e[i])) continue;

@@ -35,8 +35,9 @@ F64 = NDArray[np.float64]
 
 SINGLE_LENS, ANOMALOUS_LENS = "single_lens", "microlensing"
 CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR = "cataclysmic", "variable", "artefact", "unclear"
-#: Classes that are microlensing. One without a sub-class ("microlensing") has one dominant symmetric brightening and significant
-#: residuals from a single point lens: a binary lens or source, a finite source, or parallax.
+#: Classes that are microlensing. One without a sub-class ("microlensing") has one dominant symmetric
+#: brightening and significant residuals from a single point lens: a binary lens or source, a finite source,
+#: parallax.
 MICROLENSING = (SINGLE_LENS, ANOMALOUS_LENS)
 CLASSES = (*MICROLENSING, CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR)
 
@@ -58,7 +59,9 @@ class ClassifyConfig:
     counts as unexplained. anomaly_dchi2, anomaly_share: residual bump or dip that makes an anomaly, over the noise
     scale squared and as a share of dchi2 (flux errors of a bright event are never perfect).
     outburst_gain, outburst_share: by how much an outburst must beat the lens, absolutely and as a share of
-    dchi2. repeat_share: dchi2 of a further brightening, as a share of the first, that counts as a repeat.
+    dchi2. periodic_misfit: excess of the lens's chi2, in standard deviations of chi2, below which no period is
+    considered. sparse_sigma: threshold of a high point in a sparse series, whose baseline is itself uncertain
+    by a fraction of sigma. repeat_share: dchi2 of a further brightening, as a share of the first, that counts as a repeat.
     """
 
     dense_per_day: float = 24.0
@@ -78,6 +81,8 @@ class ClassifyConfig:
     repeat_share: float = 0.1
     repeats_variable: int = 3
     colour_sigma: float = 4.0
+    periodic_misfit: float = 2.5
+    sparse_sigma: float = 2.7
     fit: FitOptions = field(default_factory=FitOptions)
     search: SearchConfig = field(default_factory=SearchConfig)
 
@@ -103,6 +108,7 @@ class _Evidence:
     noise: NoiseScale
     explained: float
     strength: float
+    high: NDArray[np.bool_]  # points of the main band over the threshold, near the event
 
 
 def classify(
@@ -149,12 +155,38 @@ def _evidence(
     left = max(lens.chi2 / k2 - (1.0 + c.noise_tolerance) * lens.dof, 0.0)
     explained = float(np.clip(1.0 - left / signal, 0.0, 1.0)) if signal > 0 else 0.0
     strength = float(found["dchi2_without_best_point"]) / noise.red**2
-    return _Evidence(curve, main, found, lens, noise, explained, strength)
+    high = high_points(main, found, lens, c)
+    return _Evidence(curve, main, found, lens, noise, explained, strength, high)
+
+
+def high_points(
+    main: Band, found: Mapping[str, float], lens: PointLensFit, config: ClassifyConfig = ClassifyConfig()
+) -> NDArray[np.bool_]:
+    """Which points of a band are high because of the event, (n,).
+
+    They lie within 2 tE of the lens or in the window of the search, more than `high_sigma` above the lens's
+    baseline; where that is an extrapolation below the data, above their 20th percentile.
+    """
+    base = float(np.percentile(main.flux, 20.0)) if len(main) else 0.0
+    near = np.abs(main.mjd - float(found["t0"])) < config.search.reach * float(found["teff"])
+    if lens.fitted:
+        k = lens.bands.index(main.name)
+        base = max(base, float(lens.fs[k] + lens.fb[k]))
+        near |= np.abs(main.mjd - lens.t0) < 2.0 * lens.te
+    sigma = config.search.high_sigma if _is_dense(main, config) else config.sparse_sigma
+    return near & (main.flux - base > sigma * main.flux_err)
+
+
+def longest_run(high: NDArray[np.bool_]) -> int:
+    """Longest run of true values in (n,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
 
 
 def _artefact(e: _Evidence, c: ClassifyConfig) -> Classification | None:
     dchi2, without = float(e.found["dchi2"]), float(e.found["dchi2_without_best_point"])
-    if without < c.min_dchi2_without or without < c.min_share_without * dchi2:
+    single = without < c.min_dchi2_without or without < c.min_share_without * dchi2
+    if single and e.high.sum() < c.min_high_sparse:
         return _verdict(
             e, ARTEFACT, 0.9, f"one exposure holds the signal: dchi2 {dchi2:.0f}, {without:.0f} without it",
             VETO_ONE_EXPOSURE,
@@ -174,11 +206,11 @@ def _is_dense(band: Band, c: ClassifyConfig) -> bool:
 
 
 def _few_points(e: _Evidence, c: ClassifyConfig) -> Classification | None:
-    run, high = int(e.found["longest_run"]), int(e.found["n_over_3sigma"])
+    run, high = max(int(e.found["longest_run"]), longest_run(e.high)), int(e.high.sum())
     if not _is_dense(e.main, c):
         if high >= c.min_high_sparse:
             return None
-        reason = f"only {high} points over 3 sigma (a sparse series needs {c.min_high_sparse})"
+        reason = f"only {high} high points (a sparse series needs {c.min_high_sparse})"
     else:
         bins = _binned_run(e, c)
         if run >= c.min_run_dense or bins >= c.min_run_binned:
@@ -197,8 +229,7 @@ def _binned_run(e: _Evidence, c: ClassifyConfig) -> int:
         return 0
     _, f, error = binned(inside.mjd, inside.flux, inside.flux_err, teff / 2)
     high = f - float(e.found["base"]) > c.search.high_sigma * e.noise.red * error
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+    return longest_run(high)
 
 
 def _alternatives(e: _Evidence, c: ClassifyConfig) -> Classification | None:
@@ -209,7 +240,7 @@ def _alternatives(e: _Evidence, c: ClassifyConfig) -> Classification | None:
         return None
     periodic = fit_periodic(e.main.mjd, e.main.flux, e.main.flux_err)
     lens_chi2 = _band_chi2(e)
-    if periodic is not None and _periodic_wins(periodic, lens_chi2, len(e.main)):
+    if periodic is not None and _periodic_wins(periodic, lens_chi2, len(e.main), c.periodic_misfit):
         return _verdict(
             e, VARIABLE, 0.9, f"a period of {periodic.period:.4g} d explains the curve better than a lens",
             VETO_PERIOD,
@@ -230,8 +261,12 @@ def _band_chi2(e: _Evidence) -> float:
     return float((z * z).sum())
 
 
-def _periodic_wins(periodic: PeriodicFit, lens_chi2: float, n: int) -> bool:
-    """Whether the periodic model does better by BIC, errors scaled to the better of the two."""
+def _periodic_wins(periodic: PeriodicFit, lens_chi2: float, n: int, misfit: float) -> bool:
+    """Whether the lens fits badly and the periodic model does better by BIC, errors scaled to the better of
+    the two. Among a few dozen points some frequency always fits a little better than any one model."""
+    dof = max(n - 5, 1)
+    if lens_chi2 < dof + misfit * np.sqrt(2.0 * dof):
+        return False
     best = min(periodic.chi2, lens_chi2)
     scale = max(1.0, best / max(n - periodic.parameters, 1))
     return bool(lens_chi2 - periodic.chi2 > scale * (periodic.parameters - 5 + 1) * np.log(n))

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.classify import MICROLENSING, Classification, ClassifyConfig, classify
+from roman_assets.msos.classify import MICROLENSING, ClassifyConfig, classify, high_points, longest_run
 from roman_assets.msos.point_lens import (
     MODEL_VERSION,
     Band,
@@ -29,11 +29,13 @@ F64 = NDArray[np.float64]
 class EventConfig:
     """Configuration of the event finder.
 
-    A star is a candidate if its best brightening has dchi2 of at least `min_dchi2` over a constant, of which
-    `min_dchi2_without` remain without its most significant point.
+    A star gets a model if the templates of the search gain `min_dchi2_search` over a constant, and
+    `min_dchi2_without` without the most significant point; it is a candidate if the model (or, where none can
+    be fitted, the template) gains `min_dchi2`. Templates on a grid lose up to half of a short event's signal.
     """
 
     min_dchi2: float = 100.0
+    min_dchi2_search: float = 40.0
     min_dchi2_without: float = 20.0
     search: SearchConfig = field(default_factory=SearchConfig)
     fit: FitOptions = field(default_factory=FitOptions)
@@ -102,7 +104,7 @@ def find_events_in_curves(
 def candidates(found: pl.DataFrame, config: EventConfig = EventConfig()) -> pl.DataFrame:
     """The rows of a search worth a model."""
     return found.filter(
-        (pl.col("dchi2") >= config.min_dchi2)
+        (pl.col("dchi2") >= config.min_dchi2_search)
         & (pl.col("dchi2_without_best_point") >= config.min_dchi2_without)
     )
 
@@ -139,8 +141,9 @@ def _model(found: pl.DataFrame, curves: Sequence[LightCurve], config: EventConfi
     seeds = [[(row["t0"], row["teff"])] for row in found.iter_rows(named=True)]
     fits = fit_point_lenses(curves, seeds, config.fit)
     rows = [
-        _row(dict(star), curve, fit, classify(curve, star, fit, config.classify))
+        _row(star, curve, fit, config.classify)
         for star, curve, fit in zip(found.iter_rows(named=True), curves, fits, strict=True)
+        if (fit.dchi2 if fit.fitted else star["dchi2"]) >= config.min_dchi2
     ]
     return pl.DataFrame(rows, schema=event_columns())
 
@@ -174,10 +177,12 @@ def _finite(value: float) -> float | None:
 
 
 def _row(
-    star: dict[str, Any], curve: LightCurve, fit: PointLensFit, verdict: Classification
+    star: dict[str, Any], curve: LightCurve, fit: PointLensFit, config: ClassifyConfig
 ) -> dict[str, Any]:
     """One event; a curve that could not be fitted keeps the t0 and teff of the search."""
     t0, u0, te = (fit.t0, fit.u0, fit.te) if fit.fitted else (star["t0"], np.nan, np.nan)
+    main = max(curve.bands, key=len)
+    verdict, high = classify(curve, star, fit, config), high_points(main, star, fit, config)
     lists = {name: [float(v) for v in getattr(fit, name)] for name in ("fs", "fs_err", "fb", "fb_err")}
     return {
         "row": star["row"],
@@ -188,7 +193,7 @@ def _row(
         "bands": list(fit.bands), **lists,
         "n_points": fit.n_points, "dof": fit.dof, "chi2": fit.chi2, "chi2_flat": fit.chi2_flat,
         "chi2_pspl": fit.chi2, "dchi2_flat": fit.dchi2,
-        "n_over_3sigma": star["n_over_3sigma"], "longest_run": star["longest_run"],
+        "n_over_3sigma": int(high.sum()), "longest_run": longest_run(high),
         "coverage": coverage(curve, t0, te) if fit.fitted else 0.0,
         "event_class": verdict.event_class, "probability": verdict.probability, "reason": verdict.reason,
         "degeneracy": 0, "veto": verdict.veto,
