@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
             bar.update(task, completed=done, total=total, detail=text[:60].replace("[", "\\["))
 
         yield advance
+
+
+def print_reasons(reasons: Sequence[tuple[object, str]]) -> None:
+    """Why each object has its class, one line each."""
+    for name, reason in reasons:
+        console.print(f"[dim]{name}:[/dim] {reason}", soft_wrap=True, highlight=False)
 
 
 def size_text(size: float) -> str:
