@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from roman_assets.cli.common import console, size_text, workspace
+from roman_assets.cli.common import console, print_reasons, size_text, workspace
 from roman_assets.errors import InputError
 
 
@@ -142,26 +142,21 @@ def events(
     if not every:
         table = table.filter(pl.col("event_class").is_in(MICROLENSING))
     shown = Table(title=f"{table.height} events")
-    for heading in (
-        "object_id",
-        "season",
-        "detector",
-        "t0 [MJD]",
-        "u0",
-        "tE [d]",
-        "Δχ²",
-        "χ²/dof",
-        "class",
-        "reason",
-    ):
-        shown.add_column(heading, overflow="fold")
+    for heading in ("object_id", "t0 [MJD]", "u0", "tE [d]", "Δχ²", "class"):
+        shown.add_column(heading, no_wrap=True)
     for row in table.head(limit).iter_rows(named=True):
+        error = "" if row["t0_err"] is None else f" ± {row['t0_err']:.4f}"
         shown.add_row(
-            str(row["object_id"]), row["season"], row["detector"], f"{row['t0']:.4f} ± {row['t0_err'] or 0:.4f}",
-            f"{row['u0']:.4f}", f"{row['te']:.3f}", f"{row['dchi2_flat']:.0f}", f"{row['chi2'] / max(row['dof'], 1):.2f}",
-            row["event_class"], row["reason"],
+            str(row["object_id"]), f"{row['t0']:.4f}{error}", f"{row['u0']:.4f}", f"{row['te']:.3f}",
+            f"{row['dchi2_flat']:.0f}", row["event_class"],
         )  # fmt: skip
     console.print(shown)
+    print_reasons(
+        [
+            (f"{row['object_id']} ({row['season']} {row['detector']})", row["reason"])
+            for row in table.head(limit).iter_rows(named=True)
+        ]
+    )
 
 
 def export_hats(

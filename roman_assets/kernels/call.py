@@ -39,8 +39,12 @@ def vector_level() -> int:
 def array(name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """`value` as a C-contiguous array of `dtype` whose shape agrees with `shape` (None: any length)."""
     result = np.ascontiguousarray(value, dtype=dtype)
-    if result.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, result.shape, strict=True)):
-        raise InputError(f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays")
+    if result.ndim != len(shape) or any(
+        w is not None and w != g for w, g in zip(shape, result.shape, strict=True)
+    ):
+        raise InputError(
+            f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays"
+        )
     return result
 
 

@@ -131,7 +131,7 @@ def classify(
     if not lens.fitted:
         return Classification(UNCLEAR, 0.3, "too few points for a lens model", VETO_FEW_POINTS, 0.0, 0.0)
     e = _evidence(curve, found, lens, config)
-    for rule in (_artefact, _few_points, _alternatives, _weak):
+    for rule in (_artefact, _periodic, _few_points, _outburst, _weak):
         verdict = rule(e, config)
         if verdict is not None:
             return verdict
@@ -232,19 +232,26 @@ def _binned_run(e: _Evidence, c: ClassifyConfig) -> int:
     return longest_run(high)
 
 
-def _alternatives(e: _Evidence, c: ClassifyConfig) -> Classification | None:
-    """Periodic variables, outbursts and repeated brightenings: only where the lens leaves something over."""
+def _clean(e: _Evidence, c: ClassifyConfig) -> bool:
+    """Whether the lens leaves nothing over that another model could explain."""
     left = e.lens.chi2 / e.noise.white**2 - e.lens.dof
-    clean = left < (1.0 - c.explained_single) * e.lens.dchi2 and left < 0.5 * max(e.lens.dof, 1)
-    if clean:
+    return left < (1.0 - c.explained_single) * e.lens.dchi2 and left < 0.5 * max(e.lens.dof, 1)
+
+
+def _periodic(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    if _clean(e, c):
         return None
     periodic = fit_periodic(e.main.mjd, e.main.flux, e.main.flux_err)
-    lens_chi2 = _band_chi2(e)
-    if periodic is not None and _periodic_wins(periodic, lens_chi2, len(e.main), c.periodic_misfit):
-        return _verdict(
-            e, VARIABLE, 0.9, f"a period of {periodic.period:.4g} d explains the curve better than a lens",
-            VETO_PERIOD,
-        )  # fmt: skip
+    if periodic is None or not _periodic_wins(periodic, _band_chi2(e), len(e.main), c.periodic_misfit):
+        return None
+    reason = f"a period of {periodic.period:.4g} d explains the curve better than a lens"
+    return _verdict(e, VARIABLE, 0.9, reason, VETO_PERIOD)
+
+
+def _outburst(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    """Outbursts, and objects that brighten again and again."""
+    if _clean(e, c):
+        return None
     outburst = _outburst_wins(e, c)
     repeats = _brightenings(e, c)
     if outburst is not None:
@@ -252,7 +259,7 @@ def _alternatives(e: _Evidence, c: ClassifyConfig) -> Classification | None:
         text += f"; {repeats} brightenings" if repeats > 1 else ""
         return _verdict(e, CATACLYSMIC, 0.95 if repeats > 1 else 0.85, text, VETO_ASYMMETRY)
     if repeats >= c.repeats_variable:
-        return _verdict(e, VARIABLE, 0.8, f"brightens {repeats} times", VETO_PERIOD)
+        return _verdict(e, VARIABLE, 0.8, f"brightens {repeats} times or more", VETO_PERIOD)
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
-_MAX_SIDE = 512
+_MAX_SIDE = 256
 
 
 def _figure(width: float = 5.0, height: float = 4.0) -> tuple[Any, Any]:
@@ -43,7 +43,7 @@ def image_figure(
 
     `stars` (x, y) [px] are circled.
     """
-    figure, axes = _figure(4.6, 4.4)
+    figure, axes = _figure(3.4, 3.2)
     shown = _window(np.asarray(image, dtype=np.float64))
     finite = shown[np.isfinite(shown)]
     if residual:
@@ -65,7 +65,7 @@ def image_figure(
         axes.set_ylim(-0.5, shown.shape[0] - 0.5)
     if residual:
         figure.colorbar(drawn, ax=axes, shrink=0.8, label="DN/s")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=6)
     axes.set_xlabel("x [px]")
     axes.set_ylabel("y [px]")
     return _png(figure)
