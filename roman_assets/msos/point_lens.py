@@ -82,7 +82,8 @@ class FitOptions:
     Every seed is started at each of `u0_starts`; `tolerance` is the decrease of chi2 that a further step
     would bring; curves with more than `coarse_above` points are started on bins. te_range [d] and u0_max bound
     the fit. With blend "auto", a free blend is given up for fb = 0 where the fit does not converge, is not
-    constrained, or needs a source that is negative or a blend below -`absurd_blend` of the baseline flux.
+    constrained, or needs a negative source; and where it needs a blend below -`absurd_blend` of the baseline
+    flux, but fb = 0 costs less than `blend_dchi2` (times chi2/dof).
     """
 
     u0_starts: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
@@ -92,6 +93,7 @@ class FitOptions:
     te_range: tuple[float, float] = (1e-3, 1e4)
     u0_max: float = 5.0
     absurd_blend: float = 1.0
+    blend_dchi2: float = 9.0
     degenerate_error: float = 0.5
 
 
@@ -200,19 +202,30 @@ def fit_point_lenses(
         extra = [[*seeds[i], (fits[i].t0, fits[i].teff)] if fits[i].fitted else seeds[i] for i in again]
         zero = _fit([curves[i] for i in again], extra, options, free_blend=False)
         for i, fit in zip(again, zero, strict=True):
-            if fit.fitted and (fit.converged or not fits[i].converged) and not fit.negative_source:
+            if _preferred(fit, fits[i], options):
                 fits[i] = fit
     return fits
 
 
 def _acceptable(fit: PointLensFit, options: FitOptions) -> bool:
-    return (
-        fit.fitted
-        and fit.converged
-        and not fit.negative_source
-        and bool(np.isfinite(fit.u0_err))
-        and fit.lowest_blend >= -options.absurd_blend
-    )
+    return _sound(fit) and fit.lowest_blend >= -options.absurd_blend
+
+
+def _sound(fit: PointLensFit) -> bool:
+    return fit.fitted and fit.converged and not fit.negative_source and bool(np.isfinite(fit.u0_err))
+
+
+def _preferred(zero: PointLensFit, free: PointLensFit, options: FitOptions) -> bool:
+    """Whether a fit without blend replaces one that is not acceptable."""
+    if not zero.fitted or zero.negative_source or (free.converged and not zero.converged):
+        return False
+    if not free.fitted:
+        return True
+    if _sound(free):
+        # Only the blend is strange. Difference images have any baseline: let the data object.
+        scale = max(1.0, free.chi2 / max(free.dof, 1))
+        return zero.chi2 - free.chi2 < options.blend_dchi2 * scale
+    return zero.dchi2 > 0.5 * free.dchi2
 
 
 def _fit(
