@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from rich import box
 from rich.table import Table
 
 from roman_assets.cli.common import console, print_reasons
@@ -37,7 +38,7 @@ def find_events(
     if out is not None:
         found.write_parquet(out)
     shown = (found if every else microlensing(found)).sort("dchi2_flat", descending=True)
-    table = Table(title=f"{shown.height} of {len(curves)} light curves")
+    table = Table(title=f"{shown.height} of {len(curves)} light curves", box=box.SIMPLE_HEAD)
     for heading in ("id", "t0", "u0", "tE [d]", "Δχ²", "χ²/dof", "class"):
         table.add_column(heading, no_wrap=True)
     for row in shown.iter_rows(named=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from roman_assets.cli.common import console, print_reasons, size_text, workspace
@@ -141,13 +142,13 @@ def events(
     table = pl.concat(frames, how="diagonal_relaxed").sort("dchi2_flat", descending=True)
     if not every:
         table = table.filter(pl.col("event_class").is_in(MICROLENSING))
-    shown = Table(title=f"{table.height} events")
+    shown = Table(title=f"{table.height} events", box=box.SIMPLE_HEAD)
     for heading in ("object_id", "t0 [MJD]", "u0", "tE [d]", "Δχ²", "class"):
         shown.add_column(heading, no_wrap=True)
     for row in table.head(limit).iter_rows(named=True):
-        error = "" if row["t0_err"] is None else f" ± {row['t0_err']:.4f}"
+        error = "" if row["t0_err"] is None else f" ± {row['t0_err']:.3f}"
         shown.add_row(
-            str(row["object_id"]), f"{row['t0']:.4f}{error}", f"{row['u0']:.4f}", f"{row['te']:.3f}",
+            str(row["object_id"]), f"{row['t0']:.3f}{error}", f"{row['u0']:.3f}", f"{row['te']:.3f}",
             f"{row['dchi2_flat']:.0f}", row["event_class"],
         )  # fmt: skip
     console.print(shown)
