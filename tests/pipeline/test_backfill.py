@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from roman_assets.platform.backfill import launch, partition_keys
-from roman_assets.platform.processing import dagster_instance
+from roman_assets.platform.processing import dagster_instance, plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from tests.pipeline.conftest import Processed, fresh_workspace, take_in
@@ -36,7 +36,7 @@ def _wait_for_backfill(workspace: Workspace, backfill_id: str | None, seconds: f
 
 
 def _kill_a_run(workspace: Workspace, seconds: float = 120) -> str:
-    """SIGKILL the process of the first run that executes a photometry step; returns its partition."""
+    """SIGKILL the process of the first run that executes a photometry step; returns its identifier."""
     deadline = time.monotonic() + seconds
     with dagster_instance(workspace) as instance:
         while time.monotonic() < deadline:
@@ -46,7 +46,7 @@ def _kill_a_run(workspace: Workspace, seconds: float = 120) -> str:
                 found = [m for e in logs for m in re.findall(r"pid: (\d+)", e.user_message or "")]
                 if started and found:
                     os.kill(int(found[-1]), signal.SIGKILL)
-                    return str(run.tags["dagster/partition"])
+                    return run.run_id
             time.sleep(0.05)
     raise AssertionError("no run was seen executing")
 
@@ -56,10 +56,9 @@ def test_backfill_of_a_season_after_a_killed_day(survey: SimulatedSurvey, proces
     workspace = fresh_workspace(tmp_path / "home", survey)
     take_in(workspace, list(survey.exposures))
     calendar = workspace.calendar
+    first = [step for step in plan(workspace) if step.assets in (("exposures",), ("reference_catalog",))]
+    assert run_steps(workspace, first, survey=False).failed == {}
     with dagster_server(workspace) as url:
-        for assets in (["exposures"], ["reference_catalog"]):
-            launched = launch(url, assets, partition_keys(calendar, assets))
-            _wait_for_backfill(workspace, launched.backfill_id)
         launched = launch(url, DAY, partition_keys(calendar, DAY))
         _kill_a_run(workspace)
         _wait_for_backfill(workspace, launched.backfill_id)
