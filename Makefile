@@ -59,8 +59,8 @@ install: $(VENV)/.installed-dev ## Development installation in .venv
 demo: $(VENV)/.installed-demo ## A simulated mini survey from exposures to events
 	@$(BIN)/roman demo
 
-ui: $(VENV)/.installed-demo ## Dagster's web interface
-	@$(BIN)/roman ui
+ui: $(VENV)/.installed-demo ## The Dagster UI of the demo (or of $$ROMAN_HOME)
+	@$(BIN)/roman --home "$${ROMAN_HOME:-demo_output}" ui
 
 # --- checking -----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ COMPILE_FLAGS += ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-param
 
 def declarations() -> str:
     """C declarations of all operations, as their headers state them."""
-    parts = []
+    parts: list[str] = []
     for name in OPERATIONS:
         text = (ROOT / "csrc" / f"{name}.h").read_text()
         found = re.findall(r"/\* cffi: begin \*/(.*?)/\* cffi: end \*/", text, flags=re.DOTALL)

@@ -4,8 +4,8 @@ Given fluxes, positions and sky, the images are linear in the spline coefficient
 correction that removes the residuals is found by conjugate gradients with rendering as the operator and
 its adjoint (`splat`) as the gradient. No star needs to be isolated. Where the exposures say nothing
 (the far wings) a Gaussian prior keeps the optical model, and the correction is smooth on the scale that the
-telescope's aperture allows, so that noise between the sampled sub-pixel phases does not enter. Compare Anderson & King (2000), who average
-samples of isolated stars instead.
+telescope's aperture allows, so that noise between the sampled sub-pixel phases does not enter. Compare
+Anderson & King (2000), who average samples of isolated stars instead.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def improve_psf(
     scaled = remainder / diagonal
     direction = scaled
     size = float((remainder * scaled).sum())
-    for _ in range(iterations):
+    for _ in range(iterations if size > 0 else 0):
         image = normal(direction)
         length = size / float((direction * image).sum())
         step = step + length * direction

@@ -105,6 +105,7 @@ def pixel_map(wcs: Any, shape: tuple[int, int], *, margin: float = 40.0, degree:
     exponents = np.array([(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)])
     terms = _terms(xi / scale, eta / scale, exponents)
     coefficients, *_ = np.linalg.lstsq(terms, np.stack([x, y], axis=1), rcond=None)
+    coefficients = np.asarray(coefficients, dtype=np.float64)
     trial = PixelMap(ra0, dec0, scale, exponents, coefficients, 0.0)
     x, y = grid(11)
     px, py = trial(*sky_of(wcs, x, y))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.msos.photometry import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
+from roman_assets.msos.photometry import BAD_FIT, COSMIC_RAY, MASKED, NO_DATA, SATURATED
 
 F64 = NDArray[np.float64]
-#: Measurements with any of these bits are kept but not used.
+#: Measurements with any of these bits are kept but not used; the edge alone does not spoil one.
 UNUSED_FLAGS = NO_DATA | SATURATED | MASKED | BAD_FIT | COSMIC_RAY
 HIGH_SIGMA = 3.0
-_ = EDGE  # the edge alone does not spoil a measurement
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def rising(
     snr = np.where(good, (flux - reference[:, None]) / sigma, 0.0)
     run, gain = np.zeros(len(flux), dtype=np.int32), np.zeros(len(flux))
     start = np.full(len(flux), np.nan)
-    best: dict[str, NDArray[np.generic]] = {
+    best: dict[str, NDArray[Any]] = {
         "n_high": np.zeros(len(flux), dtype=np.int32), "dchi2": np.zeros(len(flux)),
         "mjd": np.full(len(flux), np.nan), "first_high_mjd": np.full(len(flux), np.nan),
         "epoch": np.zeros(len(flux), dtype=np.int64),

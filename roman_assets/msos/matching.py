@@ -53,7 +53,7 @@ def match(
         if len(known_place):
             distance, nearest = cKDTree(known_place).query(place[rows], distance_upper_bound=reach)
             near = np.isfinite(distance)
-            back_distance, back = cKDTree(place[rows]).query(known_place, distance_upper_bound=reach)
+            _, back = cKDTree(place[rows]).query(known_place, distance_upper_bound=reach)
             index = np.arange(rows.size)
             mutual = np.zeros(rows.size, dtype=bool)
             mutual[near] = back[nearest[near]] == index[near]

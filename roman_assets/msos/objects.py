@@ -82,7 +82,7 @@ def _nan_median(values: F64) -> F64:
     count = np.isfinite(ordered).sum(axis=1)
     rows = np.arange(len(values))
     low = ordered[rows, np.maximum((count - 1) // 2, 0)]
-    high = ordered[rows, np.maximum(count // 2, 0) - (count == ordered.shape[1] * 0)]
+    high = ordered[rows, np.minimum(count // 2, ordered.shape[1] - 1)]
     return np.where(count > 0, 0.5 * (low + high), np.nan)
 
 

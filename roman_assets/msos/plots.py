@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def scatter_figure(mag: F64, scatter: F64, expected: F64, title: str) -> bytes:
     if mag.size:
         edges = np.arange(np.floor(mag.min()), np.ceil(mag.max()) + 0.5, 0.5)
         centres, limit, median = [], [], []
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             inside = (mag >= low) & (mag < high)
             if inside.sum() >= 5:
                 centres.append((low + high) / 2)

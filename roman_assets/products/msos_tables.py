@@ -29,7 +29,7 @@ FLUX = (
     C("flux", F32, "DN / s", "total flux on the reference zero point; NaN where the fit failed"),
     C("flux_err", F32, "DN / s", "its standard error"),
 )
-FLAG8 = C("flag", U8, "", "bits: 1 no fit, 2 saturated, 4 bad pixels, 8 edge, 16 cosmic ray, 32 crowded")
+FLAG8 = C("flag", U8, "", "bits: 1 no usable pixel, 2 saturated, 4 masked pixels, 8 bad fit, 16 edge, 32 cosmic ray")
 MAG = C("mag", F32, "mag", "AB magnitude of the flux; NaN where it is not positive")
 
 REFERENCE_CATALOG = TableSchema(
@@ -53,7 +53,7 @@ REFERENCE_CATALOG = TableSchema(
         C("n_exposures", I16, "", "exposures that went into the measurement"),
         C("chi2", F32, "", "reduced chi square of the star's fit"),
         C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'"),
-        C("flag", U16, "", "bits: 1 no fit, 2 saturated, 4 bad pixels, 8 edge, 32 crowded, 64 blend"),
+        C("flag", U16, "", "bits: 2 saturated, 16 edge, 64 crowded: more than half of the light is its neighbours'"),
         *PLACE,
     ),
 )

@@ -65,7 +65,8 @@ def test_a_damaged_exposure_is_a_caveat_and_goes_to_quarantine(started: Workspac
     data[len(data) // 2] ^= 0xFF
     own_files[6].write_bytes(data)
     result = measure(started, DAY, DETECTOR)
-    assert any("quarantined" in caveat and own_files[6].name.removesuffix("_cal.asdf") in caveat for caveat in result.caveats)
+    name = own_files[6].name.removesuffix("_cal.asdf")
+    assert any("quarantined" in caveat and name in caveat for caveat in result.caveats)
     kept = started.quarantine.list()
     assert [record.name for record in kept] == [own_files[6].name]
     assert started.quarantine.read(kept[0].sha256) == bytes(data)

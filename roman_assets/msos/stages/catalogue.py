@@ -140,7 +140,8 @@ def _establish_one(
     workspace: Workspace, partition: str, season: str, group: Sequence[RegisteredExposure], known: ProductRecord | None,
     config: CatalogueConfig, result: StageResult, progress: Progress,
 ) -> None:  # fmt: skip
-    chosen, frames = [], []
+    chosen: list[RegisteredExposure] = []
+    frames: list[Frame] = []
     for exposure in group:
         if len(frames) == config.exposures:
             break

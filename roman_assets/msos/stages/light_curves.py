@@ -251,7 +251,8 @@ def _checks(scale: NDArray[np.float64], bias: Sequence[float], noise: Sequence[f
     return [
         Check(
             "zero_point_stability", spread < ZERO_POINT_SPREAD and offset < ZERO_POINT_OFFSET,
-            f"zero points of the day agree to {ZERO_POINT_SPREAD:.0%} and lie within {ZERO_POINT_OFFSET:.0%} of the reference",
+            f"zero points of the day agree to {ZERO_POINT_SPREAD:.0%} and lie within {ZERO_POINT_OFFSET:.0%} of "
+            "the reference",
             {"spread": spread, "largest_offset": offset},
         ),
         Check(
@@ -352,7 +353,7 @@ def _transpose_one(
         block, _ = _stack(
             [_Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height
         )
-        model = error_model(np.where((block.flag & UNUSED_FLAGS) == 0, block.flux, np.nan), block.flux_err)
+        model = error_model(np.where((block.flag & UNUSED_FLAGS) == 0, block.flux.astype(np.float64), np.nan), block.flux_err.astype(float))
         attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = (
             model.factor,
             model.floor,

@@ -38,8 +38,8 @@ class FoundLightCurve:
         good = self.points.filter((pl.col("flag") & UNUSED_FLAGS) == 0)
         series = []
         for (element,), rows in good.group_by("optical_element", maintain_order=True):
-            columns = (rows[name].to_numpy().astype(np.float64) for name in ("mjd", "flux", "flux_err"))
-            series.append((str(element), *columns))
+            mjd, flux, error = (rows[name].to_numpy().astype(np.float64) for name in ("mjd", "flux", "flux_err"))
+            series.append((str(element), mjd, flux, error))
         if self.event is not None:
             bands = self.event["bands"]
             assert isinstance(bands, list)

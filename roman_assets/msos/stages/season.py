@@ -253,7 +253,8 @@ def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any
     )
     grid = grid[(grid >= times.min()) & (grid <= times.max())]
     model = fs[first] * magnification(grid, event["t0"], event["u0"], event["te"]) + fb[first]
-    title = f"{event['object_id']}  t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d  Δχ²={event['dchi2_flat']:.0f}"
+    shape = f"t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d"
+    title = f"{event['object_id']}  {shape}  Δχ²={event['dchi2_flat']:.0f}"
     return light_curve_figure(drawn, (grid, model), title)
 
 

@@ -286,8 +286,8 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
         head: Mapping[str, Any] = rows.row(0, named=True)
         frames.append(
             {
-                "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()), "dec": float(rows["dec"].to_numpy().mean()),
-                "field": head["field"], "optical_element": head["optical_element"],
+                "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
+                "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"], "optical_element": head["optical_element"],
                 "n_seasons": rows["season"].n_unique(), "seasons": rows["season"].to_list(),
                 "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
             }
