@@ -100,7 +100,7 @@ def _successive(good: NDArray[np.bool_], residual: F64, error: F64) -> tuple[F64
     """Von Neumann's ratio and Stetson's J of successive good points."""
     rows = len(good)
     eta, stetson = np.full(rows, np.nan), np.full(rows, np.nan)
-    complete = good.all(axis=1)
+    complete = np.asarray(good.all(axis=1))
     for members in (np.flatnonzero(complete), np.flatnonzero(~complete)):
         if members.size and complete[members[0]]:
             r, d = residual[members], residual[members] / error[members]

@@ -353,7 +353,8 @@ def _transpose_one(
         block, _ = _stack(
             [_Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height
         )
-        model = error_model(np.where((block.flag & UNUSED_FLAGS) == 0, block.flux.astype(np.float64), np.nan), block.flux_err.astype(float))
+        usable_flux = np.where((block.flag & UNUSED_FLAGS) == 0, block.flux.astype(np.float64), np.nan)
+        model = error_model(usable_flux, block.flux_err.astype(np.float64))
         attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = (
             model.factor,
             model.floor,

@@ -287,8 +287,8 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
         frames.append(
             {
                 "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
-                "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"], "optical_element": head["optical_element"],
-                "n_seasons": rows["season"].n_unique(), "seasons": rows["season"].to_list(),
+                "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"],
+                "optical_element": head["optical_element"], "n_seasons": rows["season"].n_unique(), "seasons": rows["season"].to_list(),
                 "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
             }
         )  # fmt: skip
