@@ -61,7 +61,8 @@ class ClassifyConfig:
     outburst_gain, outburst_share: by how much an outburst must beat the lens, absolutely and as a share of
     dchi2. periodic_misfit: excess of the lens's chi2, in standard deviations of chi2, below which no period is
     considered. sparse_sigma: threshold of a high point in a sparse series, whose baseline is itself uncertain
-    by a fraction of sigma. repeat_share: dchi2 of a further brightening, as a share of the first, that counts as a repeat.
+    by a fraction of sigma. repeat_share, repeat_dchi2: dchi2 of a further brightening that counts as a repeat,
+    as a share of the first and over the square of the red noise scale.
     """
 
     dense_per_day: float = 24.0
@@ -79,6 +80,7 @@ class ClassifyConfig:
     outburst_gain: float = 30.0
     outburst_share: float = 0.01
     repeat_share: float = 0.1
+    repeat_dchi2: float = 60.0
     repeats_variable: int = 3
     colour_sigma: float = 4.0
     periodic_misfit: float = 2.5
@@ -303,7 +305,7 @@ def _brightenings(e: _Evidence, c: ClassifyConfig) -> int:
     flux = e.main.flux.astype(np.float32)
     error = e.main.flux_err.astype(np.float32)
     t0, teff = float(e.found["t0"]), float(e.found["teff"])
-    least = max(c.repeat_share * float(e.found["dchi2_without_best_point"]), c.min_strength * e.noise.red**2)
+    least = max(c.repeat_share * float(e.found["dchi2_without_best_point"]), c.repeat_dchi2 * e.noise.red**2)
     count = 1
     while count < c.repeats_variable:
         flux = np.where(np.abs(e.main.mjd - t0) < c.search.reach * teff, np.nan, flux).astype(np.float32)
