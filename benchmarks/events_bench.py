@@ -1,0 +1,184 @@
+"""Speed of the event search and the point-lens fit, one core, beside the peers in the same run.
+
+python benchmarks/events_bench.py
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lenses
+from roman_assets.msos.search import SearchConfig, search
+
+Row = dict[str, Any]
+
+
+def rows() -> list[Row]:
+    """name, ours, peer, unit, ratio (how many times faster we are), setup."""
+    return [_search_row(), *_fit_rows()]
+
+
+def _best(function: Callable[[], Any], repeats: int = 3) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _row(name: str, ours: float, peer: float, unit: str, setup: str) -> Row:
+    ratio = peer / ours if unit.startswith("ms") else ours / peer
+    return {"name": name, "ours": ours, "peer": peer, "unit": unit, "ratio": ratio, "setup": setup}
+
+
+def _numba_search() -> Callable[..., Any]:
+    """The same grid and model, written as one would in numba: window sums over bins of teff/4 per star."""
+    import numba
+
+    @numba.njit(cache=False)
+    def one(time_, w, wr, total, lo_teff, hi_teff, ratio, steps, reach):  # type: ignore[no-untyped-def]
+        best, best_t0, best_teff = 0.0, 0.0, 0.0
+        n = time_.size
+        t, a_w, a_r = np.empty(n), np.empty(n), np.empty(n)
+        edge_q = 1.0 + reach * reach
+        edges = (1.0 / np.sqrt(edge_q), 1.0 / np.sqrt(1.0 - (0.5 * edge_q + 1.0) ** -2))
+        teff = lo_teff
+        while teff <= hi_teff * (1 + 1e-9):
+            width, m, cell = teff / 4, 0, -1
+            for i in range(n):
+                c = int((time_[i] - time_[0]) / width)
+                if c != cell:
+                    cell = c
+                    t[m], a_w[m], a_r[m] = time_[i], 0.0, 0.0
+                    m += 1
+                a_w[m - 1] += w[i]
+                a_r[m - 1] += wr[i]
+            t0, lo, hi = t[0] - teff, 0, 0
+            while t0 < t[m - 1] + teff:
+                while lo < m and t[lo] <= t0 - reach * teff:
+                    lo += 1
+                hi = max(hi, lo)
+                while hi < m and t[hi] < t0 + reach * teff:
+                    hi += 1
+                s0 = s1 = s2 = s3 = s4 = s5 = 0.0
+                for i in range(lo, hi):
+                    x = (t[i] - t0) / teff
+                    q = 1.0 + x * x
+                    h = 0.5 * q + 1.0
+                    a = 1.0 / np.sqrt(q) - edges[0]
+                    b = h / np.sqrt((h - 1.0) * (h + 1.0)) - edges[1]
+                    s0 += a * a_w[i]
+                    s1 += a * a * a_w[i]
+                    s2 += a * a_r[i]
+                    s3 += b * a_w[i]
+                    s4 += b * b * a_w[i]
+                    s5 += b * a_r[i]
+                for top, under in ((s2, s1 - s0 * s0 / total), (s5, s4 - s3 * s3 / total)):
+                    if top > 0 and under > 0 and top * top / under > best:
+                        best, best_t0, best_teff = top * top / under, t0, teff
+                t0 += teff / steps
+            teff *= ratio
+        return best, best_t0, best_teff
+
+    return one
+
+
+def _search_row(stars: int = 128) -> Row:
+    rng = np.random.default_rng(1)
+    mjd = 61465.0 + np.arange(6400) / 96 + rng.normal(0, 0.0005, 6400)
+    flux = rng.normal(1000, 10, (stars, 6400)).astype(np.float32)
+    error = np.full_like(flux, 10)
+    config = SearchConfig()
+    ours = _best(lambda: search(mjd, flux, error, config)) / stars * 1e3
+    peer_search, few = _numba_search(), 4
+    weight = np.full(6400, 0.01)
+
+    def peer() -> None:
+        for row in flux[:few].astype(np.float64):
+            mean = row.mean()
+            peer_search(mjd, weight, weight * (row - mean), weight.sum(), config.teff_min, mjd[-1] - mjd[0],
+                        config.teff_ratio, config.steps_per_teff, config.reach)  # fmt: skip
+
+    peer()
+    setup = f"6,400 epochs, teff {config.teff_min} d to the span, two templates; {stars} stars; peer: numba, same grid"
+    return _row("event search per season curve", ours, _best(peer) / few * 1e3, "ms/curve", setup)
+
+
+def _long_curve() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """38,568 epochs in six seasons, as in the 2018 data challenge."""
+    rng = np.random.default_rng(2)
+    season = np.arange(6428) * 0.010526
+    t = np.concatenate([season + start for start in (0, 175, 356, 1262, 1443, 1618)])
+    u2 = 0.15**2 + ((t - 390.0) / 20.0) ** 2
+    flux = 10 * (u2 + 2) / np.sqrt(u2 * (u2 + 4)) + 4
+    error = 0.05 * np.sqrt(flux)
+    return t, flux + rng.normal(size=t.size) * error, error
+
+
+def _fit_rows() -> list[Row]:
+    t, flux, error = _long_curve()
+    found = search(t, flux[None], error[None]).row(0, named=True)
+    seed = (found["t0"], found["teff"])
+    curve, n = LightCurve((Band("F146", t, flux, error),)), 20
+    fits = fit_point_lenses([curve] * n, [[seed]] * n)
+    ours = n / _best(lambda: fit_point_lenses([curve] * n, [[seed]] * n))
+    setup = "38,568 epochs, free blend, from the seed of the search; start at 4 values of u0"
+    result = []
+    for name, fit in (
+        ("numpy variable projection + scipy LM", _scipy_fit),
+        ("MulensModel, gradient fit", _mulens_fit),
+    ):
+        chi2 = fit(t, flux, error, seed)
+        peer = 1 / _best(lambda fit=fit: fit(t, flux, error, seed), 2)  # type: ignore[misc]
+        note = f"{setup}; peer {name} from one start ends {chi2 - fits[0].chi2:+.3f} in chi2 from ours"
+        result.append(_row(f"point-lens fits against {name}", ours, peer, "fits/s", note))
+    return result
+
+
+def _scipy_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[float, float]) -> float:
+    from scipy.optimize import least_squares
+
+    y, ones = flux / error, 1 / error
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        u2 = p[1] ** 2 + ((t - p[0]) / np.exp(p[2])) ** 2
+        a = (u2 + 2) / np.sqrt(u2 * (u2 + 4)) / error
+        aa, ab, bb, ay, by = a @ a, a @ ones, ones @ ones, a @ y, ones @ y
+        det = aa * bb - ab * ab
+        return y - (ay * bb - by * ab) / det * a - (by * aa - ay * ab) / det * ones
+
+    return float(2 * least_squares(residual, [seed[0], 0.3, np.log(seed[1] / 0.3)], method="lm").cost)
+
+
+def _mulens_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[float, float]) -> float:
+    import MulensModel
+    from scipy.optimize import minimize
+
+    data = MulensModel.MulensData(data_list=[t, flux, error], phot_fmt="flux")
+    model = MulensModel.Model({"t_0": seed[0], "u_0": 0.3, "t_E": seed[1] / 0.3})
+    event = MulensModel.Event(datasets=data, model=model)
+    names = ["t_0", "u_0", "t_E"]
+
+    def chi2(p: np.ndarray) -> float:
+        for name, value in zip(names, p, strict=True):
+            setattr(event.model.parameters, name, value)
+        return float(event.get_chi2())
+
+    def gradient(p: np.ndarray) -> np.ndarray:
+        chi2(p)
+        return np.asarray(event.get_chi2_gradient(names))
+
+    return float(minimize(chi2, [seed[0], 0.3, seed[1] / 0.3], jac=gradient, method="L-BFGS-B",
+                          bounds=[(None, None), (1e-4, 5), (1e-3, None)]).fun)  # fmt: skip
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(
+            f"{row['name']}: {row['ours']:.3g} against {row['peer']:.3g} {row['unit']} ({row['ratio']:.1f}x); {row['setup']}"
+        )
