@@ -86,7 +86,9 @@ def measure(folder: Path) -> Scene:
     stars = catalogue.stars
     matched = match(x, y, mag, stars.x, stars.y, zero_point - 2.5 * np.log10(stars.flux))
     ny, nx = frames[0].shape
-    varying = pl.concat([pl.read_parquet(folder / f"{n}.parquet")["source_id"] for n in ("events", "variables")])
+    varying = pl.concat(
+        [pl.read_parquet(folder / f"{n}.parquet")["source_id"] for n in ("events", "variables")]
+    )
     flux, flux_err = _measured(frames, catalogue, matched)
     true_flux = 10 ** (-0.4 * (mag - zero_point))
     expected = expected_errors(frames, truth, true_flux, catalogue.psf)
@@ -114,9 +116,7 @@ def _measured(
     return flux, error
 
 
-def expected_errors(
-    frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64, psf: EffectivePsf
-) -> F64:
+def expected_errors(frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64, psf: EffectivePsf) -> F64:
     """Photon and read noise of an ideal PSF fit of each true star, (exposures, stars) [DN/s].
 
     1 / sqrt(sum psi^2 / V), with V the variance that the exposures' own noise planes give for the true
