@@ -39,7 +39,7 @@ def find_events(
         found.write_parquet(out)
     shown = (found if every else microlensing(found)).sort("dchi2_flat", descending=True)
     table = Table(title=f"{shown.height} of {len(curves)} light curves", box=box.SIMPLE_HEAD)
-    for heading in ("id", "t0", "u0", "tE [d]", "Δχ²", "χ²/dof", "class"):
+    for heading in ("id", "t0", "u0", "tE (d)", "Δχ²", "χ²/dof", "class"):
         table.add_column(heading, no_wrap=True)
     for row in shown.iter_rows(named=True):
         table.add_row(
@@ -118,7 +118,7 @@ def _seeds(curve: LightCurve, t0: float | None, te: float | None) -> list[tuple[
 
 def _show(fit: PointLensFit) -> None:
     table = Table(title="point lens", show_header=False)
-    for name, value, error in (("t0", fit.t0, fit.t0_err), ("u0", fit.u0, fit.u0_err), ("tE [d]", fit.te, fit.te_err)):
+    for name, value, error in (("t0", fit.t0, fit.t0_err), ("u0", fit.u0, fit.u0_err), ("tE (d)", fit.te, fit.te_err)):
         table.add_row(name, f"{value:.5f} ± {error:.5f}")
     for band, fs, fs_err, fb, fb_err in zip(fit.bands, fit.fs, fit.fs_err, fit.fb, fit.fb_err, strict=True):
         table.add_row(f"source flux {band}", f"{fs:.4f} ± {fs_err:.4f}")

@@ -143,7 +143,7 @@ def events(
     if not every:
         table = table.filter(pl.col("event_class").is_in(MICROLENSING))
     shown = Table(title=f"{table.height} events", box=box.SIMPLE_HEAD)
-    for heading in ("object_id", "t0 [MJD]", "u0", "tE [d]", "Δχ²", "class"):
+    for heading in ("object_id", "t0 [MJD]", "u0", "tE (d)", "Δχ²", "class"):
         shown.add_column(heading, no_wrap=True)
     for row in table.head(limit).iter_rows(named=True):
         error = "" if row["t0_err"] is None else f" ± {row['t0_err']:.3f}"

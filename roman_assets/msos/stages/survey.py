@@ -288,8 +288,8 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
             {
                 "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
                 "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"],
-                "optical_element": head["optical_element"], "n_seasons": rows["season"].n_unique(), "seasons": rows["season"].to_list(),
-                "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
+                "optical_element": head["optical_element"], "n_seasons": rows["season"].n_unique(),
+                "seasons": rows["season"].to_list(), "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
             }
         )  # fmt: skip
     return pl.concat([pl.DataFrame(frames, infer_schema_length=None), modelled.drop("id", "row")], how="horizontal")
