@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ def find_events(
 
 
 def find_events_in_curves(
-    curves: Mapping[Any, LightCurve] | Mapping[Hashable, LightCurve], config: EventConfig = EventConfig()
+    curves: Mapping[Any, LightCurve], config: EventConfig = EventConfig()
 ) -> pl.DataFrame:
     """Candidates among separate light curves: as `find_events`, with `id` (text) before `row`.
 
