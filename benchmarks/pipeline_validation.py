@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from roman_assets.exposures.ingest import ingest
+from roman_assets.msos.classify import MICROLENSING
 from roman_assets.msos.matching import MAS_DEG, unit_vectors
 from roman_assets.msos.point_lens import magnification
-from roman_assets.msos.stages.season import MICROLENSING, SeasonCurves, open_curves
+from roman_assets.msos.stages.season import SeasonCurves, open_curves
 from roman_assets.platform.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
 

@@ -121,8 +121,8 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     console.print(truth)
     console.print(f"done in {seconds:.0f} s. Look next:")
     console.print(
-        "  make ui                     lineage, pictures and checks in the Dagster UI (http://127.0.0.1:3000)"
+        "  make ui                          the Dagster UI at http://127.0.0.1:3000"
     )
-    console.print(f"  roman --home {target.name} events        the event catalogue, with reasons")
-    console.print(f"  roman --home {target.name} products      what the index holds")
-    console.print("  README.md                   your own files, and how products are opened", markup=False)
+    console.print(f"  .venv/bin/roman --home {target.name} events     the event catalogue, with reasons")
+    console.print(f"  .venv/bin/roman --home {target.name} products   what the index holds")
+    console.print("  README.md                        your own files, and how products are opened", markup=False)

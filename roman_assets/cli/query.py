@@ -131,7 +131,7 @@ def events(
     """The event catalogue: best candidates first, with class and reason."""
     import polars as pl
 
-    from roman_assets.msos.stages.season import MICROLENSING
+    from roman_assets.msos.classify import MICROLENSING
 
     place = workspace().products
     wanted = {"season": season} if season else {}

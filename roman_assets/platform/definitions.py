@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import dagster as dg
 
@@ -26,6 +27,9 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
 
     One Dagster job cannot mix partition definitions: there is a job per kind of partition.
     """
+    # Multi-partition mappings and backfill policies are beta in name; the family's version is pinned.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     place = workspace or Workspace.from_environment()
     partitions = build_partitions(place.calendar)
     assets = build_assets(partitions)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from roman_assets.msos.classify import MICROLENSING
 from roman_assets.products.products import Products
 
 MATCH_MAS = 60.0
-MICROLENSING = ("single_lens", "binary_lens", "microlensing")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def lens_file(path: Path) -> Path:
 
 
 def test_find_events_on_own_light_curves(runner: CliRunner, tmp_path: Path) -> None:
-    result = run(runner, tmp_path, "find-events", str(lens_file(tmp_path / "own.csv")), "--out", str(tmp_path / "found.parquet"))
+    file, out = str(lens_file(tmp_path / "own.csv")), str(tmp_path / "found.parquet")
+    result = run(runner, tmp_path, "find-events", file, "--out", out)
     assert result.exit_code == 0
     assert "1 of 2 light curves" in result.output
     found = pl.read_parquet(tmp_path / "found.parquet")

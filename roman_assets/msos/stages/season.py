@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from roman_assets.msos.classify import MICROLENSING
 from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock
+from roman_assets.msos.neighbours import veto_ghosts
 from roman_assets.msos.objects import statistics
 from roman_assets.msos.stages.common import (
     CODE,
@@ -28,7 +30,6 @@ from roman_assets.products.records import ProductRecord
 
 #: Pictures of at most this many events go into an asset's metadata.
 SHOWN_EVENTS = 4
-MICROLENSING = ("single_lens", "binary_lens", "microlensing")
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,9 @@ def _make_events(
         curves.objects[table["row"].to_list()], season=pl.lit(season),
         optical_element=pl.lit(max(curves.blocks, key=lambda e: len(curves.blocks[e].mjd))),
     )  # fmt: skip
+    judged = veto_ghosts(identified.drop("row"), MICROLENSING)
     return workspace.products.put_table(
-        "season_events", partition, identified.drop("row"), identity, part=curves.record.part,
+        "season_events", partition, judged, identity, part=curves.record.part,
         attributes=_kept(curves.record), sky=_place(curves.record), s_region=curves.record.s_region,
         archive=archive_metadata("event", _facts(workspace, season, curves.record)),
     )  # fmt: skip

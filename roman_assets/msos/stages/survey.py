@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.msos.classify import MICROLENSING
 from roman_assets.msos.light_curves import SeriesBlock
 from roman_assets.msos.matching import MAS_DEG, match
+from roman_assets.msos.neighbours import veto_ghosts
 from roman_assets.msos.objects import statistics
 from roman_assets.msos.stages.common import (
     CODE,
@@ -21,7 +23,6 @@ from roman_assets.msos.stages.common import (
     silent,
 )
 from roman_assets.msos.stages.season import (
-    MICROLENSING,
     SHOWN_EVENTS,
     SeasonCurves,
     event_picture,
@@ -289,10 +290,12 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
                 "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
                 "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"],
                 "optical_element": head["optical_element"], "n_seasons": rows["season"].n_unique(),
-                "seasons": rows["season"].to_list(), "detectors": rows["detector"].to_list(), "stars": rows["star"].to_list(),
+                "seasons": rows["season"].to_list(), "detectors": rows["detector"].to_list(),
+                "stars": rows["star"].to_list(),
             }
         )  # fmt: skip
-    return pl.concat([pl.DataFrame(frames, infer_schema_length=None), modelled.drop("id", "row")], how="horizontal")
+    places = pl.DataFrame(frames, infer_schema_length=None)
+    return veto_ghosts(pl.concat([places, modelled.drop("id", "row")], how="horizontal"), MICROLENSING)
 
 
 def _series(
