@@ -177,8 +177,10 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, 
     job = definitions.resolve_job_def(step.job)
     selection = [dg.AssetKey(name) for name in step.assets]
     finished: Any = job.execute_in_process(
-        partition_key=step.partition, instance=instance, asset_selection=selection, raise_on_error=False
-    )
+        partition_key=step.partition, instance=instance, asset_selection=selection, raise_on_error=False,
+        # The event log keeps everything; the terminal belongs to the progress bar and the report after it.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )  # fmt: skip
     if not finished.success:
         outcome.failed[step.label] = _reason(finished)
         return
