@@ -151,6 +151,29 @@ def quarantine_list() -> None:
     console.print(table)
 
 
+@quarantine_app.command("release")
+def quarantine_release(
+    sha256: Annotated[str, typer.Argument(help="The file's sha256, or its beginning as `list` shows it.")],
+    reviewer: Annotated[str, typer.Option(help="Who overrules the reason.")],
+    note: Annotated[str, typer.Option(help="Why.")],
+    to: Annotated[Path | None, typer.Option(help="Where to put the file (default: where it came from).")] = None,
+) -> None:
+    """Overrule a reason after review: the next ingestion accepts the file."""
+    from roman_assets.exposures.ingest import release
+
+    place = workspace()
+    found = [r for r in place.quarantine.list() if r.sha256.startswith(sha256)]
+    if not found:
+        raise InputError(f"nothing in quarantine begins with {sha256}", remedy="see `roman quarantine list`")
+    if len({r.sha256 for r in found}) > 1:
+        raise InputError(f"{len(found)} files begin with {sha256}", remedy="give more digits")
+    for record in found:
+        released = release(
+            place.registry, place.quarantine, record.sha256, record.reason, reviewer=reviewer, note=note, destination=to
+        )
+        console.print(f"{released.name}: {released.reason} overruled by {reviewer}; ingest it again")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(simulate)

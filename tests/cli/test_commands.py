@@ -113,6 +113,27 @@ def test_a_bad_file_is_quarantined_and_listed(runner: CliRunner, tmp_path: Path)
     assert bad.name.split("_")[0] in run(runner, tmp_path / "home", "quarantine", "list").output
 
 
+def test_a_conflict_can_be_released_after_review(runner: CliRunner, tmp_path: Path, survey: object) -> None:  # noqa: F811
+    """Another delivery of the same exposure with other bytes: quarantined, reviewed, accepted in its place."""
+    home, folder = tmp_path / "home", tmp_path / "again"
+    folder.mkdir()
+    first = min(survey.exposures)  # type: ignore[attr-defined]
+    assert run(runner, home, "ingest", str(first), "--quick").exit_code == 0
+    copy = folder / first.name
+    copy.write_bytes(first.read_bytes().replace(b"RomanCAL", b"ROMANCAL"))
+    assert copy.read_bytes() != first.read_bytes()
+    assert run(runner, home, "ingest", str(copy), "--quick").exit_code == 2
+    with pytest.raises(InputError, match="nothing in quarantine"):
+        run(runner, home, "quarantine", "release", "ffff", "--reviewer", "me", "--note", "no")
+    import hashlib
+
+    digest = hashlib.sha256(copy.read_bytes()).hexdigest()
+    arguments = ("quarantine", "release", digest[:12], "--reviewer", "me", "--note", "reprocessed", "--to", str(folder))
+    assert "overruled by me" in run(runner, home, *arguments).output
+    again = run(runner, home, "ingest", str(copy), "--quick")
+    assert again.exit_code == 0, again.output
+
+
 def test_processing_nothing_says_what_to_do(runner: CliRunner, tmp_path: Path) -> None:
     result = run(runner, tmp_path, "process")
     assert result.exit_code == 1
