@@ -57,15 +57,17 @@ def image_figure(
             shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
         )
     else:
-        low, high = np.percentile(finite, [1, 99.7])
-        scale = max(float(high - low), 1e-6)
+        # Faint stars show: linear within the noise of the sky, logarithmic above it.
+        sky = float(np.median(finite))
+        noise = 1.4826 * float(np.median(np.abs(finite - sky))) or 1.0
+        stretched = np.arcsinh((shown - sky) / noise)
         drawn = axes.imshow(
-            np.arcsinh(10 * (shown - low) / scale), origin="lower", cmap="gray", interpolation="nearest",
-            vmin=0, vmax=np.arcsinh(10.0),
+            stretched, origin="lower", cmap="gray", interpolation="nearest", vmin=-1.0,
+            vmax=float(np.nanpercentile(stretched, 99.8)),
         )  # fmt: skip
     if stars is not None:
         y0, x0 = max((image.shape[0] - _MAX_SIDE) // 2, 0), max((image.shape[1] - _MAX_SIDE) // 2, 0)
-        axes.plot(stars[0] - x0, stars[1] - y0, ".", ms=1.2, color="tab:orange", alpha=0.7)
+        axes.plot(stars[0] - x0, stars[1] - y0, "o", ms=3.5, mfc="none", mew=0.5, color="tab:orange")
         axes.set_xlim(-0.5, shown.shape[1] - 0.5)
         axes.set_ylim(-0.5, shown.shape[0] - 0.5)
     if residual:

@@ -266,10 +266,10 @@ def _pictures(result: StageResult, part: str, frame: Frame, catalogue: Catalogue
     from roman_assets.msos.plots import image_figure
 
     stars = catalogue.stars
-    bright = stars.flux > np.percentile(stars.flux, 70)
+    bright = stars.flux > np.percentile(stars.flux, 90)
     shown = (stars.x[bright], stars.y[bright])
     result.pictures[f"stars {part}"] = image_figure(
-        frame.data, f"{part}: the brightest 30 % of the stars", shown
+        frame.data, f"{part}: the brightest tenth of the stars", shown
     )
     result.pictures[f"residual {part}"] = image_figure(
         catalogue.residual[0], f"{part}: data - model", residual=True
