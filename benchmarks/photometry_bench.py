@@ -139,6 +139,7 @@ def fit_scipy_numba(scene: Scene) -> tuple[F64, int]:
     grid = np.pad(scene.psf.coefficients, margin).astype(np.float32)
     fill(scene.x, scene.y, scene.half, begin, grid, OVERSAMPLE, SIDE, columns, values)
     stars = sparse.csr_matrix((values, columns, begin), shape=(len(scene.x), SIDE * SIDE))
+    stars.eliminate_zeros()  # pixels off the image
     frame = PaddedFrame(SIDE, SIDE)
     terms = sky_basis(frame)[(slice(None), *frame.inner)].reshape(-1, SIDE * SIDE)
     weight = (1 / scene.variance).ravel().astype(np.float32)

@@ -1,0 +1,33 @@
+"""Runs every ``*_validation.py`` on the external data, shows what passes, writes validation.json.
+
+Rows: name, value, required, data_set, passed. Exit status 1 if a requirement is not met or not measured.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from collect import FOLDER, collect, number, write
+from rich.console import Console
+from rich.table import Table
+
+
+def main() -> int:
+    """Run, show, write."""
+    failed = {"name": "", "value": None, "required": ..., "data_set": "", "passed": False}
+    rows = collect("validation", failed)
+    table = Table("requirement", "measured", "required", "data", "", title="Quality against external data")
+    missed = 0
+    for row in rows:
+        passed = row.get("passed")
+        missed += passed is False
+        verdict = {True: "[green]pass[/]", False: "[red]FAIL[/]"}.get(passed, "")
+        table.add_row(row["name"], number(row["value"]), str(row["required"]), row["data_set"], verdict)
+    Console().print(table)
+    print(f"{len(rows) - missed} of {len(rows)} met")
+    write(FOLDER / "validation.json", rows)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
