@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from roman_assets.cli import app, main
+from roman_assets.cli.common import console
 from roman_assets.errors import InputError
 from tests.pipeline.conftest import Processed, processed, survey  # noqa: F401  (fixtures)
 
@@ -19,7 +20,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """A wide terminal and no installation from the environment."""
     for name in ("ROMAN_HOME", "ROMAN_CALENDAR", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "_width", 200)
     return CliRunner()
 
 
