@@ -21,10 +21,10 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all ctest lint bench validate ui docs clean
+.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # --- installation -------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ install: $(VENV)/.installed-dev ## Development installation in .venv
 demo: $(VENV)/.installed-demo ## A simulated mini survey from exposures to events
 	@$(BIN)/roman demo
 
-ui: $(VENV)/.installed-demo ## The Dagster UI of the demo (or of $$ROMAN_HOME)
+ui: $(VENV)/.installed-demo ## The Dagster UI of the demo (or of ROMAN_HOME)
 	@$(BIN)/roman --home "$${ROMAN_HOME:-demo_output}" ui
 
 # --- checking -----------------------------------------------------------------------------------
@@ -80,6 +80,13 @@ csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/tests/*.h csrc/*.h) $(C_OBJECTS
 ctest: $(C_TESTS) ## C kernels under AddressSanitizer and UBSan
 	@echo "==> C tests under ASan and UBSan"
 	@for test in $^; do $$test || { echo "$$test failed" >&2; exit 1; }; done
+
+# Needs Debian's gcc-aarch64-linux-gnu and qemu-user.
+ctest-arm64: ## The C tests of another architecture, emulated
+	@mkdir -p csrc/tests/bin
+	@for test in csrc/tests/test_*.c; do \
+	aarch64-linux-gnu-gcc -std=c11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -static -Icsrc \
+	$$test csrc/*.c -lm -o csrc/tests/bin/arm64 && qemu-aarch64 csrc/tests/bin/arm64 || exit 1; done
 
 test: lint ctest ## The fast tier
 	@echo "==> pytest"
