@@ -36,7 +36,7 @@ $(BIN)/python:
 
 # The development installation has everything that the demo needs: only one of the two is ever needed.
 $(VENV)/.installed-demo: $(SOURCES) | $(BIN)/python
-	@if [ -f $(VENV)/.installed-dev ]; then $(MAKE) --no-print-directory $(VENV)/.installed-dev; else \
+	@if [ -f $(VENV)/.installed-dev ]; then $(MAKE) -s --no-print-directory $(VENV)/.installed-dev; else \
 	echo "==> installing roman_assets (compiles the C kernels)"; \
 	$(PIP) install -c constraints.txt --editable '.[simulate]'; fi
 	@touch $@
