@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from roman_assets.exposures.reader import read_image
 from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, render
 from roman_assets.msos.calibration import ab_zero_point, ensemble_zero_point
-from roman_assets.msos.catalogue import CatalogueResult, build_catalogue
+from roman_assets.msos.catalogue import CatalogueResult
 from roman_assets.msos.frames import Frame, prepare
 from roman_assets.msos.light_curves import UNUSED_FLAGS
 from roman_assets.msos.photometry import fit_exposure
 from roman_assets.msos.psf import EffectivePsf, model_psf
+from roman_assets.msos.self_calibration import calibrated_catalogue
 from roman_assets.msos.stages.catalogue import CatalogueConfig
 from roman_assets.msos.stamps import stamp_halves
 
@@ -80,7 +81,7 @@ def measure(folder: Path) -> Scene:
     header = images[0].header
     zero_point, _ = ab_zero_point(header.conversion_megajanskys, header.pixel_area_sr)
     stack = frames[: CatalogueConfig().exposures]
-    catalogue = build_catalogue(stack, model_psf(header.detector, header.optical_element))
+    catalogue = calibrated_catalogue(stack, model_psf(header.detector, header.optical_element))
     truth = pl.read_parquet(folder / "stars.parquet")
     x, y, mag = (truth[c].to_numpy() for c in ("x", "y", "mag_f146"))
     stars = catalogue.stars
@@ -108,7 +109,9 @@ def _measured(
     found = np.flatnonzero(matched >= 0)
     entries = matched[found]
     for index, frame in enumerate(frames):
-        fit = fit_exposure(frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf)
+        fit = fit_exposure(
+            frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf, catalogue.phase_map
+        )
         good = (fit.flag & UNUSED_FLAGS) == 0
         scale = ensemble_zero_point(fit.flux, fit.flux_err, reference, reference_err, good).scale
         flux[index, found] = np.where(good, fit.flux / scale, np.nan)[entries]
@@ -164,7 +167,14 @@ def judge(scene: Scene, detector: str) -> list[Row]:
     size = scene.truth.filter(pl.Series(scene.inside))
     bright = (entry_mag < FAINT) & (stars.x >= 0) & (stars.y >= 0)
     bright &= (stars.x <= float(np.ceil(size["x"].max()))) & (stars.y <= float(np.ceil(size["y"].max())))
+    # An event or variable star is real whatever its brightness in the stack was.
+    varying = ~scene.constant
     real = np.isin(np.flatnonzero(bright), scene.matched)
+    distance = np.hypot(
+        stars.x[bright][:, None] - scene.truth["x"].to_numpy()[varying],
+        stars.y[bright][:, None] - scene.truth["y"].to_numpy()[varying],
+    )
+    real |= (distance < RADIUS_PX).any(axis=1)
     near = f"{RADIUS_PX} px, {TOLERANCE_MAG} mag"
     return [
         _row("median flux bias, 18 < F146 < 21", bias, "within 0.005", data_set, abs(bias) <= 0.005),

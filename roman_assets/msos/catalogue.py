@@ -29,6 +29,7 @@ from roman_assets.kernels.photometry import (
 )
 from roman_assets.msos.epsf_build import improve_psf
 from roman_assets.msos.frames import Frame, sky_of
+from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.psf import EffectivePsf, normalised, recentred
 from roman_assets.msos.stamps import sky_basis, stamp_halves
 
@@ -89,7 +90,7 @@ class CatalogueResult:
 
     ra, dec [deg]; x_err, y_err [px]; flux_err [DN/s]; crowding: fraction of the light on the star's core
     that is not its own; psf: the ePSF used last; residual: (exposures, ny, nx) [DN/s]; sky: (exposures,
-    terms) [DN/s].
+    terms) [DN/s]; phase_map: inter-pixel residual map that goes with the ePSF.
     """
 
     stars: StarList
@@ -104,6 +105,7 @@ class CatalogueResult:
     psf: EffectivePsf
     residual: F32
     sky: F64
+    phase_map: PhaseMap = NO_MAP
 
 
 class Stack:

@@ -18,6 +18,7 @@ from roman_assets.kernels.photometry import (
     render,
 )
 from roman_assets.msos.frames import Frame
+from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.psf import EffectivePsf
 from roman_assets.msos.stamps import sky_basis, stamp_halves
 
@@ -25,7 +26,9 @@ F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
 #: Relative error of the ePSF that weights assume: without it, the cores of the brightest stars rule the fit.
-MODEL_FLOOR = 0.01
+MODEL_FLOOR = 0.003
+#: Newton steps of the pointing: one does for a few hundredths of a pixel, three for half a pixel.
+POINTING_STEPS = 3
 #: Bits of a measurement's flag.
 NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
 FLAG_MEANINGS = {
@@ -42,12 +45,15 @@ FLAG_MEANINGS = {
 class ExposurePhotometry:
     """Fluxes of all catalogued stars in one exposure.
 
-    flux, flux_err: (n,) float64 [DN/s]; chi2: (n,) float32 per core pixel; flag: (n,) uint8 bits above;
-    sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px]; residual: (ny, nx) [DN/s].
+    flux, flux_err: (n,) float64 [DN/s]; x, y: (n,) float64 [px], where they were measured; chi2: (n,) float32
+    per core pixel; flag: (n,) uint8 bits above; sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px];
+    residual: (ny, nx) [DN/s].
     """
 
     flux: F64
     flux_err: F64
+    x: F64
+    y: F64
     chi2: F32
     flag: NDArray[np.uint8]
     sky: F64
@@ -58,7 +64,9 @@ class ExposurePhotometry:
     converged: bool
 
 
-def fit_exposure(frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) -> ExposurePhotometry:
+def fit_exposure(
+    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap = NO_MAP
+) -> ExposurePhotometry:
     """Measure every catalogued star on one exposure.
 
     Parameters
@@ -71,6 +79,8 @@ def fit_exposure(frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) 
         (n,) catalogue fluxes [DN/s]: first guess, and the model that weights follow.
     psf
         The ePSF of the detector.
+    phase_map
+        Inter-pixel residual map that goes with this ePSF and catalogue.
 
     Raises
     ------
@@ -81,18 +91,24 @@ def fit_exposure(frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) 
     """
     session = _Session(frame, ra, dec, flux, psf)
     fit = session.fit(flux)
-    shift = session.correct_pointing(fit)
+    for _ in range(POINTING_STEPS):
+        if not session.correct_pointing(fit):
+            break
+        fit = session.fit(fit.flux)
+    # Only now: on a misplaced model every bright core would look like a cosmic ray.
     cosmic = session.mask_cosmic_rays(fit)
-    if cosmic.any() or shift != (0.0, 0.0):
+    if cosmic.any():
         fit = session.fit(fit.flux)
     flag = session.flags(fit, cosmic)
     values, errors = fit.flux.copy(), fit.flux_err.copy()
+    correction = 1.0 + phase_map(session.stars.x, session.stars.y)
+    values, errors = values / correction, errors / correction
     values[flag & NO_DATA != 0] = np.nan
     errors[flag & NO_DATA != 0] = np.nan
     inner = session.geometry.inner
     return ExposurePhotometry(
-        values, errors, fit.chi2, flag, fit.sky[0], shift, fit.residual[0][inner].copy(),
-        int(cosmic.sum()), fit.iterations, fit.converged,
+        values, errors, session.stars.x, session.stars.y, fit.chi2, flag, fit.sky[0], session.shift,
+        fit.residual[0][inner].copy(), int(cosmic.sum()), fit.iterations, fit.converged,
     )  # fmt: skip
 
 
@@ -117,14 +133,15 @@ class _Session:
                 remedy="check its pointing, or establish a catalogue for this field",
             )  # fmt: skip
         self.good = frame.good.copy()
-        self.stars = self._stars((0.0, 0.0))
+        self.shift = (0.0, 0.0)
+        self.stars = self._stars()
 
-    def _stars(self, shift: tuple[float, float]) -> Stars:
+    def _stars(self) -> Stars:
         # Far stars keep their place in the arrays: at the outer margin they see no pixel.
         limit = self.geometry.pad - 33.0
         ny, nx = self.frame.shape
-        x = np.clip(self.x + shift[0], -limit, nx - 1 + limit)
-        y = np.clip(self.y + shift[1], -limit, ny - 1 + limit)
+        x = np.clip(self.x + self.shift[0], -limit, nx - 1 + limit)
+        y = np.clip(self.y + self.shift[1], -limit, ny - 1 + limit)
         return Stars.of(x, y, self.halves)
 
     def weight(self, flux: F64) -> F32:
@@ -141,12 +158,12 @@ class _Session:
             tolerance=0.01,
         )  # fmt: skip
 
-    def correct_pointing(self, fit: JointFit) -> tuple[float, float]:
-        """Common shift of the bright stars against the catalogue, applied when it is significant."""
+    def correct_pointing(self, fit: JointFit) -> bool:
+        """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
         snr = np.where(fit.flux_err > 0, fit.flux / fit.flux_err, 0)
         bright = np.flatnonzero(self.inside & (snr > 30) & np.isfinite(snr))
         if bright.size < 10:
-            return (0.0, 0.0)
+            return False
         sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
         sums = position_sums(self.psf.spline, self.geometry, sample, fit.residual[0], self.last_weight)
         flux = fit.flux[bright]
@@ -161,16 +178,16 @@ class _Session:
             )
             use = information > 1 / 0.2**2
             if use.sum() < 10:
-                return (0.0, 0.0)
+                return False
             median = float(np.median(step[use]))
             error = 1.2533 * 1.4826 * float(np.median(np.abs(step[use] - median))) / np.sqrt(use.sum())
             significant |= abs(median) > 4 * error and abs(median) > 0.002
             shift.append(median)
         if not significant:
-            return (0.0, 0.0)
-        result = (shift[0], shift[1])
-        self.stars = self._stars(result)
-        return result
+            return False
+        self.shift = (self.shift[0] + shift[0], self.shift[1] + shift[1])
+        self.stars = self._stars()
+        return True
 
     def mask_cosmic_rays(self, fit: JointFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""

@@ -15,10 +15,12 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.msos.calibration import ab_zero_point
-from roman_assets.msos.catalogue import CatalogueResult, build_catalogue
+from roman_assets.msos.catalogue import CatalogueResult
 from roman_assets.msos.frames import Frame, prepare
+from roman_assets.msos.phase_map import PhaseMap
 from roman_assets.msos.photometry import EDGE, SATURATED
 from roman_assets.msos.psf import EffectivePsf, model_psf, reference_psf
+from roman_assets.msos.self_calibration import calibrated_catalogue
 from roman_assets.msos.stages.common import (
     CODE,
     OBJECT_ORDER,
@@ -159,7 +161,7 @@ def _establish_one(
     settings = {"exposures": config.exposures, "epsf": source, "pointing": part, "sequence": sequence}
     identity = Identity(tuple(e.sha256 for e in chosen), CODE["reference_catalog"], settings)
     progress(f"stacking {len(frames)} exposures of {part}")
-    catalogue = build_catalogue(frames, psf, fixed_psf=fixed, progress=progress)
+    catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, progress=progress)
     zero_point, zero_point_caveat = ab_zero_point(chosen[0].conversion_megajanskys, chosen[0].pixel_area_sr)
     caveats = [zero_point_caveat] if zero_point_caveat else []
     if len(frames) < config.exposures:
@@ -167,7 +169,7 @@ def _establish_one(
     attributes = _attributes(chosen, season, part, sequence, zero_point, catalogue, len(frames))
     facts = archive_facts(workspace, season, chosen, sequence=sequence)
     psf_record = workspace.products.put_asdf(
-        "epsf", partition, _psf_tree(catalogue.psf), identity, part=part, attributes=attributes, caveats=caveats,
+        "epsf", partition, _psf_tree(catalogue), identity, part=part, attributes=attributes, caveats=caveats,
         sky=(chosen[0].ra_center, chosen[0].dec_center), s_region=chosen[0].s_region,
     )  # fmt: skip
     record = workspace.products.put_table(
@@ -201,11 +203,14 @@ def _attributes(
         "psf_origin": catalogue.psf.origin,
         "psf_normalisation": catalogue.psf.normalisation,
         "psf_sharpness": finite(catalogue.psf.sharpness),
+        "phase_map_amplitude": finite(catalogue.phase_map.amplitude),
     }
 
 
-def _psf_tree(psf: EffectivePsf) -> dict[str, Any]:
+def _psf_tree(catalogue: CatalogueResult) -> dict[str, Any]:
+    psf = catalogue.psf
     return {
+        "phase_map": catalogue.phase_map.coefficients,
         "coefficients": psf.coefficients,
         "oversample": psf.oversample,
         "origin": psf.origin,
@@ -213,13 +218,12 @@ def _psf_tree(psf: EffectivePsf) -> dict[str, Any]:
     }
 
 
-def read_psf(workspace: Workspace, record: ProductRecord) -> EffectivePsf:
-    """The ePSF stored with a catalogue."""
+def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[EffectivePsf, PhaseMap]:
+    """The ePSF stored with a catalogue, and the inter-pixel map that goes with it."""
     tree = workspace.products.read_asdf(record)
     coefficients = np.asarray(tree["coefficients"], dtype=np.float64)
-    return EffectivePsf(
-        coefficients, int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"])
-    )
+    psf = EffectivePsf(coefficients, int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"]))
+    return psf, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
 
 
 def _frame(

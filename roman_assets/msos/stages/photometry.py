@@ -15,6 +15,7 @@ from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.kernels.call import KernelError
 from roman_assets.msos.calibration import ab_zero_point
+from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.photometry import ExposurePhotometry, fit_exposure
 from roman_assets.msos.psf import EffectivePsf, model_psf, reference_psf
 from roman_assets.msos.stages.catalogue import catalogue_of, epsf_file, load_frame, read_psf
@@ -47,18 +48,21 @@ class _Catalogue:
     table: pl.DataFrame
     psf_record: ProductRecord
     workspace: Workspace
-    psfs: dict[str, tuple[EffectivePsf, str]] = field(default_factory=dict)
+    psfs: dict[str, tuple[EffectivePsf, PhaseMap, str]] = field(default_factory=dict)
 
-    def psf(self, exposure: RegisteredExposure) -> tuple[EffectivePsf, str]:
-        """ePSF for an exposure and the hash that identifies it: the stack's own, a reference, or the model."""
+    def psf(self, exposure: RegisteredExposure) -> tuple[EffectivePsf, PhaseMap, str]:
+        """ePSF and inter-pixel map for an exposure, and the hash that identifies them.
+
+        The stack's own for its filter; for others a reference file, or the optical model.
+        """
         element = exposure.optical_element
         if element not in self.psfs:
             if element == self.record.attributes["optical_element"]:
-                found = (read_psf(self.workspace, self.psf_record), self.psf_record.sha256)
+                found = (*read_psf(self.workspace, self.psf_record), self.psf_record.sha256)
             else:
                 path = epsf_file(self.workspace, exposure.detector, element)
                 psf = reference_psf(path) if path else model_psf(exposure.detector, element)
-                found = (psf, f"{psf.origin}:{element}")
+                found = (psf, NO_MAP, f"{psf.origin}:{element}")
             self.psfs[element] = found
         return self.psfs[element]
 
@@ -124,7 +128,7 @@ def _measure(
     result: StageResult,
 ) -> ProductRecord:
     """The part of one exposure: found if it was made from these inputs before, made otherwise."""
-    psf, psf_hash = catalogue.psf(exposure)
+    psf, phase_map, psf_hash = catalogue.psf(exposure)
     identity = Identity((exposure.sha256, catalogue.record.sha256, psf_hash), CODE["psf_photometry"])
     part = exposure.exposure_id
     record = workspace.products.lookup(PART, partition, part=part, identity=identity)
@@ -139,6 +143,7 @@ def _measure(
         table["dec"].to_numpy(),
         table["flux"].to_numpy().astype(np.float64),
         psf,
+        phase_map,
     )
     caveats = [f"{part}: {caveat}"] if caveat else []
     caveats += [f"{part}: {c}" for c in exposure.caveats]
