@@ -55,3 +55,27 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def report(outcome: object) -> None:
+    """Print what a processing came to: done, failed, caveats, failed checks."""
+    from roman_assets.platform.processing import Outcome
+
+    assert isinstance(outcome, Outcome)
+    console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")
+    for label, reason in outcome.failed.items():
+        console.print(f"[red]failed[/red] {label}: {reason}", soft_wrap=True, highlight=False)
+    for label, text in list(outcome.caveats.items())[:10]:
+        first, *rest = text.splitlines()
+        more = f" (and {len(rest)} more)" if rest else ""
+        console.print(
+            f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if len(outcome.caveats) > 10:
+        console.print(
+            f"[yellow]caveats[/yellow] in {len(outcome.caveats) - 10} more partitions: see the UI or `roman products`"
+        )
+    for name in outcome.failed_checks[:10]:
+        console.print(f"[yellow]check not passed[/yellow] {name}", highlight=False)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from roman_assets.cli.common import console, progress_bar, set_home, size_text
-from roman_assets.cli.run import report
+from roman_assets.cli.common import console, progress_bar, report, set_home, size_text
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
 

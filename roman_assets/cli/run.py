@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from roman_assets.cli.common import console, progress_bar, workspace
+from roman_assets.cli.common import console, progress_bar, report, workspace
 from roman_assets.errors import InputError
 
 
@@ -36,30 +35,6 @@ def process(
     report(outcome)
     if outcome.failed:
         raise typer.Exit(2)
-
-
-def report(outcome: object) -> None:
-    """Print what a processing came to: done, failed, caveats, failed checks."""
-    from roman_assets.platform.processing import Outcome
-
-    assert isinstance(outcome, Outcome)
-    console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")
-    for label, reason in outcome.failed.items():
-        console.print(f"[red]failed[/red] {label}: {reason}", soft_wrap=True, highlight=False)
-    for label, text in list(outcome.caveats.items())[:10]:
-        first, *rest = text.splitlines()
-        more = f" (and {len(rest)} more)" if rest else ""
-        console.print(
-            f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}",
-            soft_wrap=True,
-            highlight=False,
-        )
-    if len(outcome.caveats) > 10:
-        console.print(
-            f"[yellow]caveats[/yellow] in {len(outcome.caveats) - 10} more partitions: see the UI or `roman products`"
-        )
-    for name in outcome.failed_checks[:10]:
-        console.print(f"[yellow]check not passed[/yellow] {name}", highlight=False)
 
 
 def backfill(
@@ -142,11 +117,3 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (demo, process, backfill, reconcile, ui):
         app.command()(command)
-
-
-def steps_table(title: str, rows: list[tuple[str, str]]) -> Table:
-    """A two-column table."""
-    table = Table(title=title, show_header=False)
-    for row in rows:
-        table.add_row(*row)
-    return table

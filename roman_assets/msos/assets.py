@@ -165,7 +165,7 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     def season_light_curves(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
-        from roman_assets.msos.stages.light_curves import season as transpose_season
+        from roman_assets.msos.stages.season_curves import transpose_season
 
         season, detector = _keys(context, "season", "detector")
         return _report(

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.calibration import ensemble_zero_point
-from roman_assets.msos.catalogue import CatalogueResult, StarList, build_catalogue
+from roman_assets.msos.catalogue import CatalogueResult, build_catalogue
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.light_curves import UNUSED_FLAGS
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap, fit_phase_map
 from roman_assets.msos.photometry import fit_exposure
 from roman_assets.msos.psf import EffectivePsf
+from roman_assets.msos.stack import StarList
 
 F64 = NDArray[np.float64]
 MIN_EXPOSURES = 3

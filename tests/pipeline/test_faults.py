@@ -10,8 +10,8 @@ import pytest
 from roman_assets.exposures.ingest import ingest
 from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
 from roman_assets.msos.stages.light_curves import daily
-from roman_assets.msos.stages.light_curves import season as transpose_season
 from roman_assets.msos.stages.photometry import measure
+from roman_assets.msos.stages.season_curves import transpose_season
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from tests.pipeline.conftest import fresh_workspace, take_in
