@@ -61,7 +61,7 @@ def judge_events(workspace: Workspace, truth_folder: Path) -> list[dict[str, Any
         if row.height:
             recovered += 1
             best = row.row(0, named=True)
-            worst = max(worst, abs(best["t0"] - event["t0_mjd"]) / best["t0_err"])
+            worst = max(worst, abs(best["t0"] - event["t0_mjd"]) / (best["t0_err"] or float("nan")))
         else:
             missed.append(event["source_id"])
     variables = pl.read_parquet(truth_folder / "variables.parquet")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from roman_assets.cli import data, lenses, query, run
 from roman_assets.cli.common import console, set_home
@@ -39,6 +40,6 @@ def main() -> None:
     """Entry point: errors made on purpose are shown as one message, without a traceback."""
     try:
         app()
-    except RomanError as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True, markup=True, highlight=False)
+    except (RomanError, OSError) as error:
+        console.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
         sys.exit(1)

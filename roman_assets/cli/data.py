@@ -130,8 +130,12 @@ def calendar_init(
     if not headers:
         raise InputError("no usable exposure", file=paths[0], remedy="give a folder with _cal.asdf files")
     place.home.mkdir(parents=True, exist_ok=True)
-    calendar_for_files(headers, name).dump(target)
+    made = calendar_for_files(headers, name)
+    made.dump(target)
     console.print(f"{target}: written for {len(headers)} exposures")
+    moved = place.registry.apply_calendar(made)
+    if moved:
+        console.print(f"{moved} registered exposures have another season or field now: `roman process` takes them up")
     calendar_show()
 
 

@@ -118,10 +118,11 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     truth.add_row("detectable events found", f"{verdict.found_events} of {verdict.detectable_events}", "all")
     truth.add_row("microlensing that is none", str(verdict.false_events), "0")
     console.print(truth)
+    shown = os.path.relpath(target)
     console.print(f"done in {seconds:.0f} s. Look next:")
     console.print(
         "  make ui                          the Dagster UI at http://127.0.0.1:3000"
     )
-    console.print(f"  .venv/bin/roman --home {target.name} events     the event catalogue, with reasons")
-    console.print(f"  .venv/bin/roman --home {target.name} products   what the index holds")
+    console.print(f"  .venv/bin/roman --home {shown} events     the event catalogue, with reasons")
+    console.print(f"  .venv/bin/roman --home {shown} products   what the index holds")
     console.print("  README.md                        your own files, and how products are opened", markup=False)

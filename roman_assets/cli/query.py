@@ -38,6 +38,9 @@ def products(
     if kind is None:
         _summary(records)
         return
+    if not records:
+        console.print(f"no {kind} that fits: `roman products` lists the kinds there are")
+        raise typer.Exit(1)
     table = Table(title=f"{kind}: {len(records)} products")
     for heading in ("partition", "part", "rows", "size", "sequence", "code", "caveats", "sha256"):
         table.add_column(heading, overflow="fold")
@@ -167,8 +170,12 @@ def export_hats(
     """Export object and event catalogues as HATS collections, which lsdb opens."""
     from roman_assets.msos.stages.export import export_catalogues
 
-    for name, rows, folder in export_catalogues(workspace(), out, replace=replace):
+    written = export_catalogues(workspace(), out, replace=replace)
+    for name, rows, folder in written:
         console.print(f"{name}: {rows} rows in {folder}")
+    if not written:
+        console.print("there is no catalogue with rows yet: `roman process` makes them")
+        raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:

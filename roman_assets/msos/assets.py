@@ -88,6 +88,7 @@ class CatalogueSettings(dg.Config):
 
     exposures: int = 12
     optical_element: str | None = None
+    minimum_exposures: int = 1
     reestablish: bool = False
 
 
@@ -151,7 +152,7 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
 
         season, detector = _keys(context, "season", "detector")
-        settings = CatalogueConfig(config.exposures, config.optical_element, config.reestablish)
+        settings = CatalogueConfig(**config.model_dump())
         return _report(
             "reference_catalog", establish(workspace.get(), season, detector, settings, context.log.info)
         )

@@ -57,6 +57,10 @@ def statistics(
         chi2_dof = chi2 / np.maximum(n - 1, 1)
         mag = np.where(mean > 0, zero_point - 2.5 * np.log10(np.where(mean > 0, mean, 1.0)), np.nan)
         mag_err = 1.0857 * mean_err / np.where(mean > 0, mean, np.nan)
+        few = n < 2
+        for values in (scatter, chi2_dof, skew, kurtosis):
+            values[few] = np.nan
+        amplitude = np.where(few, np.nan, high - low)
     longest = _longest_run(
         np.where(good, (flux - median[:, None]) / np.where(good, error, 1), 0) > HIGH_SIGMA, good
     )
@@ -69,7 +73,7 @@ def statistics(
             "n": n.astype(np.int32), "n_flagged": (flux.shape[1] - n).astype(np.int32),
             "first_mjd": first, "last_mjd": last, "scatter": scatter, "expected_scatter": expected,
             "chi2_dof": chi2_dof, "eta": eta, "stetson_j": stetson, "skew": skew, "kurtosis": kurtosis,
-            "amplitude": high - low, "longest_high": longest.astype(np.int16),
+            "amplitude": amplitude, "longest_high": longest.astype(np.int16),
             "period": pl.Series(period).fill_nan(None), "period_power": pl.Series(power).fill_nan(None),
             "variability_class": kind,
         }

@@ -65,8 +65,9 @@ class ExposurePhotometry:
 
 
 def fit_exposure(
-    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap = NO_MAP
-) -> ExposurePhotometry:
+    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap = NO_MAP, *,
+    same_filter: bool = True,
+) -> ExposurePhotometry:  # fmt: skip
     """Measure every catalogued star on one exposure.
 
     Parameters
@@ -81,6 +82,8 @@ def fit_exposure(
         The ePSF of the detector.
     phase_map
         Inter-pixel residual map that goes with this ePSF and catalogue.
+    same_filter
+        Whether `flux` was measured in this filter; else the weights follow the fluxes of a first fit.
 
     Raises
     ------
@@ -91,6 +94,8 @@ def fit_exposure(
     """
     session = _Session(frame, ra, dec, flux, psf)
     fit = session.fit(flux)
+    if not same_filter:
+        fit = session.fit(fit.flux)
     for _ in range(POINTING_STEPS):
         if not session.correct_pointing(fit):
             break

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
+from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.records import ProductRecord
 from roman_assets.survey.partitions import Partitions, day_detector_key, season_detector_key
 
-#: A catalogue is established when a season of a detector has this many exposures.
+#: A pointing gets its catalogue when it has this many exposures in the season's main filter.
 EXPOSURES_FOR_CATALOGUE = 12
+REQUESTS_PER_TICK = 200
 
 
 def build_season_sensor(
@@ -19,7 +23,8 @@ def build_season_sensor(
 ) -> dg.SensorDefinition:
     """A sensor that requests catalogues once they can be made, and then the days that waited for them.
 
-    It keeps no cursor: what is missing follows from registry and index, and run keys make asking twice harmless.
+    What is missing follows from registry and index, and run keys, which hold how much is missing, make asking
+    twice harmless; the cursor only says where the last tick's share of the requests ended.
     """
 
     @dg.sensor(
@@ -32,33 +37,55 @@ def build_season_sensor(
         if not requests:
             return dg.SkipReason("every season with enough exposures has its catalogue and its photometry")
         context.log.info(f"{len(requests)} partitions requested")
-        return dg.SensorResult(run_requests=requests[:200])
+        # In turns: days that can never be measured must not keep the others from being asked for.
+        start = int(context.cursor or 0) % len(requests)
+        return dg.SensorResult(
+            run_requests=requests[start : start + REQUESTS_PER_TICK], cursor=str(start + REQUESTS_PER_TICK)
+        )
 
     return season_sensor
 
 
-def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> list[dg.RunRequest]:
-    by_season: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> Iterator[dg.RunRequest]:
+    """Catalogues that can be made now, and days with exposures that their catalogue was not yet applied to."""
+    from roman_assets.msos.stages.catalogue import catalogue_of, main_element
+    from roman_assets.msos.stages.common import pointings, season_partition
+
+    by_season: dict[tuple[str, str], list[RegisteredExposure]] = defaultdict(list)
     for exposure in workspace.registry.exposures(kind="imaging", survey="bulge"):
         if exposure.season is not None:
-            by_season[exposure.season, exposure.detector][exposure.day].add(exposure.exposure_id)
-    requests = []
-    for (season, detector), days in sorted(by_season.items()):
-        partition = f"season={season}/detector={detector}"
-        catalogues = workspace.products.current("reference_catalog", partition)
-        count = sum(len(ids) for ids in days.values())
-        if not catalogues:
-            if count >= EXPOSURES_FOR_CATALOGUE:
-                key = season_detector_key(season, detector)
-                requests.append(dg.RunRequest(f"catalogue:{key}", partition_key=key, job_name=catalogue_job))
-            continue
-        state = "-".join(sorted(r.sha256[:8] for r in catalogues))
-        measured = {
-            r.part
-            for r in workspace.products.current("psf_photometry_part", season=season, detector=detector)
-        }
-        for day, ids in sorted(days.items()):
-            if not ids & measured:
-                key = day_detector_key(day, detector)
-                requests.append(dg.RunRequest(f"waited:{key}:{state}", partition_key=key, job_name=day_job))
-    return requests
+            by_season[exposure.season, exposure.detector].append(exposure)
+    for (season, detector), exposures in sorted(by_season.items()):
+        catalogues = workspace.products.current("reference_catalog", season_partition(season, detector))
+        element = main_element(exposures)
+        groups = pointings([e for e in exposures if e.optical_element == element])
+        ready = [g for g in groups if len(g) >= EXPOSURES_FOR_CATALOGUE and catalogue_of(catalogues, g[0]) is None]
+        if ready:
+            key = season_detector_key(season, detector)
+            settings = {"config": {"minimum_exposures": EXPOSURES_FOR_CATALOGUE}}
+            yield dg.RunRequest(
+                f"catalogue:{key}:{sum(len(g) for g in ready)}", partition_key=key, job_name=catalogue_job,
+                run_config={"ops": {"reference_catalog": settings}},
+            )  # fmt: skip
+        if catalogues:
+            yield from _waiting(workspace, season, detector, exposures, catalogues, day_job)
+
+
+def _waiting(
+    workspace: Workspace, season: str, detector: str, exposures: Sequence[RegisteredExposure],
+    catalogues: Sequence[ProductRecord], day_job: str,
+) -> Iterator[dg.RunRequest]:  # fmt: skip
+    """Days with exposures that were not measured with the catalogue that covers them now."""
+    from roman_assets.msos.stages.catalogue import catalogue_of
+
+    parts = workspace.products.current("psf_photometry_part", season=season, detector=detector)
+    measured = {(r.part, r.attributes["catalogue"]) for r in parts}
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for exposure in exposures:
+        catalogue = catalogue_of(catalogues, exposure)
+        if catalogue is not None and (exposure.exposure_id, catalogue.sha256) not in measured:
+            waiting[exposure.day].append(exposure.exposure_id)
+    state = "-".join(sorted(r.sha256[:8] for r in catalogues))
+    for day, ids in sorted(waiting.items()):
+        key = day_detector_key(day, detector)
+        yield dg.RunRequest(f"waited:{key}:{state}:{len(ids)}", partition_key=key, job_name=day_job)

@@ -59,6 +59,12 @@ def partition_keys(
     """
     for name in seasons or ():
         calendar.season(name)
+    for day in days or ():
+        if calendar.season_of(day) is None:
+            raise InputError(f"{day} is not a day of the calendar", field="--day", remedy="see `roman calendar show`")
+    for detector in detectors or ():
+        if detector not in calendar.detectors:
+            raise InputError(f"unknown detector {detector}", field="--detector", remedy="see `roman calendar show`")
     chosen = [calendar.season(name) for name in seasons] if seasons else list(calendar.seasons)
     instruments = list(detectors or calendar.detectors)
     if all(name in DAY_ASSETS for name in assets):

@@ -1,7 +1,7 @@
 """What every kind of asset needs of a pod: the one place for sizes, pools and retries.
 
 Run pods read run tags only and step pods `op_tags` only, so the profiles go on the assets and the deployed
-code location runs each step in a pod of its own (k8s_job_executor, see platform/executor.py).
+code location runs each step in a pod of its own (k8s_job_executor, see platform/definitions.py).
 """
 
 from __future__ import annotations

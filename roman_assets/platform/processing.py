@@ -17,7 +17,7 @@ import dagster as dg
 
 from roman_assets.errors import InputError
 from roman_assets.platform.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS, build_definitions
-from roman_assets.platform.workspace import Workspace
+from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
 DAGSTER_YAML = """\
@@ -83,7 +83,9 @@ def dagster_instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of a workspace, whose places the environment names while it is open."""
     home = prepare_dagster_home(workspace)
     wanted = {**workspace.environment(), "DAGSTER_HOME": str(home)}
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ.get(name) for name in {*wanted, *VARIABLES.values()}}
+    for name in before:  # places that the workspace leaves to its home must not come from the caller's environment
+        os.environ.pop(name, None)
     os.environ.update(wanted)
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -143,12 +145,11 @@ def plan(
 
 def survey_steps(workspace: Workspace) -> list[Step]:
     """Runs for the sky regions that have season catalogues."""
-    places = [(r.ra, r.dec) for r in workspace.products.current("season_objects") if r.ra is not None]
-    if not places:
-        return []
-    ra, dec = zip(*places, strict=True)
-    regions = sorted({name for name in workspace.calendar.regions_of(ra, dec) if name})
-    return [Step("join_survey", SURVEY_ASSETS, region) for region in regions]
+    regions: set[str] = set()
+    for record in workspace.products.current("season_objects"):
+        places = workspace.products.read_table(record, ["ra", "dec"])
+        regions |= {r for r in workspace.calendar.regions_of(places["ra"].to_numpy(), places["dec"].to_numpy()) if r}
+    return [Step("join_survey", SURVEY_ASSETS, region) for region in sorted(regions)]
 
 
 def run_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -11,10 +12,7 @@ from roman_assets.platform.workspace import VARIABLES, Workspace
 
 
 class WorkspaceResource(dg.ConfigurableResource[Workspace]):
-    """Places of the installation; empty fields come from the environment when a run starts.
-
-    `home` and the rest are those of platform/workspace.py.
-    """
+    """Places of the installation, as in platform/workspace.py; without `home` all come from the environment."""
 
     home: str = ""
     calendar_path: str = ""
@@ -35,10 +33,8 @@ class WorkspaceResource(dg.ConfigurableResource[Workspace]):
     def get(self) -> Workspace:
         """The workspace, opened once per process."""
         if self._workspace is None:
-            environment = Workspace.from_environment()
-            from pathlib import Path
-
-            home = Path(self.home) if self.home else environment.home
-            chosen = {name: getattr(self, name) or getattr(environment, name) for name in VARIABLES}
-            self._workspace = Workspace(home, **chosen)
+            if self.home:  # given as a whole: what it leaves out is inside its home, whatever the environment says
+                self._workspace = Workspace(Path(self.home), **{n: getattr(self, n) or None for n in VARIABLES})
+            else:
+                self._workspace = Workspace.from_environment()
         return self._workspace

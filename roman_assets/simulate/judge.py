@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from roman_assets.errors import InputError
 from roman_assets.msos.classify import MICROLENSING
 from roman_assets.products.products import Products
 
@@ -34,7 +35,10 @@ class Verdict:
 
 def judge(products: Products, truth_folder: Path) -> Verdict:
     """Compare season objects and events with the truth tables in `truth_folder`."""
-    objects = pl.concat([products.read_table(r) for r in products.current("season_objects")])
+    tables = [products.read_table(r) for r in products.current("season_objects")]
+    if not tables:
+        raise InputError("there is no object catalogue to judge", remedy="see which runs failed, and why")
+    objects = pl.concat(tables)
     events = [products.read_table(r) for r in products.current("season_events")]
     found = pl.concat(events, how="diagonal_relaxed") if events else pl.DataFrame()
     stars = pl.read_parquet(truth_folder / "stars.parquet")

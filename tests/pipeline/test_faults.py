@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from roman_assets.exposures.ingest import ingest
 from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
+from roman_assets.msos.stages.common import pointing_name, pointings
+from roman_assets.msos.stages.exposures import collect
 from roman_assets.msos.stages.light_curves import daily
 from roman_assets.msos.stages.photometry import measure
 from roman_assets.msos.stages.season_curves import transpose_season
+from roman_assets.platform.processing import dagster_instance
+from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.identity import Identity
 from roman_assets.simulate.survey import SimulatedSurvey
+from roman_assets.survey.model import Calendar, Season
 from tests.pipeline.conftest import fresh_workspace, take_in
 
 DAY, DETECTOR, SEASON = "2027-03-01", "WFI01", "s01"
@@ -124,3 +132,56 @@ def test_ingesting_twice_registers_once(started: Workspace, own_files: list[Path
     report = ingest(own_files[:6], started.registry, started.quarantine, started.calendar, full=False)
     assert report.registered == []
     assert len(report.duplicates) == 6
+
+
+def test_a_damaged_file_costs_the_exposures_asset_its_picture_only(started: Workspace, own_files: list[Path]) -> None:
+    data = bytearray(own_files[0].read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    own_files[0].write_bytes(data)
+    result = collect(started, DAY, DETECTOR)
+    assert any("cannot be read" in caveat for caveat in result.caveats)
+    assert "first_exposure" in result.pictures  # of the next exposure
+
+
+def test_photometry_uses_the_epsf_that_its_catalogue_names(started: Workspace) -> None:
+    """Killed between the two products of a new catalogue: the old catalogue still goes with its own ePSF."""
+    catalogue = started.products.current("reference_catalog")[0]
+    other = Identity(("0" * 64,), "1")
+    started.products.put_asdf("epsf", catalogue.partition, {"coefficients": [0.0]}, other, part=catalogue.part)
+    assert measure(started, DAY, DETECTOR).new == 0
+
+
+def test_pointings_of_small_images_have_names_of_their_own(started: Workspace) -> None:
+    exposure = started.registry.exposures()[0]
+    near = replace(exposure, ra_center=exposure.ra_center + 10 / 3600)
+    larger = replace(exposure, shape=(128, 128))
+    assert len({pointing_name(e) for e in (exposure, near, larger)}) == 3
+    assert len(pointings([exposure, near, larger])) == 3
+
+
+def test_a_given_workspace_ignores_the_environment(started: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo in a shell that is set up for production must not write there."""
+    monkeypatch.setenv("ROMAN_PRODUCTS", "/nowhere/production")
+    monkeypatch.setenv("ROMAN_REGISTRY_URL", "sqlite:////nowhere/registry.sqlite")
+    seen = WorkspaceResource.of(started).get()
+    assert seen.products.root == started.products.root
+    assert seen.registry.counts()["exposures"] == 6
+    with dagster_instance(started):
+        assert "ROMAN_PRODUCTS" not in os.environ
+    assert os.environ["ROMAN_PRODUCTS"] == "/nowhere/production"
+
+
+def test_exposures_outside_the_calendar_are_taken_up_by_a_new_one(survey: SimulatedSurvey, tmp_path: Path) -> None:
+    workspace = fresh_workspace(tmp_path / "home", survey)
+    other = Calendar("other", (Season("s01", ("2031-01-01",)),), ("WFI01",))
+    take_in(replace_calendar(workspace, other), sorted(survey.exposures)[:2])
+    assert workspace.registry.exposures(season="s01") == []
+    assert workspace.registry.apply_calendar(workspace.calendar) == 2
+    assert len(workspace.registry.exposures(season="s01")) == 2
+
+
+def replace_calendar(workspace: Workspace, calendar: Calendar) -> Workspace:
+    """The same installation seen with another calendar."""
+    seen = replace(workspace)
+    seen.__dict__["calendar"] = calendar
+    return seen

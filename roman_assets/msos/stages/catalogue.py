@@ -55,12 +55,15 @@ class CatalogueConfig:
         Number of first exposures of the season that are stacked.
     optical_element
         Filter of the stack; None takes the season's most frequent.
+    minimum_exposures
+        Pointings with fewer wait: once made, a catalogue is frozen.
     reestablish
         Make it anew although it exists: it gets a new sequence, and all photometry after it is repeated.
     """
 
     exposures: int = 12
     optical_element: str | None = None
+    minimum_exposures: int = 1
     reestablish: bool = False
 
 
@@ -73,12 +76,15 @@ def establish(
     result = StageResult()
     existing = workspace.products.current("reference_catalog", partition)
     exposures = workspace.registry.exposures(season=season, detector=detector, kind="imaging")
-    element = config.optical_element or _most_frequent(exposures)
+    element = config.optical_element or main_element(exposures)
     for group in pointings([e for e in exposures if e.optical_element == element]):
         known = next((r for r in existing if _covers(r, group[0])), None)
         if known is not None and not config.reestablish:
             result.records.append(known)
             result.caveats.extend(known.caveats)
+            continue
+        if len(group) < config.minimum_exposures:
+            result.caveats.append(f"{pointing_name(group[0])} waits for {config.minimum_exposures} exposures")
             continue
         try:
             _establish_one(workspace, partition, season, group, known, config, result, progress)
@@ -95,7 +101,8 @@ def establish(
     return result
 
 
-def _most_frequent(exposures: Sequence[RegisteredExposure]) -> str | None:
+def main_element(exposures: Sequence[RegisteredExposure]) -> str | None:
+    """The most frequent filter: the one that is stacked and searched."""
     counted = Counter(e.optical_element for e in exposures)
     return max(sorted(counted), key=lambda name: counted[name]) if counted else None
 

@@ -16,8 +16,8 @@ from roman_assets.survey.model import separation_deg
 
 Progress = Callable[[str], None]
 PIXEL_DEG = 0.11 / 3600.0
-#: Order of the HEALPix cells that name pointings (52 arcsec) and objects.
-POINTING_ORDER, OBJECT_ORDER = 12, 29
+#: Order of the HEALPix cells that name pointings (0.8 arcsec, less than their reach) and objects.
+POINTING_ORDER, OBJECT_ORDER = 18, 29
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,12 @@ def region_partition(region: str) -> str:
 
 
 def pointing_name(exposure: RegisteredExposure) -> str:
-    """Name of a pointing, from its field and the sky cell of the exposure that defines it."""
+    """Name of a pointing: field, sky cell and size of the exposure that defines it."""
     from roman_assets.survey.healpix import cells_of
 
     cell = int(cells_of([exposure.ra_center], [exposure.dec_center], POINTING_ORDER)[0])
-    return f"{exposure.field or 'f00'}-h{cell}"
+    ny, nx = exposure.shape
+    return f"{exposure.field or 'f00'}-h{cell}-{nx}x{ny}"
 
 
 def same_pointing(ra: float, dec: float, shape: Sequence[int], exposure: RegisteredExposure) -> bool:

@@ -6,7 +6,9 @@ from collections import Counter
 
 import numpy as np
 
+from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.exposures.rejection import Rejected
 from roman_assets.msos.stages.common import (
     CODE,
     Check,
@@ -21,7 +23,7 @@ from roman_assets.products.identity import Identity
 
 def collect(workspace: Workspace, day: str, detector: str, progress: Progress = silent) -> StageResult:
     """The manifest of the validated imaging exposures of a day of a detector."""
-    exposures = workspace.registry.exposures(day=day, detector=detector, kind="imaging")
+    exposures = workspace.registry.exposures(day=day, detector=detector, kind="imaging", survey="bulge")
     partition = day_partition(day, detector)
     document = [
         {
@@ -38,8 +40,9 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         for e in exposures
     ]
     identity = Identity(
-        tuple(e.sha256 for e in exposures), CODE["exposures"], {"day": day, "detector": detector}
-    )
+        tuple(e.sha256 for e in exposures), CODE["exposures"],
+        {"day": day, "detector": detector, "places": sorted({f"{e.season} {e.field}" for e in exposures})},
+    )  # fmt: skip
     caveats = [f"{e.exposure_id}: {', '.join(e.caveats)}" for e in exposures if e.caveats]
     record = workspace.products.lookup("exposures", partition, identity=identity)
     if record is None:
@@ -58,8 +61,13 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         "exposure_bytes": sum(e.size for e in exposures),
         "exposure_time_s": float(np.sum([e.exptime_s for e in exposures])),
     }
-    if exposures:
-        result.pictures["first_exposure"] = _picture(exposures[0])
+    for exposure in exposures:
+        # A file that went bad since it was registered costs its picture, never the day.
+        try:
+            result.pictures["first_exposure"] = _picture(exposure)
+            break
+        except (Rejected, InputError, OSError) as error:
+            result.caveats.append(f"{exposure.exposure_id} cannot be read: {error}")
     result.checks.append(
         Check(
             "photometry_keywords", not any("photometry_missing" in e.caveats for e in exposures),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,14 +117,16 @@ def _calibrate(
             usable,
         )
     else:
-        # Another filter has no reference fluxes: the header's zero point stands, stars' colours being unknown.
-        zero = ZeroPoint(1.0, FLOOR, 0, float("nan"))
+        # Another filter has no reference fluxes, stars' colours being unknown: the headers' AB zero points put
+        # its fluxes on the one of the catalogue, which so serves magnitudes of every filter.
+        offset = float(facts["zero_point"]) - float(catalogue.attributes["zero_point"])
+        zero = ZeroPoint(10 ** (0.4 * offset), FLOOR, 0, float("nan"))
         caveats.append(f"{photometry.part}: {facts['optical_element']} is calibrated by its header only")
     factor = 1.0 / zero.scale
     table = raw.select(
         "star", flux=pl.col("flux") * factor, flux_err=pl.col("flux_err") * factor, flag=pl.col("flag")
     )
-    residual = _bias(table, reference)
+    residual = _bias(table, reference) if zero.n_stars else (float("nan"), float("nan"))
     facts |= {
         "scale": zero.scale, "scale_err": zero.scale_err, "calibrators": zero.n_stars, "scatter": finite(zero.scatter),
         "bias": finite(residual[0]), "noise_ratio": finite(residual[1]),
@@ -172,6 +175,10 @@ def _sum_up(
     block, _ = stack(members, reference.height)
     flux, error = block.flux.astype(np.float64), block.flux_err.astype(np.float64)
     baseline, baseline_err = _f64(reference["flux"]), _f64(reference["flux_err"])
+    if element != catalogue.attributes["optical_element"]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # stars without a point
+            baseline = np.nanmedian(flux, axis=1)
     sums = daily_sums(reference["star"].to_numpy(), block.mjd, flux, error, block.flag, baseline)
     identity = Identity(
         tuple(m.record.sha256 for m in members), CODE["daily_light_curves"], {"catalogue": catalogue.sha256}

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.light_curves import UNUSED_FLAGS
+from roman_assets.msos.matching import unit_vectors
+from roman_assets.msos.stages.season import epochs_of
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
-from roman_assets.survey.model import separation_deg
 
 #: A position finds the nearest object within this distance [deg].
 SEARCH_RADIUS_DEG = 1.0 / 3600
@@ -36,11 +38,13 @@ class FoundLightCurve:
         from roman_assets.msos.stages.season import event_picture
 
         good = self.points.filter((pl.col("flag") & UNUSED_FLAGS) == 0)
+        if good.is_empty():
+            good = self.points.filter(pl.col("flux").is_not_nan())  # nothing usable: show what there is
         series = []
         for (element,), rows in good.group_by("optical_element", maintain_order=True):
             mjd, flux, error = (rows[name].to_numpy().astype(np.float64) for name in ("mjd", "flux", "flux_err"))
             series.append((str(element), mjd, flux, error))
-        if self.event is not None:
+        if self.event is not None and series:
             bands = self.event["bands"]
             assert isinstance(bands, list)
             return event_picture(self.event, [s for s in series if s[0] in bands])
@@ -57,21 +61,20 @@ def find_light_curve(
     InputError
         There is no such object.
     """
+    best: tuple[float, ProductRecord, dict[str, object]] | None = None
     for record in workspace.products.current("season_light_curves"):
         keys = workspace.products.read_table(record, ["object_id", "star", "ra", "dec"])
         if object_id is not None:
             rows = keys.filter(pl.col("object_id") == object_id)
-        else:
-            assert position is not None
+            if rows.height:
+                return _read(workspace, record, rows.row(0, named=True))
+        elif position is not None and keys.height:
             distance = _distances(keys, position)
-            nearest = int(np.argmin(distance)) if keys.height else 0
-            rows = (
-                keys[nearest : nearest + 1]
-                if keys.height and distance[nearest] < SEARCH_RADIUS_DEG
-                else keys[:0]
-            )
-        if rows.height:
-            return _read(workspace, record, rows.row(0, named=True))
+            nearest = int(np.argmin(distance))
+            if distance[nearest] < SEARCH_RADIUS_DEG and (best is None or distance[nearest] < best[0]):
+                best = (float(distance[nearest]), record, keys.row(nearest, named=True))
+    if best is not None:
+        return _read(workspace, best[1], best[2])
     wanted = f"object {object_id}" if object_id is not None else f"object within 1 arcsec of {position}"
     raise InputError(
         f"no {wanted} in the season light curves",
@@ -80,9 +83,11 @@ def find_light_curve(
     )
 
 
-def _distances(keys: pl.DataFrame, position: tuple[float, float]) -> np.ndarray:
-    ra, dec = position
-    return np.array([separation_deg(ra, dec, r, d) for r, d in keys.select("ra", "dec").iter_rows()])
+def _distances(keys: pl.DataFrame, position: tuple[float, float]) -> NDArray[np.float64]:
+    """Distance of every object from a position [deg]."""
+    (point,) = unit_vectors(np.array([position[0]]), np.array([position[1]]))
+    chord = np.linalg.norm(unit_vectors(keys["ra"].to_numpy(), keys["dec"].to_numpy()) - point, axis=1)
+    return np.asarray(np.rad2deg(2 * np.arcsin(chord / 2)))
 
 
 def _read(workspace: Workspace, record: ProductRecord, key: dict[str, object]) -> FoundLightCurve:
@@ -90,7 +95,7 @@ def _read(workspace: Workspace, record: ProductRecord, key: dict[str, object]) -
         workspace.products.scan(record).filter(pl.col("object_id") == key["object_id"])
         .select("optical_element", "flux", "flux_err", "flag").collect()
     )  # fmt: skip
-    (epochs_record,) = workspace.products.current("season_epochs", record.partition, record.part)
+    epochs_record = epochs_of(workspace, record)
     epochs = workspace.products.read_table(epochs_record, ["optical_element", "epoch", "exposure_id", "mjd"])
     points = []
     for row in curves.iter_rows(named=True):

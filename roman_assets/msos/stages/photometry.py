@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,8 @@ class _Catalogue:
             else:
                 path = epsf_file(self.workspace, exposure.detector, element)
                 psf = reference_psf(path) if path else model_psf(exposure.detector, element)
-                found = (psf, NO_MAP, f"{psf.origin}:{element}")
+                digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else f"model:{element}"
+                found = (psf, NO_MAP, digest)
             self.psfs[element] = found
         return self.psfs[element]
 
@@ -115,8 +117,10 @@ class _Opened:
             return None
         if record.part not in self.open:
             table = self.workspace.products.read_table(record, ["star", "ra", "dec", "flux", "flux_err"])
-            epsf = self.workspace.products.current("epsf", self.partition, record.part)
-            self.open[record.part] = _Catalogue(record, table, epsf[0], self.workspace)
+            # The ePSF that the catalogue names, which need not be the newest: they are two products.
+            made = self.workspace.products.history("epsf", self.partition, record.part)
+            epsf = next(r for r in made if r.sha256 == record.attributes["epsf"])
+            self.open[record.part] = _Catalogue(record, table, epsf, self.workspace)
         return self.open[record.part]
 
 
@@ -129,7 +133,8 @@ def _measure(
 ) -> ProductRecord:
     """The part of one exposure: found if it was made from these inputs before, made otherwise."""
     psf, phase_map, psf_hash = catalogue.psf(exposure)
-    identity = Identity((exposure.sha256, catalogue.record.sha256, psf_hash), CODE["psf_photometry"])
+    place = {"season": exposure.season, "field": exposure.field}
+    identity = Identity((exposure.sha256, catalogue.record.sha256, psf_hash), CODE["psf_photometry"], place)
     part = exposure.exposure_id
     record = workspace.products.lookup(PART, partition, part=part, identity=identity)
     if record is not None:
@@ -144,6 +149,7 @@ def _measure(
         table["flux"].to_numpy().astype(np.float64),
         psf,
         phase_map,
+        same_filter=exposure.optical_element == catalogue.record.attributes["optical_element"],
     )
     caveats = [f"{part}: {caveat}"] if caveat else []
     caveats += [f"{part}: {c}" for c in exposure.caveats]

@@ -33,6 +33,7 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
     partition = season_partition(season_name, detector)
     records = workspace.products.current(PART, None, season=season_name, detector=detector)
     groups: dict[str, list[ProductRecord]] = defaultdict(list)
+    used: list[ProductRecord] = []
     for record in records:
         groups[str(record.attributes["pointing"])].append(record)
     for catalogue in workspace.products.current("reference_catalog", partition):
@@ -42,14 +43,15 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
             result.caveats.append(
                 f"{catalogue.part}: {stale} exposures of a superseded catalogue left out: process their days"
             )
+        used += members
         if members:
             _transpose_one(workspace, partition, season_name, catalogue, members, result)
             progress(f"{catalogue.part}: {len(members)} exposures")
-    _missing(workspace, season_name, detector, records, result)
+    _missing(workspace, season_name, detector, used, result)
     result.figures = {
         "objects": sum(r.rows or 0 for r in result.records if r.kind == "season_light_curves"),
         "epochs": sum(r.rows or 0 for r in result.records if r.kind == "season_epochs"),
-        "days_with_data": len({r.attributes["day"] for r in records}),
+        "days_with_data": len({r.attributes["day"] for r in used}),
     }
     return result
 
@@ -118,7 +120,7 @@ def _transpose_one(
             model.floor,
         )
         curves.append(_curves(reference, block, model, element, catalogue))
-        epochs.append(_epochs(chosen, element))
+        epochs.append(_epochs(chosen, element, float(catalogue.attributes["zero_point"])))
     exposures = {
         e.exposure_id: e
         for e in workspace.registry.exposures(
@@ -160,10 +162,10 @@ def _curves(
     )
 
 
-def _epochs(records: Sequence[ProductRecord], element: str) -> pl.DataFrame:
+def _epochs(records: Sequence[ProductRecord], element: str, reference: float) -> pl.DataFrame:
+    """Facts of the exposures; `reference` is the AB zero point that the calibrated fluxes are on."""
     rows: list[Mapping[str, Any]] = [r.attributes for r in records]
     scale = np.array([r["scale"] for r in rows])
-    zero = np.array([r["zero_point"] for r in rows])
     few = np.array([r["calibrators"] < 50 for r in rows])
     poor = np.array([(r["chi2"] or 0) > 3 for r in rows])
     doubtful = np.array([bool(r.caveats) for r in records])
@@ -176,7 +178,7 @@ def _epochs(records: Sequence[ProductRecord], element: str) -> pl.DataFrame:
             "field": [r["field"] for r in rows],
             "detector": [r["detector"] for r in rows],
             "optical_element": [element] * len(rows),
-            "zero_point": zero + 2.5 * np.log10(scale),
+            "zero_point": reference + 2.5 * np.log10(scale),
             "zero_point_err": 1.0857 * np.array([r["scale_err"] for r in rows]) / scale,
             "scale": 1.0 / scale,
             "sky": [r["sky"] if r["sky"] is not None else np.nan for r in rows],

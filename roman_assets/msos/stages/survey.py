@@ -45,7 +45,10 @@ class _Curves:
 
     def of(self, partition: str, part: str) -> SeasonCurves:
         if (partition, part) not in self.open:
-            (record,) = self.workspace.products.current("season_light_curves", partition, part)
+            # Those that the object catalogue was made from: its star numbers belong to them.
+            (objects_record,) = self.workspace.products.current("season_objects", partition, part)
+            made = self.workspace.products.history("season_light_curves", partition, part)
+            record = next(r for r in made if r.sha256 in objects_record.inputs)
             self.open[partition, part] = open_curves(self.workspace, record)
         return self.open[partition, part]
 
@@ -200,11 +203,13 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
     partition = region_partition(region)
     members, used = _members(workspace, region)
     candidates = _candidates(workspace, members)
-    if candidates.is_empty():
+    earlier = workspace.products.current("survey_events", partition)
+    if members.is_empty() or (candidates.is_empty() and not earlier):
         result.caveats.append(f"no season has candidates in {region}")
         result.figures = {"events": 0, "candidates": 0}
         return result
-    seasons = workspace.products.current("season_events")
+    inside = set(members.select("partition", "part").unique().iter_rows())
+    seasons = [r for r in workspace.products.current("season_events") if (r.partition, r.part) in inside]
     identity = Identity(tuple(r.sha256 for r in [*used, *seasons]), CODE["survey_events"], {"region": region})
     record = workspace.products.lookup("survey_events", partition, identity=identity)
     curves = _Curves(workspace)
@@ -217,6 +222,7 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
     result.records.append(record)
     table = workspace.products.read_table(record)
     lenses = table.filter(pl.col("event_class").is_in(MICROLENSING))
+    fitted = table.filter(pl.col("dof") > 0)
     result.figures = {
         "candidates": table.height,
         "events": lenses.height,
@@ -226,7 +232,7 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
         series = _series(curves, members, event)
         result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
     result.checks.append(
-        Check("models", bool(np.isfinite(table["chi2"].to_numpy()).all()), "every candidate has a model")
+        Check("models", bool(np.isfinite(fitted["chi2"].to_numpy()).all()), "every candidate has a model")
     )
     progress(f"{lenses.height} events among {table.height} candidates")
     return result
@@ -281,7 +287,7 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
     for row in modelled.iter_rows(named=True):
         rows = (
             by_group[int(row["id"])]
-            .unique(["season", "detector"], maintain_order=True)
+            .unique(["partition", "part"], maintain_order=True)
             .sort("season", "detector")
         )
         head: Mapping[str, Any] = rows.row(0, named=True)
@@ -289,7 +295,7 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
             {
                 "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
                 "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"],
-                "optical_element": head["optical_element"], "n_seasons": rows["season"].n_unique(),
+                "optical_element": _main_element(members), "n_seasons": rows["season"].n_unique(),
                 "seasons": rows["season"].to_list(), "detectors": rows["detector"].to_list(),
                 "stars": rows["star"].to_list(),
             }
@@ -301,13 +307,7 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
 def _series(
     curves: _Curves, members: pl.DataFrame, event: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any, Any]]:
-    rows = members.filter(
-        pl.concat_str("season", "detector", "star", separator="|").is_in(
-            [
-                f"{s}|{d}|{n}"
-                for s, d, n in zip(event["seasons"], event["detectors"], event["stars"], strict=True)
-            ]
-        )
-    )
-    curve = _curve(curves, rows)
+    """Light curves of an event's object, by band; the identifier is that of its first catalogue entry."""
+    group = members.filter(pl.col("object_id") == event["object_id"])["group"][0]
+    curve = _curve(curves, members.filter(pl.col("group") == group))
     return [(b.name, b.mjd, b.flux, b.flux_err) for b in curve.bands if b.name in event["bands"]]
