@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from roman_assets.cli.common import console, print_reasons, size_text, workspace
 from roman_assets.errors import InputError
+from roman_assets.products.records import ProductRecord
 
 
 def products(
@@ -64,7 +66,7 @@ def _position(text: str) -> tuple[float, float]:
     return ra, dec
 
 
-def _summary(records: list) -> None:  # type: ignore[type-arg]
+def _summary(records: Sequence[ProductRecord]) -> None:
     table = Table(title="Products")
     for heading in ("kind", "products", "rows", "size", "with caveats"):
         table.add_column(heading, justify="right" if heading != "kind" else "left")
