@@ -134,6 +134,19 @@ def test_ingesting_twice_registers_once(started: Workspace, own_files: list[Path
     assert len(report.duplicates) == 6
 
 
+def test_the_last_manifest_is_the_fullest(
+    started: Workspace, own_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of one day: the one that began before a late exposure arrived may end after the other."""
+    earlier = started.registry.exposures(day=DAY, detector=DETECTOR, survey="bulge")
+    take_in(started, own_files[6:7])
+    assert measure(started, DAY, DETECTOR).figures["measured_exposures"] == 7
+    monkeypatch.setattr(started.registry, "exposures", lambda **_: earlier)
+    measure(started, DAY, DETECTOR)
+    manifest = started.products.read_json(started.products.current("psf_photometry")[0])
+    assert len(manifest["parts"]) == 7
+
+
 def test_a_damaged_file_costs_the_exposures_asset_its_picture_only(started: Workspace, own_files: list[Path]) -> None:
     data = bytearray(own_files[0].read_bytes())
     data[len(data) // 2] ^= 0xFF

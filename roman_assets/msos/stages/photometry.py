@@ -227,6 +227,7 @@ def _finish(
     exposures: Sequence[RegisteredExposure], result: StageResult,
 ) -> None:  # fmt: skip
     """The manifest, and the picture of an earlier run where nothing was measured now."""
+    result.records += _of_other_runs(workspace, partition, season, detector, result.records)
     parts = {r.part: r.sha256 for r in result.records}
     missing = [e.exposure_id for e in exposures if e.exposure_id not in parts]
     identity = Identity(tuple(parts.values()), CODE["psf_photometry"], {"missing": sorted(missing)})
@@ -245,6 +246,16 @@ def _finish(
     if PICTURE not in result.pictures:
         for record in workspace.products.current(PICTURE, partition):
             result.pictures[PICTURE] = bytes(np.asarray(workspace.products.read_asdf(record)["png"]))
+
+
+def _of_other_runs(
+    workspace: Workspace, partition: str, season: str | None, detector: str, mine: Sequence[ProductRecord]
+) -> list[ProductRecord]:
+    """Parts that another run of the day made meanwhile, so that the last manifest is always the fullest."""
+    catalogues = workspace.products.current("reference_catalog", season_partition(season or "none", detector))
+    valid, own = {r.sha256 for r in catalogues}, {r.part for r in mine}
+    held = workspace.products.current(PART, partition)
+    return [r for r in held if r.part not in own and r.attributes["catalogue"] in valid]
 
 
 def _summarise(result: StageResult, statistics: Sequence[Mapping[str, Any]], exposures: int) -> None:
