@@ -207,9 +207,12 @@ def reference_psf(path: str | Path, x: float = 2043.5, y: float = 2043.5) -> Eff
             f"psf of shape {stack.shape}", file=path, field="psf", remedy="see the rad epsf schema"
         )
     values = _interpolate_grid(stack[0, 0], xs, ys, x, y)
-    side = min(
-        values.shape[0] | 1, values.shape[0] - (1 - values.shape[0] % 2), 2 * (MAX_HALF - 1) * oversample + 1
-    )
+    if values.shape[0] != values.shape[1] or values.shape[0] % 2 == 0:
+        raise InputError(
+            f"psf images of shape {values.shape} have no central sample for the star", file=path, field="psf",
+            remedy="give square images with an odd side",
+        )  # fmt: skip
+    side = min(values.shape[0], 2 * (MAX_HALF - 1) * oversample + 1)
     low = (values.shape[0] - side) // 2
     values = values[low : low + side, low : low + side]
     # Reference ePSFs are normalised per oversampled pixel or per pixel; the sum tells which.

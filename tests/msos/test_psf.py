@@ -134,6 +134,9 @@ def test_damaged_reference_file_is_refused(tmp_path):
         reference_psf(garbage)
     with pytest.raises(InputError, match="shape"):
         reference_psf(write_reference(tmp_path / "flat.asdf", np.zeros((9, 9)), [0], [0]))
+    even = write_reference(tmp_path / "even.asdf", np.ones((1, 1, 1, 80, 80)), [0], [0])
+    with pytest.raises(InputError, match="central sample"):
+        reference_psf(even)
     with pytest.raises(InputError, match="absent"):
         reference_psf(tmp_path / "absent.asdf")
 

@@ -160,11 +160,10 @@ def _f64(series: pl.Series) -> NDArray[np.float64]:
     return series.to_numpy().astype(np.float64)
 
 
-def stack(members: Sequence[Calibrated], stars: int) -> tuple[SeriesBlock, list[Calibrated]]:
-    """Exposures as one block in order of time, and their order."""
-    ordered = sorted(members, key=lambda m: float(m.record.attributes["mjd"]))
-    mjd = [float(m.record.attributes["mjd"]) for m in ordered]
-    return transpose([m.table for m in ordered], mjd, stars), ordered
+def stack(members: Sequence[Calibrated], stars: int) -> SeriesBlock:
+    """Exposures as one block, in order of time."""
+    mjd = [float(m.record.attributes["mjd"]) for m in members]
+    return transpose([m.table for m in members], mjd, stars)
 
 
 def _sum_up(
@@ -172,7 +171,7 @@ def _sum_up(
     catalogue: ProductRecord, reference: pl.DataFrame, result: StageResult,
 ) -> pl.DataFrame:  # fmt: skip
     """Additive sums of a pointing and filter; returns its alerts."""
-    block, _ = stack(members, reference.height)
+    block = stack(members, reference.height)
     flux, error = block.flux.astype(np.float64), block.flux_err.astype(np.float64)
     baseline, baseline_err = _f64(reference["flux"]), _f64(reference["flux_err"])
     if element != catalogue.attributes["optical_element"]:

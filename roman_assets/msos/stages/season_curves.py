@@ -110,7 +110,7 @@ def _transpose_one(
             (r for r in members if r.attributes["optical_element"] == element),
             key=lambda r: float(r.attributes["mjd"]),
         )
-        block, _ = stack(
+        block = stack(
             [Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height
         )
         usable_flux = np.where((block.flag & UNUSED_FLAGS) == 0, block.flux.astype(np.float64), np.nan)
