@@ -14,11 +14,11 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Order matters: a header may use the types of those before it.
-OPERATIONS = ("psf_stamp", "star_sums", "joint_fit", "event_search", "point_lens")
-SUPPORT = ("dispatch",)
+OPERATIONS = ("psf_stamp", "star_sums", "joint_fit", "exposure_fit", "event_search", "point_lens")
+SUPPORT = ("dispatch", "parallel")
 
 # No -ffast-math and no contraction: every vector level must give the same bits (fma is explicit).
-COMPILE_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+COMPILE_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
 COMPILE_FLAGS += ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
 
 
@@ -42,6 +42,7 @@ ffibuilder.set_source(
     depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.h")),
     include_dirs=["csrc"],
     extra_compile_args=COMPILE_FLAGS,
+    extra_link_args=["-pthread"],
     libraries=[] if platform.system() == "Windows" else ["m"],
 )
 

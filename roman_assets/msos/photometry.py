@@ -1,4 +1,8 @@
-"""PSF photometry of one exposure: the joint linear fit of all catalogued stars (Anderson & King 2000)."""
+"""PSF photometry of one exposure: the joint linear fit of all catalogued stars (Anderson & King 2000).
+
+The catalogue, made from many exposures, knows the faint stars better than any one exposure does: it enters as a
+prior (csrc/exposure_fit.h), weak for stars well measured here and none for those that changed.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.photometry import (
-    JointFit,
-    PaddedFrame,
-    Stars,
-    joint_fit,
-    matched_sums,
-    position_sums,
-    render,
-)
+from roman_assets.kernels.exposure import ExposureFit, PsfField, exposure_fit
+from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, position_sums, render
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.psf import EffectivePsf
@@ -29,6 +26,8 @@ F32 = NDArray[np.float32]
 MODEL_FLOOR = 0.003
 #: Newton steps of the pointing: one does for a few hundredths of a pixel, three for half a pixel.
 POINTING_STEPS = 3
+#: Relative change of a star that the catalogue leaves free: in its own filter, and in another one.
+SPREAD, OTHER_FILTER_SPREAD = 0.1, 1.0
 #: Bits of a measurement's flag.
 NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
 FLAG_MEANINGS = {
@@ -77,13 +76,13 @@ def fit_exposure(
     ra, dec
         (n,) catalogue positions, ICRS [deg].
     flux
-        (n,) catalogue fluxes [DN/s]: first guess, and the model that weights follow.
+        (n,) catalogue fluxes [DN/s]: what the fit expects, and the model that weights follow.
     psf
         The ePSF of the detector.
     phase_map
         Inter-pixel residual map that goes with this ePSF and catalogue.
     same_filter
-        Whether `flux` was measured in this filter; else the weights follow the fluxes of a first fit.
+        Whether `flux` was measured in this filter; else the typical colour is taken from a first fit.
 
     Raises
     ------
@@ -92,9 +91,10 @@ def fit_exposure(
     KernelError
         The fit is not constrained by the exposure.
     """
-    session = _Session(frame, ra, dec, flux, psf)
+    session = _Session(frame, ra, dec, flux, psf, phase_map, SPREAD if same_filter else OTHER_FILTER_SPREAD)
     fit = session.fit(flux)
     if not same_filter:
+        session.adopt_colour(fit)
         fit = session.fit(fit.flux)
     for _ in range(POINTING_STEPS):
         if not session.correct_pointing(fit):
@@ -112,18 +112,22 @@ def fit_exposure(
     errors[flag & NO_DATA != 0] = np.nan
     inner = session.geometry.inner
     return ExposurePhotometry(
-        values, errors, session.stars.x, session.stars.y, fit.chi2, flag, fit.sky[0], session.shift,
-        fit.residual[0][inner].copy(), int(cosmic.sum()), fit.iterations, fit.converged,
+        values, errors, session.stars.x, session.stars.y, fit.chi2, flag, fit.sky, session.shift,
+        fit.residual[inner].copy(), int(cosmic.sum()), fit.iterations, fit.converged,
     )  # fmt: skip
 
 
 class _Session:
     """What the steps of one exposure's fit share."""
 
-    def __init__(self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf) -> None:
+    def __init__(
+        self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap, spread: float
+    ) -> None:  # fmt: skip
         if len(ra) == 0:
             raise InputError("the reference catalogue is empty", file=frame.name, remedy="establish it first")
         self.frame, self.psf, self.catalogue_flux = frame, psf, flux
+        self.phase_map, self.spread, self.colour = phase_map, spread, 1.0
+        self.field = PsfField.of(psf.spline)
         self.geometry = PaddedFrame(*frame.shape)
         self.basis = sky_basis(self.geometry)
         self.data = self.geometry.padded(frame.data)
@@ -155,22 +159,29 @@ class _Session:
         weight = self.frame.weight(model[self.geometry.inner], MODEL_FLOOR)
         return self.geometry.padded(np.where(self.good, weight, 0))
 
-    def fit(self, flux: F64) -> JointFit:
-        start = np.where(np.isfinite(flux), flux, 0.0)
-        self.last_weight = self.weight(start)
-        return joint_fit(
-            self.psf.spline, self.geometry, [self.stars], self.data[None], self.last_weight[None], self.basis, start,
-            tolerance=0.01,
+    def fit(self, flux: F64) -> ExposureFit:
+        """The fit with weights that follow `flux` [DN/s], around the catalogue's fluxes as this exposure shows them."""
+        self.last_weight = self.weight(np.where(np.isfinite(flux), flux, 0.0))
+        expected = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
+        expected = expected * (1.0 + self.phase_map(self.stars.x, self.stars.y))
+        return exposure_fit(
+            self.field, self.geometry, self.stars, self.data, self.last_weight, self.basis, expected, spread=self.spread,
         )  # fmt: skip
 
-    def correct_pointing(self, fit: JointFit) -> bool:
+    def adopt_colour(self, fit: ExposureFit) -> None:
+        """Scales what is expected by the typical ratio of the stars well measured, if there are any."""
+        bright = self.inside & (fit.flux > 20 * fit.flux_err) & (self.catalogue_flux > 0)
+        if bright.any():
+            self.colour = float(np.median(fit.flux[bright] / self.catalogue_flux[bright]))
+
+    def correct_pointing(self, fit: ExposureFit) -> bool:
         """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
         snr = np.where(fit.flux_err > 0, fit.flux / fit.flux_err, 0)
         bright = np.flatnonzero(self.inside & (snr > 30) & np.isfinite(snr))
         if bright.size < 10:
             return False
         sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
-        sums = position_sums(self.psf.spline, self.geometry, sample, fit.residual[0], self.last_weight)
+        sums = position_sums(self.psf.spline, self.geometry, sample, fit.residual, self.last_weight)
         flux = fit.flux[bright]
         norm = np.maximum(sums[:, 3], 1e-30)
         shift, significant = [], False
@@ -194,9 +205,9 @@ class _Session:
         self.stars = self._stars()
         return True
 
-    def mask_cosmic_rays(self, fit: JointFit) -> NDArray[np.bool_]:
+    def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
-        residual = fit.residual[0][self.geometry.inner]
+        residual = fit.residual[self.geometry.inner]
         sigma = 1.0 / np.sqrt(np.maximum(self.last_weight[self.geometry.inner], 1e-12))
         significance = np.where(self.good, residual / sigma, 0)
         padded = np.pad(residual, 1)
@@ -205,7 +216,7 @@ class _Session:
         self.good &= ~hit
         return hit
 
-    def flags(self, fit: JointFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Flag bits of every star."""
         ny, nx = self.frame.shape
         core = Stars.of(self.stars.x, self.stars.y, 3)

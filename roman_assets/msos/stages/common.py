@@ -129,7 +129,7 @@ def archive_facts(
 CODE = {
     "exposures": "1",
     "reference_catalog": "1",
-    "psf_photometry": "1",
+    "psf_photometry": "2",
     "daily_light_curves": "1",
     "season_light_curves": "1",
     "season_objects": "1",
