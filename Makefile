@@ -75,7 +75,7 @@ csrc/tests/bin/%.o: csrc/%.c $(wildcard csrc/*.h)
 	@$(CC) $(CFLAGS_CHECKED) -c $< -o $@
 
 csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/tests/*.h csrc/*.h) $(C_OBJECTS)
-	@$(CC) $(CFLAGS_CHECKED) $< $(C_OBJECTS) -lm -o $@
+	@$(CC) $(CFLAGS_CHECKED) $< $(C_OBJECTS) -lm -pthread -o $@
 
 ctest: $(C_TESTS) ## C kernels under AddressSanitizer and UBSan
 	@echo "==> C tests under ASan and UBSan"
@@ -86,7 +86,7 @@ ctest-arm64: ## The C tests of another architecture, emulated
 	@mkdir -p csrc/tests/bin
 	@for test in csrc/tests/test_*.c; do \
 	aarch64-linux-gnu-gcc -std=c11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -static -Icsrc \
-	$$test csrc/*.c -lm -o csrc/tests/bin/arm64 && qemu-aarch64 csrc/tests/bin/arm64 || exit 1; done
+	$$test csrc/*.c -lm -pthread -o csrc/tests/bin/arm64 && qemu-aarch64 csrc/tests/bin/arm64 || exit 1; done
 
 test: lint ctest ## The fast tier
 	@echo "==> pytest"
