@@ -1,9 +1,13 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "exposure_fit.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#endif
 
 #include "lanes.h"
 #include "parallel.h"
@@ -11,8 +15,9 @@
 
 #define CELL 8       /* side of the cells that order stars and find neighbours [px] */
 #define CORE 3       /* half size of the cores that the approximate matrix is made of: a row is LANES floats */
-#define REACH (2 * CORE) /* where cores meet. All of them count, and the sky meets the cores only: the approximate
-                          * matrix is that of stars without wings, positive definite however dense they are */
+/* Nearly where cores meet, and the sky meets the cores only: the approximate matrix is that of stars without
+ * wings, positive definite however dense they are. */
+#define REACH (2 * CORE - 1)
 #define CORE_FLOATS ((2 * CORE + 1) * LANES)
 #define BLOCK 2048   /* stars, and BAND rows: pieces that threads share */
 #define BAND 64
@@ -93,10 +98,20 @@ static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
 
 /* --- setting up ------------------------------------------------------------------------------- */
 
+/* Memory set to zero, in large pages where there is much of it: a detector's stamps take over a gigabyte, and
+ * touching them in small pages costs as much as the fit. */
 static void *take(exposure_work *k, int64_t count, size_t size)
 {
-    k->bytes += count * (int64_t)size;
-    return calloc((size_t)count + LANES, size);
+    size_t bytes = ((size_t)count + LANES) * size, page = (size_t)1 << 21;
+    k->bytes += (int64_t)bytes;
+    if (bytes < 4 * page) return calloc(1, bytes);
+    bytes = (bytes + page - 1) / page * page;
+    void *memory = aligned_alloc(page, bytes);
+    if (!memory) return NULL;
+#ifdef MADV_HUGEPAGE
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memset(memory, 0, bytes);
 }
 
 static int64_t cell_index(const exposure_work *k, int64_t ix, int64_t iy)
@@ -383,7 +398,7 @@ static int fit(exposure_work *k, const exposure_pieces *pieces, roman_exposure_o
         status = sky_sums(k, pieces, o->threads, 0);
         double enough = 0.02 * o->worst_gradient;
         if (enough < 0.3 * o->tolerance) enough = 0.3 * o->tolerance;
-        o->iterations += solve_step(k, pieces, o->threads, enough, 60);
+        o->iterations += solve_step(k, pieces, o->threads, enough, 20);
         released = take_step(k, pieces, o, sky);
         o->released += released;
     }
