@@ -189,3 +189,30 @@ def point_lens_excess(time: ArrayLike, t0: float, u0: float, te: float) -> F64:
         "point_lens_excess",
     )
     return excess
+
+
+def finite_source(u: ArrayLike, rho: float, limb: float = 0.0) -> F64:
+    """Magnification of a disc by a point lens (csrc/finite_source.h).
+
+    Parameters
+    ----------
+    u
+        (points,) separations in Einstein radii; the sign does not matter.
+    rho
+        Radius of the source in Einstein radii, positive.
+    limb
+        Linear limb darkening a of I = 1 - a (1 - mu), 0 to 1.
+
+    Raises
+    ------
+    InputError
+        A separation is not finite, or `rho` or `limb` is out of range.
+    """
+    separation = np.abs(array("u", u, np.float64, (None,)))
+    if not np.isfinite(separation).all():
+        raise InputError("a separation is not finite", field="u", remedy="drop such points")
+    if not (np.isfinite(rho) and rho > 0 and 0 <= limb <= 1):
+        raise InputError(f"rho {rho}, limb darkening {limb}", field="rho, limb", remedy="use rho > 0, limb of 0 to 1")
+    result = np.empty_like(separation)
+    check(lib.roman_finite_source(len(result), pointer(separation), rho, limb, pointer(result)), "finite_source")
+    return result
