@@ -31,7 +31,9 @@ class PsfField:
 
     def __init__(self, rows: Sequence[Sequence[SplinePsf]], cell_px: float) -> None:
         if not rows or not rows[0] or len({len(row) for row in rows}) != 1 or not cell_px > 0:
-            raise InputError("the grid of ePSFs is empty or ragged", field="psf", remedy="give a full grid of cells")
+            raise InputError(
+                "the grid of ePSFs is empty or ragged", field="psf", remedy="give a full grid of cells"
+            )
         flat = [psf for row in rows for psf in row]
         first = flat[0]
         if any((p.oversample, p.planes.shape, p.origin) != (first.oversample, first.planes.shape, first.origin)
@@ -126,7 +128,9 @@ def exposure_fit(
     for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("expected", prior)):
         # Sums of magnitudes are finite where all values are; a pass of isfinite costs three times as much.
         if not np.isfinite(values.sum(dtype=np.float64)):
-            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
+            raise InputError(
+                "a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value"
+            )
     if wgt.size and wgt.min() < 0:
         raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
     flux, flux_err, chi2 = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.float32)

@@ -131,7 +131,12 @@ def test_each_star_takes_the_epsf_of_its_cell() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(field: str, value: float) -> None:
     scene = Scene(1)
-    arrays = {"data": scene.data, "weight": scene.weight, "basis": scene.basis, "expected": scene.truth.copy()}
+    arrays = {
+        "data": scene.data,
+        "weight": scene.weight,
+        "basis": scene.basis,
+        "expected": scene.truth.copy(),
+    }
     arrays[field].flat[arrays[field].size // 2] = value
     with pytest.raises(InputError, match=field):
         exposure_fit(PsfField.of(scene.psf), scene.frame, scene.stars, **arrays)
