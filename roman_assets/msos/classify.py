@@ -34,11 +34,11 @@ from roman_assets.msos.search import SearchConfig, search
 F64 = NDArray[np.float64]
 
 SINGLE_LENS, ANOMALOUS_LENS = "single_lens", "microlensing"
+FINITE_SOURCE, PARALLAX, BINARY_SOURCE = "finite_source", "parallax", "binary_source"
 CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR = "cataclysmic", "variable", "artefact", "unclear"
 #: Classes that are microlensing. One without a sub-class ("microlensing") has one dominant symmetric
-#: brightening and significant residuals from a single point lens: a binary lens or source, a finite source,
-#: parallax.
-MICROLENSING = (SINGLE_LENS, ANOMALOUS_LENS)
+#: brightening and significant residuals that no single lens explains: a binary lens or a planet.
+MICROLENSING = (SINGLE_LENS, FINITE_SOURCE, PARALLAX, BINARY_SOURCE, ANOMALOUS_LENS)
 CLASSES = (*MICROLENSING, CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR)
 
 VETO_FEW_POINTS, VETO_ONE_EXPOSURE, VETO_NEIGHBOURS = 1, 2, 4

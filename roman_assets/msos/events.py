@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.classify import MICROLENSING, ClassifyConfig, classify, high_points, longest_run
+from roman_assets.msos.event_models import CLASS_OF, ModelConfig, choose, higher_models, model_columns
+from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import (
     MODEL_VERSION,
     Band,
@@ -40,6 +42,7 @@ class EventConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     fit: FitOptions = field(default_factory=FitOptions)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    models: ModelConfig = field(default_factory=ModelConfig)
 
 
 def find_events(
@@ -47,6 +50,7 @@ def find_events(
     flux: Mapping[str, ArrayLike],
     flux_err: Mapping[str, ArrayLike],
     config: EventConfig = EventConfig(),
+    sky: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> pl.DataFrame:
     """Candidates of a block of stars, one row per candidate.
 
@@ -57,6 +61,8 @@ def find_events(
     flux, flux_err
         Per optical element, (stars, epochs), the same stars in the same order; points that are not finite or
         whose error is not positive do not count. The element with most epochs is searched, all are fitted.
+    sky
+        ra, dec (stars,) ICRS [deg]; without them no parallax is fitted.
 
     Returns
     -------
@@ -77,18 +83,26 @@ def find_events(
         LightCurve(tuple(Band(name, t, f[row], e[row]) for name, (t, f, e) in blocks.items()))
         for row in found["row"]
     ]
-    return _model(found, curves, config)
+    observers: list[Observer | None] = [None] * len(curves)
+    if sky is not None:
+        ra, dec = (np.asarray(v, dtype=np.float64)[found["row"].to_numpy()] for v in sky)
+        observers = [Observer(a, d) for a, d in zip(ra, dec, strict=True)]
+    return _model(found, curves, config, observers)
 
 
 def find_events_in_curves(
-    curves: Mapping[Any, LightCurve], config: EventConfig = EventConfig()
-) -> pl.DataFrame:
+    curves: Mapping[Any, LightCurve], config: EventConfig = EventConfig(),
+    sky: Mapping[Any, tuple[float, float]] | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Candidates among separate light curves: as `find_events`, with `id` (text) before `row`.
+
+    `sky` holds ra, dec (ICRS) [deg] of curves by the same keys; without it no parallax is fitted.
 
     `row` is the position of the curve in the mapping; each curve is searched in its band with most points.
     """
     ids, chosen, rows = list(curves), [], []
-    for row, curve in enumerate(curves.values()):
+    observers: list[Observer | None] = []
+    for row, (key, curve) in enumerate(curves.items()):
         main = max(curve.bands, key=len, default=None)
         if main is None or len(main) == 0:
             continue
@@ -96,7 +110,8 @@ def find_events_in_curves(
         if found.height:
             rows.append(found.with_columns(pl.lit(row, dtype=pl.Int32).alias("row")))
             chosen.append(curve)
-    events = _model(pl.concat(rows), chosen, config) if rows else empty_events()
+            observers.append(None if sky is None else Observer(*sky[key]))
+    events = _model(pl.concat(rows), chosen, config, observers) if rows else empty_events()
     names = pl.Series("id", [str(ids[row]) for row in events["row"]], dtype=pl.String)
     return events.select(names, pl.all())
 
@@ -135,14 +150,18 @@ def _blocks(
     return blocks
 
 
-def _model(found: pl.DataFrame, curves: Sequence[LightCurve], config: EventConfig) -> pl.DataFrame:
+def _model(
+    found: pl.DataFrame, curves: Sequence[LightCurve], config: EventConfig, observers: Sequence[Observer | None]
+) -> pl.DataFrame:  # fmt: skip
     if not curves:
         return empty_events()
     seeds = [[(row["t0"], row["teff"])] for row in found.iter_rows(named=True)]
     fits = fit_point_lenses(curves, seeds, config.fit)
     rows = [
-        _row(star, curve, fit, config.classify)
-        for star, curve, fit in zip(found.iter_rows(named=True), curves, fits, strict=True)
+        _with_models(_row(star, curve, fit, config.classify), curve, fit, observer, config.models)
+        for star, curve, fit, observer in zip(
+            found.iter_rows(named=True), curves, fits, observers, strict=True
+        )
         if (fit.dchi2 if fit.fitted else star["dchi2"]) >= config.min_dchi2
     ]
     return pl.DataFrame(rows, schema=event_columns())
@@ -199,3 +218,18 @@ def _row(
         "degeneracy": 0, "veto": verdict.veto,
         "finder_version": FINDER_VERSION, "model_version": MODEL_VERSION,
     }  # fmt: skip
+
+
+def _with_models(
+    row: dict[str, Any], curve: LightCurve, fit: PointLensFit, observer: Observer | None, config: ModelConfig
+) -> dict[str, Any]:  # fmt: skip
+    """The row with what models beyond the point lens say of a lens."""
+    if row["event_class"] not in MICROLENSING:
+        return row
+    models = higher_models(curve, fit, observer, config)
+    chosen = choose(models, fit, config)
+    row = row | model_columns(models, chosen, fit)
+    if chosen is not None:
+        gain = f"{chosen.name} gains {fit.chi2 - chosen.chi2:.0f} over it (chi2/dof {chosen.chi2 / chosen.dof:.2f})"
+        row |= {"event_class": CLASS_OF[chosen.name], "reason": f"{row['reason']}; {gain}"}
+    return row

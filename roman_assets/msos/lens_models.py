@@ -32,8 +32,8 @@ class LensModel:
     """A fitted model.
 
     name; parameters: names of the shape's parameters, values, errors, covariance (p, p) of them in the same order
-    (tE and rho themselves, not their logarithms; [d] for times); fs (bands, sources), fb (bands,) [flux]; chi2, dof,
-    n_points; converged; usable: the covariance exists and is positive.
+    (tE and rho themselves, not their logarithms; [d] for times); fs, fs_err (bands, sources) and fb, fb_err (bands,)
+    [flux]; chi2, dof, n_points; converged; usable: the covariance exists and is positive.
     """
 
     name: str
@@ -43,7 +43,9 @@ class LensModel:
     covariance: F64
     bands: tuple[str, ...]
     fs: F64
+    fs_err: F64
     fb: F64
+    fb_err: F64
     chi2: float
     dof: int
     n_points: int
@@ -82,7 +84,7 @@ def fit_finite_source(
 
     names, logs = ("t0", "u0", "te", "rho"), (False, False, True, True)
     starts = [[lens.t0, lens.u0, np.log(lens.te), np.log(max(lens.u0 * r, 1e-5))] for r in ratios]
-    return _best(FSPL, curve, lens, names, logs, shape, starts)
+    return _mirrored(_best(FSPL, curve, lens, names, logs, shape, starts))
 
 
 def fit_parallax(
@@ -145,7 +147,7 @@ def fit_binary_source(curve: LightCurve, lens: PointLensFit) -> LensModel | None
         for factor in (0.5, 1.0, 2.0)
     ]
     names, logs = ("t0", "u0", "te", "t0_2", "u0_2"), (False, False, True, False, False)
-    return _best(BINARY_SOURCE, curve, lens, names, logs, shape, starts, sources=2)
+    return _mirrored(_best(BINARY_SOURCE, curve, lens, names, logs, shape, starts, sources=2))
 
 
 def _point_source(u: F64) -> F64:
@@ -203,13 +205,14 @@ def _best(
             best = fit
     assert best is not None, "there is at least one start"
     fs, fb, residual, _ = _project(curve, best.x, shape, sources)
-    covariance, usable = _covariance(curve, best.x, shape, sources, _scales(names, lens))
+    covariance, fs_err, fb_err, usable = _covariance(curve, best.x, shape, sources, _scales(names, lens))
     jacobian = np.where(logs, np.exp(np.where(logs, best.x, 0.0)), 1.0)
     values = np.where(logs, np.exp(np.where(logs, best.x, 0.0)), best.x)
     covariance = covariance * np.outer(jacobian, jacobian)
     free = len(names) + (sources + 1) * len(curve.bands)
     return LensModel(
-        name, names, values, np.sqrt(np.diag(covariance)), covariance, tuple(b.name for b in curve.bands), fs, fb,
+        name, names, values, np.sqrt(np.where(np.diag(covariance) > 0, np.diag(covariance), np.nan)), covariance,
+         tuple(b.name for b in curve.bands), fs, fs_err, fb, fb_err,
         float(residual @ residual), len(curve) - free, len(curve), bool(best.success), usable,
     )  # fmt: skip
 
@@ -225,32 +228,30 @@ def _scales(names: tuple[str, ...], lens: PointLensFit) -> F64:
 
 def _covariance(
     curve: LightCurve, p: F64, shape: Shape, sources: int, scales: F64
-) -> tuple[F64, bool]:  # fmt: skip
-    """Covariance of the shape's parameters, the fluxes marginalised, and whether it is a proper one."""
+) -> tuple[F64, F64, F64, bool]:  # fmt: skip
+    """Covariance of the shape's parameters, errors of fs (bands, sources) and fb (bands,), whether all are proper."""
     fs, _, _, columns = _project(curve, p, shape, sources)
-    slopes = []
-    for i, scale in enumerate(scales):
-        step = np.zeros_like(p)
-        step[i] = 1e-4 * scale
-        parts = []
-        for k, band in enumerate(curve.bands):
-            change = (shape(p + step, band) - shape(p - step, band)) / (2 * step[i])
-            slope = fs[k] @ change / band.flux_err
-            # What the linear fluxes can absorb does not tell about the shape.
-            basis, _ = np.linalg.qr(columns[k].T)
-            parts.append(slope - basis @ (basis.T @ slope))
-        slopes.append(np.concatenate(parts) * scale)
-    matrix = np.array(slopes) @ np.array(slopes).T
-    try:
-        inverse = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError:
-        inverse = np.full_like(matrix, np.nan)
-    usable = bool(
-        np.isfinite(inverse).all() and (np.diag(inverse) > 0).all() and np.linalg.cond(matrix) < 1e14
-    )
-    if not usable:
-        inverse = np.full_like(matrix, np.nan)
-    return inverse * np.outer(scales, scales), usable
+    n_shape, width, n_points = len(p), sources + 1, len(curve)
+    design, first = np.zeros((n_shape + width * len(curve.bands), n_points)), 0
+    for k, band in enumerate(curve.bands):
+        last = first + len(band)
+        for i, scale in enumerate(scales):
+            step = np.zeros_like(p)
+            step[i] = 1e-4 * scale
+            slope = (shape(p + step, band) - shape(p - step, band)) / (2 * step[i])
+            design[i, first:last] = fs[k] @ slope / band.flux_err
+        at = n_shape + width * k
+        design[at : at + width, first:last] = columns[k]
+        first = last
+    size = np.sqrt((design**2).sum(axis=1))
+    size[size == 0] = 1.0
+    scaled = design / size[:, None]
+    matrix = scaled @ scaled.T
+    usable = bool(np.isfinite(matrix).all() and np.linalg.cond(matrix) < 1e14)
+    inverse = np.linalg.inv(matrix) / np.outer(size, size) if usable else np.full_like(matrix, np.nan)
+    usable = usable and bool((np.diag(inverse) > 0).all())
+    fluxes = np.sqrt(np.where(np.diag(inverse) > 0, np.diag(inverse), np.nan))[n_shape:].reshape(-1, width)
+    return inverse[:n_shape, :n_shape], fluxes[:, :-1], fluxes[:, -1], usable
 
 
 def preferred(models: Sequence[LensModel], lens: PointLensFit, least_dchi2: float = 50.0) -> LensModel | None:
@@ -259,7 +260,7 @@ def preferred(models: Sequence[LensModel], lens: PointLensFit, least_dchi2: floa
     return min(better, key=lambda m: m.bic, default=None)
 
 
-def mirrored(model: LensModel) -> LensModel:
+def _mirrored(model: LensModel) -> LensModel:
     """The same model with u0 >= 0, where its sign means nothing."""
     values = model.values.copy()
     for name in ("u0", "u0_2"):

@@ -17,7 +17,7 @@ Blend = Literal["auto", "free", "zero"]
 Seed = tuple[float, float]
 
 #: Changes when a fit can give other numbers.
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 
 
 @dataclass(frozen=True)

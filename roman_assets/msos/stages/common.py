@@ -133,9 +133,9 @@ CODE = {
     "daily_light_curves": "1",
     "season_light_curves": "1",
     "season_objects": "1",
-    "season_events": "1",
+    "season_events": "2",
     "survey_objects": "1",
-    "survey_events": "1",
+    "survey_events": "2",
 }
 
 

@@ -225,7 +225,8 @@ def _make_events(
 
     series = {element: curves.masked(element) for element in curves.blocks}
     table = find_events(
-        {e: v[0] for e, v in series.items()}, {e: v[1] for e, v in series.items()}, {e: v[2] for e, v in series.items()}
+        {e: v[0] for e, v in series.items()}, {e: v[1] for e, v in series.items()}, {e: v[2] for e, v in series.items()},
+        sky=(curves.objects["ra"].to_numpy(), curves.objects["dec"].to_numpy()),
     )
     identified = table.with_columns(
         curves.objects[table["row"].to_list()], season=pl.lit(season),
@@ -251,8 +252,8 @@ def _show(curves: SeasonCurves, best: pl.DataFrame, result: StageResult) -> None
 
 def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any, Any]]) -> bytes:
     """Light curve, model and residuals of an event; fluxes of all bands on the first band's scale."""
+    from roman_assets.msos.event_models import model_curve
     from roman_assets.msos.plots import light_curve_figure
-    from roman_assets.msos.point_lens import magnification
 
     fs, fb = (
         dict(zip(event["bands"], event["fs"], strict=True)),
@@ -274,7 +275,7 @@ def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any
         )
     )
     grid = grid[(grid >= times.min()) & (grid <= times.max())]
-    model = fs[first] * magnification(grid, event["t0"], event["u0"], event["te"]) + fb[first]
+    model = model_curve(event, first, grid)
     shape = f"t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d"
     title = f"{event['object_id']}  {shape}  Δχ²={event['dchi2_flat']:.0f}"
     return light_curve_figure(drawn, (grid, model), title)

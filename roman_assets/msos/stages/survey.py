@@ -281,7 +281,8 @@ def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> 
         int(group): members.filter(pl.col("group") == group) for group in candidates["group"].to_list()
     }
     modelled = find_events_in_curves(
-        {group: _curve(curves, rows) for group, rows in by_group.items()}
+        {group: _curve(curves, rows) for group, rows in by_group.items()},
+        sky={g: (float(rows["ra"].to_numpy().mean()), float(rows["dec"].to_numpy().mean())) for g, rows in by_group.items()},
     )
     frames = []
     for row in modelled.iter_rows(named=True):

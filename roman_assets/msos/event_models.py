@@ -1,0 +1,127 @@
+"""Which model an event gets, and its columns in the event tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from roman_assets.kernels.events import finite_source, point_lens_excess
+from roman_assets.msos import classify
+from roman_assets.msos.lens_models import (
+    BINARY_SOURCE,
+    FSPL,
+    PARALLAX,
+    LensModel,
+    fit_binary_source,
+    fit_finite_source,
+    fit_parallax,
+    preferred,
+)
+from roman_assets.msos.parallax import Observer
+from roman_assets.msos.point_lens import LightCurve, PointLensFit
+
+F64 = NDArray[np.float64]
+#: Class of an event whose best model this is.
+CLASS_OF = {
+    FSPL: classify.FINITE_SOURCE,
+    PARALLAX: classify.PARALLAX,
+    BINARY_SOURCE: classify.BINARY_SOURCE,
+}
+COLUMN_OF = {FSPL: "fspl", PARALLAX: "parallax", BINARY_SOURCE: "binary_source"}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """When models beyond the point lens are tried and believed.
+
+    An event with at least `min_points` points and `min_dchi2` over a constant is worth them; a finite source needs
+    |u0| below `max_u0_finite`, parallax tE above `min_te_parallax` [d]. A model is chosen by BIC among those that
+    lower chi2 by `least_gain` (times chi2/dof of the best, where that exceeds one), and only if it leaves less
+    than `most_left` of the point lens's excess of chi2, or none that is significant: what a second lens did must
+    not be put down to a second source.
+    """
+
+    min_points: int = 100
+    min_dchi2: float = 500.0
+    max_u0_finite: float = 1.0
+    min_te_parallax: float = 10.0
+    least_gain: float = 50.0
+    most_left: float = 0.1
+
+
+def higher_models(
+    curve: LightCurve, lens: PointLensFit, observer: Observer | None = None, config: ModelConfig = ModelConfig()
+) -> list[LensModel]:  # fmt: skip
+    """The models worth trying on an event, fitted; parallax only where the observer is known."""
+    if not lens.fitted or len(curve) < config.min_points or lens.dchi2 < config.min_dchi2:
+        return []
+    models: list[LensModel | None] = []
+    if lens.u0 < config.max_u0_finite:
+        models.append(fit_finite_source(curve, lens))
+    if observer is not None and lens.te > config.min_te_parallax:
+        models.extend(fit_parallax(curve, lens, observer))
+    models.append(fit_binary_source(curve, lens))
+    return [m for m in models if m is not None]
+
+
+def choose(
+    models: list[LensModel], lens: PointLensFit, config: ModelConfig = ModelConfig()
+) -> LensModel | None:
+    """The model to believe instead of the point lens; errors too small for the data do not make one."""
+    best = min((m.chi2 / m.dof for m in models if m.dof > 0), default=1.0)
+    enough = [m for m in models if m.chi2 - m.dof < max(config.most_left * (lens.chi2 - lens.dof), 3 * np.sqrt(2 * m.dof))]
+    return preferred(enough, lens, config.least_gain * max(best, 1.0))
+
+
+def model_columns(
+    models: list[LensModel], chosen: LensModel | None, lens: PointLensFit
+) -> dict[str, Any]:  # fmt: skip
+    """Columns that the models add to, and the chosen one changes in, an event's row."""
+    row: dict[str, Any] = {}
+    for m in models:
+        name = COLUMN_OF[m.name]
+        if m.chi2 < row.get(f"chi2_{name}", np.inf):
+            row |= {f"chi2_{name}": m.chi2, f"dchi2_{name}": lens.chi2 - m.chi2}
+    if chosen is None:
+        return row
+    for name in chosen.parameters:
+        row |= {name: chosen[name], f"{name}_err": _finite(chosen.error(name))}
+    row |= {
+        "model": chosen.name, "teff": abs(chosen["u0"]) * chosen["te"], "parameters": list(chosen.parameters),
+        "covariance": chosen.covariance.ravel().tolist(), "bands": list(chosen.bands),
+        "fs": chosen.fs[:, 0].tolist(), "fs_err": chosen.fs_err[:, 0].tolist(),
+        "fb": chosen.fb.tolist(), "fb_err": chosen.fb_err.tolist(), "chi2": chosen.chi2, "dof": chosen.dof,
+    }  # fmt: skip
+    if chosen.name == PARALLAX:
+        row["t0_par"] = lens.t0
+    if chosen.name == BINARY_SOURCE:
+        row["fs_2"] = chosen.fs[:, 1].tolist()
+    return row
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def model_curve(event: Mapping[str, Any], band: str, mjd: ArrayLike) -> F64:
+    """Flux (n,) of an event's model in a band at times (n,) [d]; `event` is a row of an event table."""
+    times = np.asarray(mjd, dtype=np.float64)
+    k = list(event["bands"]).index(band)
+    t0, u0, te, model = event["t0"], event["u0"], event["te"], event.get("model", "PSPL")
+    if model == FSPL:
+        shape = finite_source(np.hypot(u0, (times - t0) / te), event["rho"])
+    elif model == PARALLAX:
+        north, east = Observer(event["ra"], event["dec"]).offsets(times, event["t0_par"])
+        tau = (times - t0) / te + event["pi_en"] * north + event["pi_ee"] * east
+        u = np.maximum(np.hypot(tau, u0 + event["pi_en"] * east - event["pi_ee"] * north), 1e-9)
+        shape = (u * u + 2) / (u * np.sqrt(u * u + 4))
+    else:
+        shape = 1 + point_lens_excess(times, t0, abs(u0), te)
+    flux = event["fs"][k] * shape + event["fb"][k]
+    if model == BINARY_SOURCE:
+        flux = flux + event["fs_2"][k] * (1 + point_lens_excess(times, event["t0_2"], abs(event["u0_2"]), te))
+    return np.asarray(flux)
