@@ -5,8 +5,9 @@
 #include "roman_status.h"
 
 #define PI 3.14159265358979323846
-#define NODES 64    /* Gauss-Legendre, for the limb near the lens */
-#define RADII 40    /* Gauss-Legendre, for limb darkening */
+#define NODES 40    /* Gauss-Legendre, of each piece of the limb near the lens and for limb darkening */
+#define PIECE 5.0   /* longest piece, in the logarithm of the distance from the lens */
+#define CENTRED 1e-9 /* u / rho below which the disc is centred */
 #define FAR 1e-3    /* rho / u below which the expansion is good to (rho / u)^6 */
 #define ENOUGH 32.0 /* equal steps err by exp(-ENOUGH) */
 
@@ -71,58 +72,61 @@ static double uniform_disc(double u, double rho, const rule *nodes)
         return sum / (4 * rho * rho);
     }
     double gap = fabs(u - rho), strip = 2 * asinh(gap / (2 * sqrt(u * rho))), sum = 0;
-    int steps = (int)ceil(ENOUGH / (2 * strip));
-    if (steps <= NODES / 2) {
-        if (steps < 4) steps = 4;
+    double needed = ENOUGH / (2 * strip);
+    if (needed <= NODES / 2) {
+        int steps = needed < 4 ? 4 : (int)ceil(needed);
         for (int i = 0; i < steps; i++) {
             double half = sin(PI * (i + 0.5) / (2 * steps));
             sum += limb_value(u, rho, half * half);
         }
         return sum / (steps * rho);
     }
+    /* In s = asinh(psi / strip) the peak and the rest of the limb are both of order one wide. */
     double length = asinh(PI / strip);
-    for (int i = 0; i < NODES; i++) {
-        double s = 0.5 * length * (1 + nodes->x[i]), half = sin(0.5 * strip * sinh(s));
-        sum += nodes->w[i] * strip * cosh(s) * limb_value(u, rho, half * half);
+    int pieces = (int)ceil(length / PIECE);
+    for (int piece = 0; piece < pieces; piece++) {
+        for (int i = 0; i < NODES; i++) {
+            double s = length * (piece + 0.5 * (1 + nodes->x[i])) / pieces, half = sin(0.5 * strip * sinh(s));
+            sum += nodes->w[i] * strip * cosh(s) * limb_value(u, rho, half * half);
+        }
     }
-    return sum * 0.5 * length / (PI * rho);
+    return sum * 0.5 * length / (pieces * PI * rho);
 }
 
 /* Integral over discs of radius rho sin(alpha), alpha from a to b, with nodes crowding at both ends: where a disc's
  * limb crosses the lens its magnification has a kink. */
-static double discs(double u, double rho, double a, double b, const rule *nodes, const rule *radii)
+static double discs(double u, double rho, double a, double b, const rule *nodes)
 {
     double sum = 0;
-    for (int i = 0; i < RADII; i++) {
-        double t = 0.5 * (1 + radii->x[i]), smooth = t * t * t * (10 - 15 * t + 6 * t * t);
+    for (int i = 0; i < NODES; i++) {
+        double t = 0.5 * (1 + nodes->x[i]), smooth = t * t * t * (10 - 15 * t + 6 * t * t);
         double slope = 30 * t * t * (1 - t) * (1 - t), sine = sin(a + (b - a) * smooth);
         if (!(sine > 0)) continue;
         double disc = sine * rho < FAR * u ? expansion(u, sine * rho, 0) : uniform_disc(u, sine * rho, nodes);
-        sum += 0.5 * radii->w[i] * slope * sine * sine * sine * disc;
+        sum += 0.5 * nodes->w[i] * slope * sine * sine * sine * disc;
     }
     return sum * (b - a);
 }
 
-static double magnified(double u, double rho, double limb, const rule *nodes, const rule *radii)
+static double magnified(double u, double rho, double limb, const rule *nodes)
 {
     if (rho < FAR * u) return expansion(u, rho, limb);
     double uniform = uniform_disc(u, rho, nodes);
     if (limb == 0) return uniform;
     double cross = u < rho ? asin(u / rho) : PI / 2;
-    double darker = discs(u, rho, 0, cross, nodes, radii);
-    if (u < rho) darker += discs(u, rho, cross, PI / 2, nodes, radii);
+    double darker = discs(u, rho, 0, cross, nodes);
+    if (u < rho) darker += discs(u, rho, cross, PI / 2, nodes);
     return ((1 - limb) * uniform + limb * darker) / (1 - limb / 3);
 }
 
 int roman_finite_source(int64_t n, const double *u, double rho, double limb, double *magnification)
 {
     if (n < 0 || !(rho > 0) || !isfinite(rho) || !(limb >= 0 && limb <= 1)) return ROMAN_ERR_ARGUMENT;
-    rule nodes, radii;
+    rule nodes;
     gauss_legendre(NODES, &nodes);
-    gauss_legendre(RADII, &radii);
     for (int64_t i = 0; i < n; i++) {
         if (!(u[i] >= 0) || !isfinite(u[i])) return ROMAN_ERR_ARGUMENT;
-        magnification[i] = magnified(u[i], rho, limb, &nodes, &radii);
+        magnification[i] = magnified(u[i] < CENTRED * rho ? 0 : u[i], rho, limb, &nodes);
     }
     return ROMAN_OK;
 }
