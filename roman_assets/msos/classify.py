@@ -61,8 +61,10 @@ class ClassifyConfig:
     outburst_gain, outburst_share: by how much an outburst must beat the lens, absolutely and as a share of
     dchi2. periodic_misfit: excess of the lens's chi2, in standard deviations of chi2, below which no period is
     considered. sparse_sigma: threshold of a high point in a sparse series, whose baseline is itself uncertain
-    by a fraction of sigma. repeat_share, repeat_dchi2: dchi2 of a further brightening that counts as a repeat,
-    as a share of the first and over the square of the red noise scale.
+    by a fraction of sigma. restless_share, restless_dchi2: dchi2 of a dip outside the event, as a share of the
+    brightening's and absolutely, that no lens explains. slow_share, slow_dchi2: teff as a share of the dense
+    series, from which a brightening must reach that dchi2. repeat_share, repeat_dchi2: dchi2 of a further
+    brightening that counts as a repeat, as a share of the first and over the square of the red noise scale.
     """
 
     dense_per_day: float = 24.0
@@ -79,6 +81,10 @@ class ClassifyConfig:
     anomaly_share: float = 1e-5
     outburst_gain: float = 30.0
     outburst_share: float = 0.01
+    restless_share: float = 0.15
+    restless_dchi2: float = 30.0
+    slow_share: float = 0.1
+    slow_dchi2: float = 1000.0
     repeat_share: float = 0.1
     repeat_dchi2: float = 60.0
     repeats_variable: int = 3
@@ -133,7 +139,7 @@ def classify(
     if not lens.fitted:
         return Classification(UNCLEAR, 0.3, "too few points for a lens model", VETO_FEW_POINTS, 0.0, 0.0)
     e = _evidence(curve, found, lens, config)
-    for rule in (_artefact, _periodic, _few_points, _outburst, _weak):
+    for rule in (_artefact, _periodic, _few_points, _outburst, _restless, _slow, _weak):
         verdict = rule(e, config)
         if verdict is not None:
             return verdict
@@ -315,6 +321,28 @@ def _brightenings(e: _Evidence, c: ClassifyConfig) -> int:
         t0, teff = again["t0"], again["teff"]
         count += 1
     return count
+
+
+def _restless(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    """A lens never dims: a star that dims outside the event as it brightened in it varies by itself, or its errors do."""
+    residual = (e.main.flux - model_flux(e.lens, e.main.name, e.main.mjd)).astype(np.float32)
+    outside = np.abs(e.main.mjd - e.lens.t0) > 2.0 * max(e.lens.teff, float(e.found["teff"]))
+    error = e.main.flux_err.astype(np.float32)
+    dips = search(e.main.mjd, np.where(outside, -residual, np.nan)[None], error[None], c.search)
+    dip = float(dips["dchi2_without_best_point"][0])
+    least = max(c.restless_share * float(e.found["dchi2_without_best_point"]), c.restless_dchi2)
+    if dip < least:
+        return None
+    return _verdict(e, VARIABLE, 0.7, f"dims elsewhere (dchi2 {dip:.0f}) as lenses do not")
+
+
+def _slow(e: _Evidence, c: ClassifyConfig) -> Classification | None:
+    """A faint brightening as slow as the series is long cannot be told from a drift of the photometry."""
+    span = float(e.main.mjd[-1] - e.main.mjd[0])
+    teff = max(e.lens.teff, float(e.found["teff"]))
+    if teff < c.slow_share * span or e.strength > c.slow_dchi2 or not _is_dense(e.main, c):
+        return None
+    return _verdict(e, UNCLEAR, 0.5, f"a slow rise (teff {teff:.0f} d in {span:.0f} d) of dchi2 {e.strength:.0f} only")
 
 
 def _weak(e: _Evidence, c: ClassifyConfig) -> Classification | None:
