@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.kernels.events import finite_source
 from roman_assets.msos.classify import MICROLENSING
 from roman_assets.msos.events import find_events, find_events_in_curves, microlensing
 from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import fit_point_lens
+from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, fit_point_lenses
 from roman_assets.msos.search import search
 
 Row = dict[str, Any]
@@ -28,7 +29,15 @@ Row = dict[str, Any]
 def rows(data_folder: str | Path) -> list[Row]:
     """All requirements: name, value, required, data_set, passed."""
     data = Path(data_folder)
-    return [*_ob08092(data), *_ogle(data), *_data_challenge(data), *_false_positives(), *_sparse_events()]
+    return [
+        *_ob08092(data),
+        *_ogle(data),
+        *_data_challenge(data),
+        *_false_positives(),
+        *_sparse_events(),
+        *_pulls(),
+        *_finite_source(data),
+    ]
 
 
 def _row(name: str, value: Any, required: str, data_set: str, passed: bool) -> Row:
@@ -122,6 +131,58 @@ def _false_positives(n: int = 1000) -> list[Row]:
             lenses = microlensing(events).height
             result.append(_row(f"{kind} stars called microlensing, {cadence}", f"{lenses} of {n}", "0",
                                f"simulated, {epochs} epochs", lenses == 0))  # fmt: skip
+    return result
+
+
+def _pulls(n: int = 1000) -> list[Row]:
+    """Widths of (fit - truth) / error of point lenses at the survey's cadence, where the data constrain them."""
+    rng = np.random.default_rng(20270304)
+    mjd, _ = _simulated(rng, "dense")
+    t0, u0 = rng.uniform(mjd[0] + 15, mjd[-1] - 15, n), rng.uniform(0.02, 0.5, n)
+    te, baseline = np.exp(rng.uniform(*np.log([2, 15]), n)), 10 ** rng.uniform(2.0, 4.0, n)
+    share = rng.uniform(0.4, 1, n)
+    u2 = u0[:, None] ** 2 + ((mjd - t0[:, None]) / te[:, None]) ** 2
+    true = baseline[:, None] * (share[:, None] * ((u2 + 2) / np.sqrt(u2 * (u2 + 4)) - 1) + 1)
+    error = np.sqrt(6 * true + 400)
+    curves = [
+        LightCurve((Band("F146", mjd, f, e),))
+        for f, e in zip(true + rng.normal(size=true.shape) * error, error, strict=True)
+    ]
+    fits = fit_point_lenses(curves, [[(a, b * c)] for a, b, c in zip(t0, u0, te, strict=True)])
+    good = np.array([f.converged and not f.degenerate and f.blend == "free" for f in fits])
+    result = []
+    for name, truth, value, sigma in (
+        ("t0", t0, [f.t0 for f in fits], [f.t0_err for f in fits]),
+        ("u0", u0, [f.u0 for f in fits], [f.u0_err for f in fits]),
+        ("tE", te, [f.te for f in fits], [f.te_err for f in fits]),
+        ("fs", share * baseline, [f.fs[0] for f in fits], [f.fs_err[0] for f in fits]),
+    ):
+        pull = ((np.array(value) - truth) / np.array(sigma))[good]
+        low, high = np.percentile(pull, [15.87, 84.13])
+        width = float((high - low) / 2)
+        value_text = f"{width:.3f} ({int(good.sum())} of {n} constrained)"
+        where = f"simulated, {len(mjd)} epochs"
+        result.append(_row(f"width of the pulls of {name}", value_text, "0.9 to 1.1", where, 0.9 <= width <= 1.1))
+    return result
+
+
+def _finite_source(data: Path) -> list[Row]:
+    """Worst relative error of the finite-source magnification."""
+    path = data / "microlensing_values/finite_source_point_lens.csv"
+    table = np.loadtxt(path, delimiter=",")
+    result = []
+    for name, limb, column in (("uniform", 0.0, 2), ("limb darkening 0.5", 0.5, 3)):
+        ours = np.array([finite_source([u], rho, limb)[0] for u, rho in table[:, :2]])
+        worst = float(np.abs(ours / table[:, column] - 1).max())
+        result.append(
+            _row(
+                f"finite source, {name}: worst relative error",
+                f"{worst:.1e}",
+                "<= 1e-6",
+                path.name,
+                worst <= 1e-6,
+            )
+        )
     return result
 
 
