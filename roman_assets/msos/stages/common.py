@@ -131,7 +131,7 @@ CODE = {
     "reference_catalog": "1",
     "psf_photometry": "2",
     "daily_light_curves": "1",
-    "season_light_curves": "1",
+    "season_light_curves": "2",
     "season_objects": "1",
     "season_events": "2",
     "survey_objects": "1",

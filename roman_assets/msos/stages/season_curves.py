@@ -137,10 +137,12 @@ def _transpose_one(
         archive_facts(workspace, season_name, used, sequence=int(catalogue.attributes["sequence"])),
     )
     place = None if catalogue.ra is None or catalogue.dec is None else (catalogue.ra, catalogue.dec)
-    for kind, tables in (("season_light_curves", curves), ("season_epochs", epochs)):
+    # In order of the identifier any reader finds an object by the statistics of the row groups.
+    by_object = pl.concat(curves).sort("object_id", maintain_order=True)
+    for kind, table in (("season_light_curves", by_object), ("season_epochs", pl.concat(epochs))):
         result.records.append(
             workspace.products.put_table(
-                kind, partition, pl.concat(tables), identity, part=catalogue.part, attributes=attributes, sky=place,
+                kind, partition, table, identity, part=catalogue.part, attributes=attributes, sky=place,
                 s_region=catalogue.s_region, archive=archive if kind == "season_light_curves" else None,
             )
         )  # fmt: skip
