@@ -153,7 +153,7 @@ SEASON_LIGHT_CURVES = TableSchema(
     sort=("object_id", "optical_element"),
     row_group_rows=65_536,
     # 50 objects of 7,000 epochs: 3 ms to read.
-    row_group_values=350_000,
+    row_group_values=175_000,
     columns=(
         OBJECT_ID,
         STAR,

@@ -235,3 +235,15 @@ def test_list_column():
     assert column.to_list() == values.tolist()
     assert list_column(np.empty((2, 0)), pl.Float32).to_list() == [[], []]
     assert list_column(np.array([[1, 2]], np.uint8), pl.UInt8).dtype == pl.List(pl.UInt8)
+
+
+def test_errors_are_rounded_to_a_part_in_sixteen_thousand() -> None:
+    from roman_assets.msos.light_curves import rounded_errors
+
+    errors = np.float32(10) ** np.random.default_rng(4).uniform(-6, 6, 20_000).astype(np.float32)
+    rounded = rounded_errors(errors)
+    assert np.abs(rounded / errors - 1).max() <= 1 / 16384
+    assert np.abs((rounded / errors - 1).mean()) < 1e-6  # to the nearest, not downwards
+    np.testing.assert_array_equal(rounded, rounded_errors(rounded))
+    special = np.array([np.nan, np.inf, 0.0], dtype=np.float32)
+    np.testing.assert_array_equal(rounded_errors(special), special)

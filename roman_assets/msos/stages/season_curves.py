@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from roman_assets.msos.calibration import ErrorModel, error_model
-from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock, list_column
+from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock, list_column, rounded_errors
 from roman_assets.msos.stages.common import (
     CODE,
     Check,
@@ -152,6 +152,7 @@ def _curves(
     reference: pl.DataFrame, block: SeriesBlock, model: ErrorModel, element: str, catalogue: ProductRecord
 ) -> pl.DataFrame:
     error = model.apply(block.flux.astype(np.float64), block.flux_err.astype(np.float64)).astype(np.float32)
+    error = rounded_errors(error)
     good = ((block.flag & UNUSED_FLAGS) == 0) & np.isfinite(block.flux)
     return reference.with_columns(
         field=pl.lit(catalogue.attributes["field"]),
