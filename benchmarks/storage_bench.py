@@ -31,7 +31,9 @@ def rows() -> list[Row]:
 
 def _season_file(path: Path) -> list[Row]:
     flux, error, flag = _block(STARS, EPOCHS)
-    plain = encode_table(season_table(flux[:2000], error[:2000], flag[:2000]), find_schema("season_light_curves"), {})
+    plain = encode_table(
+        season_table(flux[:2000], error[:2000], flag[:2000]), find_schema("season_light_curves"), {}
+    )
     table = season_table(flux, rounded_errors(error), flag)
     raw = flux.nbytes + error.nbytes + flag.nbytes
     start = time.process_time()
@@ -75,7 +77,9 @@ def season_table(flux: NDArray[Any], error: NDArray[Any], flag: NDArray[Any]) ->
 def _block(stars: int, epochs: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     rng = np.random.default_rng(3)
     base = (10 ** rng.uniform(0.5, 3.5, (stars, 1))).astype(np.float32)
-    error = np.sqrt(base / 66 + 0.02).astype(np.float32) * (1 + 0.02 * rng.standard_normal((stars, epochs), dtype=np.float32))
+    error = np.sqrt(base / 66 + 0.02).astype(np.float32) * (
+        1 + 0.02 * rng.standard_normal((stars, epochs), dtype=np.float32)
+    )
     flux = base + error * rng.standard_normal((stars, epochs), dtype=np.float32)
     flag = np.where(rng.random((stars, epochs), dtype=np.float32) < 0.02, 4, 0).astype(np.uint8)
     return flux, error, flag
@@ -85,7 +89,14 @@ def _transpose_rows(stars: int = 100_000, epochs: int = 300) -> list[Row]:
     flux, error, flag = _block(stars, epochs)
     star = np.arange(stars, dtype=np.int32)
     parts = [
-        pl.DataFrame({"star": star, "flux": flux[:, e].copy(), "flux_err": error[:, e].copy(), "flag": flag[:, e].copy()})
+        pl.DataFrame(
+            {
+                "star": star,
+                "flux": flux[:, e].copy(),
+                "flux_err": error[:, e].copy(),
+                "flag": flag[:, e].copy(),
+            }
+        )
         for e in range(epochs)
     ]
     mjd = [61000 + 0.01 * e for e in range(epochs)]
