@@ -52,10 +52,10 @@ def _season_file(path: Path) -> list[Row]:
         reads.append(time.perf_counter() - start)
         assert found.height == 1, "every object is in the file once"
     return [
-        _row("storage.bytes_per_point", size / points, "bytes", f"flux (exact), error (to 1/16384, as the product holds it), flag; {STARS} x {EPOCHS}"),
-        _row("storage.bytes_per_point_plain", len(plain) / (2000 * EPOCHS), "bytes", "the same, errors with every bit of float32"),
+        _row("storage.bytes_per_point", size / points, "bytes", f"flux (exact), error (to 1/16384, as the product holds it), flag; {STARS} x {EPOCHS}"),  # noqa: E501
+        _row("storage.bytes_per_point_plain", len(plain) / (2000 * EPOCHS), "bytes", "the same, errors with every bit of float32"),  # noqa: E501
         _row("storage.object_read_ms", 1e3 * float(np.median(reads)), "ms",
-             f"one object's season by its identifier from a file of {size / 1e9:.2f} GB, wall clock, median of 8, file cached"),
+             f"one object's season by its identifier from a file of {size / 1e9:.2f} GB, wall clock, median of 8, file cached"),  # noqa: E501
         _row("storage.encode_mb_per_s", raw / encoded / 1e6, "MB/s", "of flux, error and flag, one core, CPU time"),
     ]  # fmt: skip
 
