@@ -134,13 +134,13 @@ def test_light_curves_take_less_than_six_bytes_a_point_and_read_in_small_groups(
     content = encode_table(frame, CURVES, {})
     assert len(content) / (400 * 2000) < 8.0
     file = pq.ParquetFile(io.BytesIO(content))
-    assert row_group_rows(frame, CURVES) == 175
-    assert file.metadata.num_row_groups == 3
+    assert row_group_rows(frame, CURVES) == 87
+    assert file.metadata.num_row_groups == 5
     assert pl.read_parquet(io.BytesIO(content)).equals(frame)
 
 
 def test_short_light_curves_share_a_row_group():
-    assert row_group_rows(curves(100, 10), CURVES) == 35_000
+    assert row_group_rows(curves(100, 10), CURVES) == 17_500
 
 
 def test_arrow_types_of_lists():
