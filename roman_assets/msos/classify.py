@@ -51,7 +51,8 @@ class ClassifyConfig:
 
     dense_per_day: cadence [1/d] from which a series is dense. A dense event needs `min_run_dense` consecutive
     points over 3 sigma (Johnson et al. 2020 ask for 6), or `min_run_binned` consecutive bins of teff / 2
-    (long faint events); a sparse one `min_high_sparse` points.
+    and a strength of `min_strength_binned` (long faint events; correlated noise of some days looks like them, and
+    a season is too short to measure it); a sparse one `min_high_sparse` points.
     min_dchi2_without: what must remain without the best point, and `min_share_without` as a share of dchi2.
     min_strength: dchi2 over the square of the red noise scale of the curve outside the event.
     explained_single, explained_lens: share of the curve's excess chi2 that the lens must explain to be looked
@@ -70,6 +71,7 @@ class ClassifyConfig:
     dense_per_day: float = 24.0
     min_run_dense: int = 6
     min_run_binned: int = 5
+    min_strength_binned: float = 200.0
     min_high_sparse: int = 4
     min_dchi2_without: float = 30.0
     min_share_without: float = 0.02
@@ -221,10 +223,11 @@ def _few_points(e: _Evidence, c: ClassifyConfig) -> Classification | None:
         reason = f"only {high} high points (a sparse series needs {c.min_high_sparse})"
     else:
         bins = _binned_run(e, c)
-        if run >= c.min_run_dense or bins >= c.min_run_binned:
+        if run >= c.min_run_dense or (bins >= c.min_run_binned and e.strength >= c.min_strength_binned):
             return None
         reason = (
-            f"only {run} consecutive points over 3 sigma (needs {c.min_run_dense}), {bins} bins of teff/2"
+            f"only {run} consecutive points over 3 sigma (needs {c.min_run_dense}), {bins} bins of teff/2 "
+            f"and dchi2 {e.strength:.0f} over the noise (need {c.min_run_binned} and {c.min_strength_binned:.0f})"
         )
     return _verdict(e, UNCLEAR, 0.5, reason, VETO_FEW_POINTS)
 

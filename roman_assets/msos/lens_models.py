@@ -172,11 +172,19 @@ def _check(curve: LightCurve, lens: PointLensFit, shapes: int) -> None:
 
 
 def _project(curve: LightCurve, p: F64, shape: Shape, sources: int) -> tuple[F64, F64, F64, list[F64]]:
-    """Fluxes (bands, sources), (bands,), scaled residuals (points,) and scaled columns of each band."""
-    fs, fb = np.zeros((len(curve.bands), sources)), np.zeros(len(curve.bands))
+    return solve_fluxes(curve, [shape(p, band) for band in curve.bands])
+
+
+def solve_fluxes(curve: LightCurve, shapes: Sequence[F64]) -> tuple[F64, F64, F64, list[F64]]:
+    """Fluxes of sources and blend at shapes (sources, n) of each band of n points.
+
+    Returns fluxes (bands, sources) and (bands,), residuals (points,) in errors, and per band the columns
+    (sources + 1, n) of the linear fit in errors.
+    """
+    fs, fb = np.zeros((len(curve.bands), len(shapes[0]))), np.zeros(len(curve.bands))
     residuals, columns = [], []
-    for k, band in enumerate(curve.bands):
-        design = np.vstack([shape(p, band), np.ones((1, len(band)))]) / band.flux_err
+    for k, (band, shape) in enumerate(zip(curve.bands, shapes, strict=True)):
+        design = np.vstack([shape, np.ones((1, len(band)))]) / band.flux_err
         scale = np.sqrt((design**2).sum(axis=1, keepdims=True))
         scale[scale == 0] = 1
         target = band.flux / band.flux_err
