@@ -8,7 +8,7 @@ and the survivors on nearly all of it. Magnifications are VBMicrolensing's (Bozz
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.alternatives import binned
+from roman_assets.msos.anomaly import Anomaly, host_lens
 from roman_assets.msos.lens_models import LensModel, solve_fluxes
-from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, fit_point_lens, magnification, model_flux
-from roman_assets.msos.search import SearchConfig, search
+from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, magnification
 
 F64 = NDArray[np.float64]
 
@@ -29,23 +29,24 @@ NAMES = ("t0", "u0", "te", "rho", "s", "q", "alpha")
 LOGS = np.array([False, False, True, True, True, True, False])
 #: Steps of the numerical derivatives; that of t0 is in te.
 STEPS = np.array([3e-5, 3e-5, 1e-4, 3e-3, 1e-4, 1e-3, 1e-4])
+#: A fit moves no further at once; that of t0 is in te.
+LARGEST_STEPS = np.array([0.3, 0.3, 0.5, 1.0, 0.2, 1.0, 0.5])
 
 
 @dataclass(frozen=True)
 class BinaryLensConfig:
     """Grid and effort of the fit.
 
-    least_dchi2: anomaly in the residuals worth a fit. log_s, log_q, alphas: the grid around the whole circle; rhos:
+    log_s, log_q, alphas: the grid around the whole circle; rhos:
     radii of the source it is tried with. starts: seeds that are fitted, kept: minima that are fitted to nearly all
     points. coarse, fine: relative accuracy of the magnification in the two. max_log_q bounds q, min_rho and max_rho
     the source, max_log_s the separation.
     """
 
-    least_dchi2: float = 100.0
     log_s: tuple[float, ...] = tuple(np.round(np.linspace(-0.5, 0.5, 21), 3))
     log_q: tuple[float, ...] = (-5.0, -4.3, -3.6, -2.9, -2.2, -1.5)
     alphas: int = 48
-    rhos: tuple[float, ...] = (3e-4, 1e-3, 4e-3)
+    rhos: tuple[float, ...] = (4e-4, 1.5e-3, 6e-3)
     starts: int = 12
     kept: int = 4
     coarse: float = 3e-3
@@ -53,16 +54,6 @@ class BinaryLensConfig:
     max_log_q: float = 0.0
     max_log_s: float = 1.2
     rho_range: tuple[float, float] = (1e-5, 0.3)
-
-
-@dataclass(frozen=True)
-class Anomaly:
-    """The strongest deviation from a point lens: time and width (half of it) [d], bump or dip, dchi2 of it."""
-
-    time: float
-    width: float
-    bump: bool
-    dchi2: float
 
 
 def binary_magnification(
@@ -102,43 +93,6 @@ def centre_of_magnification(s: float, q: float) -> float:
     return (1.0 / s - s) * q / (1.0 + q) if s > 1 else 0.0
 
 
-def find_anomaly(curve: LightCurve, lens: PointLensFit) -> Anomaly | None:
-    """The strongest bump or dip in the residuals of the band with most points; None where there is none."""
-    main = max(curve.bands, key=len)
-    residual = main.flux - model_flux(lens, main.name, main.mjd)
-    near = np.abs(main.mjd - lens.t0) < max(6.0 * lens.te, 10.0 * lens.teff)
-    used = main.select(near) if near.sum() > 20 else main
-    residual = residual[near] if near.sum() > 20 else residual
-    found = search(
-        used.mjd, np.stack([residual, -residual]), np.stack([used.flux_err] * 2),
-        SearchConfig(teff_min=0.02, teff_max=max(lens.te, 0.05)),
-    )  # fmt: skip
-    i = int(np.argmax(found["dchi2_without_best_point"].fill_nan(0).to_numpy()))
-    row = found.row(i, named=True)
-    if row["template"] == 0:
-        return None
-    return Anomaly(row["t0"], row["teff"], i == 0, row["dchi2_without_best_point"])
-
-
-def host_lens(curve: LightCurve, lens: PointLensFit, rounds: int = 2) -> tuple[PointLensFit, Anomaly | None]:
-    """The point lens without the anomaly in its data, and the anomaly in its residuals."""
-    found = find_anomaly(curve, lens)
-    for _ in range(rounds):
-        if found is None:
-            break
-        reach = 3.0 * found.width
-        kept = LightCurve(tuple(b.select(np.abs(b.mjd - found.time) > reach) for b in curve.bands))
-        again = fit_point_lens(kept, [(lens.t0, lens.teff)], blend="free")
-        if not again.fitted or not again.converged or abs(again.t0 - lens.t0) > lens.te:
-            break
-        after = find_anomaly(curve, again)
-        # A lens that fits the rest better but the anomaly much worse has lost its peak.
-        if after is None or abs(after.time - found.time) > reach:
-            break
-        lens, found = again, after
-    return lens, found
-
-
 def fit_binary_lens(
     curve: LightCurve, lens: PointLensFit, config: BinaryLensConfig = BinaryLensConfig()
 ) -> list[LensModel]:
@@ -154,11 +108,11 @@ def fit_binary_lens(
     Returns
     -------
     list of LensModel
-        t0 [d], u0, te [d], rho, s, q, alpha [rad]; empty without an anomaly of `least_dchi2`. Distinct minima of
+        t0 [d], u0, te [d], rho, s, q, alpha [rad]; empty where the residuals show nothing. Distinct minima of
         chi2; their number is at most `kept`.
     """
     host, anomaly = host_lens(curve, lens)
-    if anomaly is None or anomaly.dchi2 < config.least_dchi2:
+    if anomaly is None:
         return []
     coarse = condensed(curve, host, anomaly)
     seeds = list(_best_seeds(coarse, host, anomaly, config))
@@ -167,7 +121,7 @@ def fit_binary_lens(
     first = _distinct(
         [_minimum(coarse, seed, config, config.coarse, evaluations=25) for seed in seeds], 2 * config.kept
     )
-    twins = [_twin(p) for _, p in first[:2]]
+    twins = [_twin(p) for _, p in first[:2]] + [_with_source(p, rho) for _, p in first[:2] for rho in config.rhos]
     first = _distinct(
         [*first, *(_minimum(coarse, p, config, config.coarse, evaluations=25) for p in twins)], config.kept
     )
@@ -274,21 +228,22 @@ def _minimum(
     chi2, damping = float(r @ r), 1e-2
     for _ in range(evaluations):
         slopes = _slopes(partial(_residual, curve, accuracy=accuracy), p, r)
-        size = np.sqrt((slopes**2).sum(axis=0)) + 1e-12
+        limit = LARGEST_STEPS * np.array([np.exp(p[2]), *[1.0] * 6])
+        # What the data do not feel must not move: its column is nothing but the noise of the magnification.
+        size = np.sqrt((slopes**2).sum(axis=0) + 0.1 / limit**2)
         matrix, right = (slopes / size).T @ (slopes / size), (slopes / size).T @ r
-        improved = False
-        for _ in range(5):
+        gain = 0.0
+        for _ in range(8):
             step = -np.linalg.solve(matrix + damping * np.eye(len(p)), right) / size
-            limit = np.array([0.5 * np.exp(p[2]), 0.3, 0.5, 1.0, 0.2, 1.0, 0.5])
-            trial = _bounded(p + step * min(1.0, float(np.min(limit / np.maximum(np.abs(step), 1e-12)))), config)
+            trial = _bounded(p + np.clip(step, -limit, limit), config)
             again = _residual(curve, trial, accuracy)
             gain = chi2 - float(again @ again)
             if gain > 0:
-                p, r, chi2, improved = trial, again, chi2 - gain, True
+                p, r, chi2 = trial, again, chi2 - gain
                 damping = max(damping / 5, 1e-7)
                 break
             damping *= 6
-        if not improved or gain < 1e-3 * max(1.0, chi2 / len(r)):
+        if gain < 1e-3 * max(1.0, chi2 / len(r)):
             break
     return chi2, p
 
@@ -320,6 +275,13 @@ def _twin(p: F64) -> F64:
     """The close of a wide lens and the other way round."""
     other = p.copy()
     other[4] = -p[4]
+    return other
+
+
+def _with_source(p: F64, rho: float) -> F64:
+    """The same lens and another source: below the planet's caustic its radius has no slope to follow."""
+    other = p.copy()
+    other[3] = np.log(rho)
     return other
 
 

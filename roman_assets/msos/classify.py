@@ -21,6 +21,7 @@ from roman_assets.msos.alternatives import (
     fit_periodic,
     noise_scale,
 )
+from roman_assets.msos.anomaly import find_anomaly
 from roman_assets.msos.point_lens import (
     Band,
     FitOptions,
@@ -34,11 +35,11 @@ from roman_assets.msos.search import SearchConfig, search
 F64 = NDArray[np.float64]
 
 SINGLE_LENS, ANOMALOUS_LENS = "single_lens", "microlensing"
-FINITE_SOURCE, PARALLAX, BINARY_SOURCE = "finite_source", "parallax", "binary_source"
+FINITE_SOURCE, PARALLAX, BINARY_SOURCE, BINARY_LENS = "finite_source", "parallax", "binary_source", "binary_lens"
 CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR = "cataclysmic", "variable", "artefact", "unclear"
 #: Classes that are microlensing. One without a sub-class ("microlensing") has one dominant symmetric
 #: brightening and significant residuals that no single lens explains: a binary lens or a planet.
-MICROLENSING = (SINGLE_LENS, FINITE_SOURCE, PARALLAX, BINARY_SOURCE, ANOMALOUS_LENS)
+MICROLENSING = (SINGLE_LENS, FINITE_SOURCE, PARALLAX, BINARY_SOURCE, BINARY_LENS, ANOMALOUS_LENS)
 CLASSES = (*MICROLENSING, CATACLYSMIC, VARIABLE, ARTEFACT, UNCLEAR)
 
 VETO_FEW_POINTS, VETO_ONE_EXPOSURE, VETO_NEIGHBOURS = 1, 2, 4
@@ -58,7 +59,8 @@ class ClassifyConfig:
     explained_single, explained_lens: share of the curve's excess chi2 that the lens must explain to be looked
     at no further, and to be a lens at all; chi2 may exceed dof by a share of `noise_tolerance` before it
     counts as unexplained. anomaly_dchi2, anomaly_share: residual bump or dip that makes an anomaly, over the noise
-    scale squared and as a share of dchi2 (flux errors of a bright event are never perfect).
+    scale squared and as a share of the lens's own signal at the same time (flux errors of a bright event are never
+    perfect).
     outburst_gain, outburst_share: by how much an outburst must beat the lens, absolutely and as a share of
     dchi2. periodic_misfit: excess of the lens's chi2, in standard deviations of chi2, below which no period is
     considered. sparse_sigma: threshold of a high point in a sparse series, whose baseline is itself uncertain
@@ -80,7 +82,7 @@ class ClassifyConfig:
     explained_lens: float = 0.6
     noise_tolerance: float = 0.05
     anomaly_dchi2: float = 100.0
-    anomaly_share: float = 1e-5
+    anomaly_share: float = 3e-6
     outburst_gain: float = 30.0
     outburst_share: float = 0.01
     restless_share: float = 0.15
@@ -363,21 +365,25 @@ def _weak(e: _Evidence, c: ClassifyConfig) -> Classification | None:
     return None
 
 
-def _anomaly(e: _Evidence, c: ClassifyConfig) -> float:
-    """dchi2 of the strongest bump or dip in the residuals, over the noise scale squared."""
-    residual = (e.main.flux - model_flux(e.lens, e.main.name, e.main.mjd)).astype(np.float32)
-    error = np.broadcast_to(e.main.flux_err.astype(np.float32), (2, len(residual)))
-    found = search(e.main.mjd, np.stack([residual, -residual]), error, c.search)
-    strongest = found["dchi2_without_best_point"].max()
-    return float(strongest) / e.noise.white**2 if isinstance(strongest, float) else 0.0
+def anomaly(curve: LightCurve, lens: PointLensFit, white: float, c: ClassifyConfig = ClassifyConfig()) -> float:
+    """dchi2 of the strongest bump or dip in the residuals over the noise scale squared; 0 if it is not significant."""
+    found = find_anomaly(curve, lens)
+    if found is None:
+        return 0.0
+    main = max(curve.bands, key=len)
+    near = main.select(np.abs(main.mjd - found.time) < c.search.reach * found.width)
+    lensed = model_flux(lens, main.name, near.mjd) - model_flux(lens, main.name, np.array([lens.t0 + 1e3 * lens.te]))
+    signal = float(((lensed / near.flux_err) ** 2).sum())
+    strength = found.dchi2 / white**2
+    return strength if strength > max(c.anomaly_dchi2, c.anomaly_share * signal) else 0.0
 
 
 def _lens_verdict(e: _Evidence, c: ClassifyConfig) -> Classification:
     probability, notes, lens = 0.98, [], e.lens
-    anomaly = _anomaly(e, c)
-    anomalous = anomaly > c.anomaly_dchi2 and anomaly > c.anomaly_share * lens.dchi2
+    excess = anomaly(e.curve, lens, e.noise.white, c)
+    anomalous = excess > 0
     if anomalous:
-        notes.append(f"residuals from a single lens of dchi2 {anomaly:.0f}")
+        notes.append(f"residuals from a single lens of dchi2 {excess:.0f}")
         probability *= 0.5 + 0.5 * e.explained
     width = 3.0 * max(lens.teff, float(e.found["teff"]))
     sides = [bool(((e.main.mjd - lens.t0) * s > 0).any() and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.kernels.events import finite_source, point_lens_excess
 from roman_assets.msos import classify
+from roman_assets.msos.binary_lens import BINARY_LENS, BinaryLensConfig, binary_magnification, fit_binary_lens
 from roman_assets.msos.lens_models import (
     BINARY_SOURCE,
     FSPL,
@@ -30,8 +31,15 @@ CLASS_OF = {
     FSPL: classify.FINITE_SOURCE,
     PARALLAX: classify.PARALLAX,
     BINARY_SOURCE: classify.BINARY_SOURCE,
+    BINARY_LENS: classify.BINARY_LENS,
 }
-COLUMN_OF = {FSPL: "fspl", PARALLAX: "parallax", BINARY_SOURCE: "binary_source"}
+#: Ends of the columns chi2_ and dchi2_ of each model.
+COLUMNS_OF = {
+    FSPL: ("fspl", "fspl"),
+    PARALLAX: ("parallax", "parallax"),
+    BINARY_SOURCE: ("binary_source", "binary_source"),
+    BINARY_LENS: ("binary_lens", "binary"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,11 @@ class ModelConfig:
 
     An event with at least `min_points` points and `min_dchi2` over a constant is worth them; a finite source needs
     |u0| below `max_u0_finite`, parallax tE above `min_te_parallax` [d]. A model is chosen by BIC among those that
-    lower chi2 by `least_gain` (times chi2/dof of the best, where that exceeds one), and only if it leaves less
-    than `most_left` of the point lens's excess of chi2, or none that is significant: what a second lens did must
-    not be put down to a second source.
+    lower chi2 by `least_gain` (times chi2/dof of the best, where that exceeds one), and, two lenses apart, only if it
+    leaves less than `most_left` of the point lens's excess of chi2, or none that is significant: what a second lens
+    did must not be put down to a second source. Two lenses are tried on an event with an anomaly, or that another
+    model describes better than a point lens (it takes most of a minute). Solutions of the chosen model within
+    `twin_dchi2` (times chi2/dof) of the best are degenerate with it.
     """
 
     min_points: int = 100
@@ -51,12 +61,18 @@ class ModelConfig:
     min_te_parallax: float = 10.0
     least_gain: float = 50.0
     most_left: float = 0.1
+    twin_dchi2: float = 16.0
+    binary: BinaryLensConfig = field(default_factory=BinaryLensConfig)
 
 
 def higher_models(
-    curve: LightCurve, lens: PointLensFit, observer: Observer | None = None, config: ModelConfig = ModelConfig()
+    curve: LightCurve, lens: PointLensFit, observer: Observer | None = None, config: ModelConfig = ModelConfig(),
+    *, anomalous: bool = False,
 ) -> list[LensModel]:  # fmt: skip
-    """The models worth trying on an event, fitted; parallax only where the observer is known."""
+    """The models worth trying on an event, fitted; parallax only where the observer is known.
+
+    `anomalous`: the residuals of the point lens have a significant bump or dip.
+    """
     if not lens.fitted or len(curve) < config.min_points or lens.dchi2 < config.min_dchi2:
         return []
     models: list[LensModel | None] = []
@@ -65,7 +81,10 @@ def higher_models(
     if observer is not None and lens.te > config.min_te_parallax:
         models.extend(fit_parallax(curve, lens, observer))
     models.append(fit_binary_source(curve, lens))
-    return [m for m in models if m is not None]
+    fitted = [m for m in models if m is not None]
+    if anomalous or preferred(fitted, lens, config.least_gain) is not None:
+        fitted.extend(fit_binary_lens(curve, lens, config.binary))
+    return fitted
 
 
 def choose(
@@ -73,8 +92,20 @@ def choose(
 ) -> LensModel | None:
     """The model to believe instead of the point lens; errors too small for the data do not make one."""
     best = min((m.chi2 / m.dof for m in models if m.dof > 0), default=1.0)
-    enough = [m for m in models if m.chi2 - m.dof < max(config.most_left * (lens.chi2 - lens.dof), 3 * np.sqrt(2 * m.dof))]
+    enough = [m for m in models if m.name == BINARY_LENS or _explains(m, lens, config)]
     return preferred(enough, lens, config.least_gain * max(best, 1.0))
+
+
+def _explains(model: LensModel, lens: PointLensFit, config: ModelConfig) -> bool:
+    left = model.chi2 - model.dof
+    return left < max(config.most_left * (lens.chi2 - lens.dof), 3 * float(np.sqrt(2 * model.dof)))
+
+
+def twins(models: list[LensModel], chosen: LensModel, config: ModelConfig = ModelConfig()) -> list[LensModel]:
+    """Other solutions of the chosen model that the data cannot tell from it, best first."""
+    most = chosen.chi2 + config.twin_dchi2 * max(chosen.chi2 / max(chosen.dof, 1), 1.0)
+    alike = [m for m in models if m is not chosen and m.name == chosen.name and m.chi2 < most]
+    return sorted(alike, key=lambda m: m.chi2)
 
 
 def model_columns(
@@ -83,13 +114,14 @@ def model_columns(
     """Columns that the models add to, and the chosen one changes in, an event's row."""
     row: dict[str, Any] = {}
     for m in models:
-        name = COLUMN_OF[m.name]
-        if m.chi2 < row.get(f"chi2_{name}", np.inf):
-            row |= {f"chi2_{name}": m.chi2, f"dchi2_{name}": lens.chi2 - m.chi2}
+        absolute, relative = COLUMNS_OF[m.name]
+        if m.chi2 < row.get(f"chi2_{absolute}", np.inf):
+            row |= {f"chi2_{absolute}": m.chi2, f"dchi2_{relative}": lens.chi2 - m.chi2}
     if chosen is None:
         return row
     for name in chosen.parameters:
-        row |= {name: chosen[name], f"{name}_err": _finite(chosen.error(name))}
+        unit = float(np.degrees(1.0)) if name == "alpha" else 1.0
+        row |= {name: chosen[name] * unit, f"{name}_err": _finite(chosen.error(name) * unit)}
     row |= {
         "model": chosen.name, "teff": abs(chosen["u0"]) * chosen["te"], "parameters": list(chosen.parameters),
         "covariance": chosen.covariance.ravel().tolist(), "bands": list(chosen.bands),
@@ -119,6 +151,9 @@ def model_curve(event: Mapping[str, Any], band: str, mjd: ArrayLike) -> F64:
         tau = (times - t0) / te + event["pi_en"] * north + event["pi_ee"] * east
         u = np.maximum(np.hypot(tau, u0 + event["pi_en"] * east - event["pi_ee"] * north), 1e-9)
         shape = (u * u + 2) / (u * np.sqrt(u * u + 4))
+    elif model == BINARY_LENS:
+        alpha = np.radians(event["alpha"])
+        shape = binary_magnification(times, t0, u0, te, event["rho"], event["s"], event["q"], float(alpha))
     else:
         shape = 1 + point_lens_excess(times, t0, abs(u0), te)
     flux = event["fs"][k] * shape + event["fb"][k]

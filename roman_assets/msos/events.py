@@ -11,8 +11,15 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.classify import MICROLENSING, ClassifyConfig, classify, high_points, longest_run
-from roman_assets.msos.event_models import CLASS_OF, ModelConfig, choose, higher_models, model_columns
+from roman_assets.msos.classify import (
+    ANOMALOUS_LENS,
+    MICROLENSING,
+    ClassifyConfig,
+    classify,
+    high_points,
+    longest_run,
+)
+from roman_assets.msos.event_models import CLASS_OF, ModelConfig, choose, higher_models, model_columns, twins
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import (
     MODEL_VERSION,
@@ -158,11 +165,12 @@ def _model(
     seeds = [[(row["t0"], row["teff"])] for row in found.iter_rows(named=True)]
     fits = fit_point_lenses(curves, seeds, config.fit)
     rows = [
-        _with_models(_row(star, curve, fit, config.classify), curve, fit, observer, config.models)
+        row
         for star, curve, fit, observer in zip(
             found.iter_rows(named=True), curves, fits, observers, strict=True
         )
         if (fit.dchi2 if fit.fitted else star["dchi2"]) >= config.min_dchi2
+        for row in _with_models(_row(star, curve, fit, config.classify), curve, fit, observer, config.models)
     ]
     return pl.DataFrame(rows, schema=event_columns())
 
@@ -222,14 +230,15 @@ def _row(
 
 def _with_models(
     row: dict[str, Any], curve: LightCurve, fit: PointLensFit, observer: Observer | None, config: ModelConfig
-) -> dict[str, Any]:  # fmt: skip
-    """The row with what models beyond the point lens say of a lens."""
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The row with what models beyond the point lens say of a lens, and a row for each degenerate solution."""
     if row["event_class"] not in MICROLENSING:
-        return row
-    models = higher_models(curve, fit, observer, config)
+        return [row]
+    models = higher_models(curve, fit, observer, config, anomalous=row["event_class"] == ANOMALOUS_LENS)
     chosen = choose(models, fit, config)
-    row = row | model_columns(models, chosen, fit)
-    if chosen is not None:
-        gain = f"{chosen.name} gains {fit.chi2 - chosen.chi2:.0f} over it (chi2/dof {chosen.chi2 / chosen.dof:.2f})"
-        row |= {"event_class": CLASS_OF[chosen.name], "reason": f"{row['reason']}; {gain}"}
-    return row
+    if chosen is None:
+        return [row | model_columns(models, None, fit)]
+    gain = f"{chosen.name} gains {fit.chi2 - chosen.chi2:.0f} over it (chi2/dof {chosen.chi2 / chosen.dof:.2f})"
+    row |= {"event_class": CLASS_OF[chosen.name], "reason": f"{row['reason']}; {gain}"}
+    solutions = [chosen, *twins(models, chosen, config)]
+    return [row | model_columns(models, m, fit) | {"degeneracy": k} for k, m in enumerate(solutions)]

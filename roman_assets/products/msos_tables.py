@@ -260,8 +260,8 @@ _EVENT_MODEL = (
         "event_class",
         TEXT,
         "",
-        "single_lens, finite_source, parallax, binary_source, microlensing (no sub-class), cataclysmic, variable, "
-        "artefact or unclear",
+        "single_lens, finite_source, parallax, binary_source, binary_lens, microlensing (no sub-class), cataclysmic, "
+        "variable, artefact or unclear",
     ),
     C("probability", F32, "", "of that class"),
     C("reason", TEXT, "", "why that class"),
