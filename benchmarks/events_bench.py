@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from roman_assets.kernels.events import finite_source
+from roman_assets.msos.daily_search import brightening
 from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lenses
 from roman_assets.msos.search import SearchConfig, search
 
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 
 def rows() -> list[Row]:
     """name, ours, peer, unit, ratio (how many times faster we are), setup."""
-    return [_search_row(), *_fit_rows(), _finite_source_row()]
+    return [_search_row(), _daily_row(), *_fit_rows(), _finite_source_row()]
 
 
 def _best(function: Callable[[], Any], repeats: int = 3) -> float:
@@ -124,6 +125,38 @@ def _search_row(stars: int = 128) -> Row:
     peer()
     setup = f"6,400 epochs, teff {config.teff_min} d to the span, two templates; {stars} stars; peer: numba, same grid"
     return _row("search.season_curve_ms", ours, _best(peer) / few * 1e3, "ms/curve", setup)
+
+
+def _daily_row(stars: int = 1024) -> Row:
+    """A day of 96 epochs on the 60th day of a season, beside the whole search of the 60 days."""
+    import polars as pl
+
+    rng = np.random.default_rng(3)
+    names = np.arange(stars, dtype=np.int32)
+
+    def sums(day: int) -> pl.DataFrame:
+        weight = np.full(stars, 0.96)
+        return pl.DataFrame({
+            "star": names, "sum_w": weight, "sum_wf": weight * rng.normal(1000, 1, stars),
+            "first_mjd": np.full(stars, 61465.0 + day), "last_mjd": np.full(stars, 61465.99 + day),
+        })  # fmt: skip
+
+    history = [sums(day) for day in range(59)]
+    mjd = 61524.0 + np.arange(96) / 96
+    flux, error = rng.normal(1000, 10, (stars, 96)), np.full((stars, 96), 10.0)
+    flag, reference = np.zeros((stars, 96), dtype=np.uint8), np.full(stars, 1000.0)
+
+    def one(days: int) -> float:
+        past, errors = history[:days], np.full(stars, 3.0)
+        return _best(lambda: brightening(past, mjd, flux, error, flag, reference, errors)) / stars * 1e6
+
+    early, late = one(29), one(59)
+    season = 61465.0 + np.arange(60 * 96) / 96
+    curves = rng.normal(1000, 10, (64, season.size)).astype(np.float32)
+    whole = _best(lambda: search(season, curves, np.full_like(curves, 10))) / 64 * 1e6
+    setup = f"96 epochs of a 60th day on daily means; {early:.1f} on the 30th day; beside it: our search of all 60 days"
+    return {"name": "search.daily_update_us_per_curve", "ours": late, "peer": whole, "unit": "us/curve",
+            "ratio": whole / late, "setup": setup}  # fmt: skip
 
 
 def _long_curve() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

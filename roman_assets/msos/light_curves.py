@@ -87,22 +87,6 @@ def daily_sums(
     )
 
 
-def merge_sums(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The state after several days: the merge of their sums, whatever their order."""
-    return (
-        pl.concat(parts)
-        .sort("star", "max_snr")
-        .group_by("star", maintain_order=True)
-        .agg(
-            pl.col("n", "sum_w", "sum_wf", "sum_wf2", "n_high").sum(),
-            pl.col("first_mjd").drop_nans().min().fill_null(float("nan")),
-            pl.col("last_mjd").drop_nans().max().fill_null(float("nan")),
-            pl.col("max_snr", "max_mjd").last(),
-        )
-        .select(parts[0].columns)
-    )
-
-
 def rising(
     mjd: F64,
     flux: F64,

@@ -104,8 +104,8 @@ DAILY_SUMS = TableSchema(
 
 ALERTS = TableSchema(
     kind="alerts",
-    title="Objects that rise (KMTNet's alert test).",
-    version="1",
+    title="Objects that rise, by a run of high points (KMTNet's alert test) or as a lens does over up to 60 days.",
+    version="2",
     partition="day and detector",
     sort=("object_id", "mjd"),
     columns=(
@@ -114,11 +114,14 @@ ALERTS = TableSchema(
         *SKY,
         *PLACE,
         C("mjd", F64, "d", "time of the point that raised the alert"),
-        C("n_high", I32, "", "high points in a row up to it"),
+        C("n_high", I32, "", "high points in a row up to it, or under the template (earlier days count as one)"),
         C("dchi2", F64, "", "chi square of the flat model minus that of the rising one"),
         *FLUX,
         C("baseline", F32, "DN / s", "flux before the rise"),
-        C("first_high_mjd", F64, "d", "first of the high points"),
+        C("first_high_mjd", F64, "d", "first of the high points; null for a template", nullable=True),
+        C("rule", TEXT, "", "run: high points in a row today; template: a brightening over the last days"),
+        C("t0", F64, "d", "peak of the template, MJD", nullable=True),
+        C("teff", F64, "d", "its effective time scale", nullable=True),
     ),
 )
 

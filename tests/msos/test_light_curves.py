@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import polars as pl
 import pytest
@@ -18,7 +16,6 @@ from roman_assets.msos.light_curves import (
     alert_rules,
     daily_sums,
     list_column,
-    merge_sums,
     rising,
     transpose,
     usable,
@@ -40,24 +37,6 @@ def random_block(rng, stars=6, epochs=20, bad=0.1):
 def sums_of(star, mjd, flux, error, flag, cut):
     reference = np.full(len(flux), 100.0)
     return daily_sums(star, mjd[cut], flux[:, cut], error[:, cut], flag[:, cut], reference)
-
-
-@quick
-@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 19), max_size=4), data=st.data())
-def test_days_merge_in_any_order_to_the_whole(seed, cuts, data):
-    rng = np.random.default_rng(seed)
-    block, star = random_block(rng), np.arange(6, dtype=np.int32)
-    edges = [0, *sorted(set(cuts)), 20]
-    parts = [sums_of(star, *block, slice(a, b)) for a, b in pairwise(edges)]
-    merged = merge_sums(data.draw(st.permutations(parts))).sort("star")
-    whole = sums_of(star, *block, slice(None)).sort("star")
-    for name in whole.columns:
-        got, want = merged[name].to_numpy(), whole[name].to_numpy()
-        if name == "max_mjd":
-            np.testing.assert_array_equal(got[whole["n"] > 0], want[whole["n"] > 0])
-        else:
-            np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=1e-9, err_msg=name)
-    assert merged.schema == whole.schema
 
 
 def test_sums_by_hand():
@@ -86,23 +65,6 @@ def test_star_without_a_good_point():
     row = table.row(0, named=True)
     assert row["n"] == row["n_high"] == row["sum_w"] == row["max_snr"] == 0
     assert np.isnan([row["first_mjd"], row["last_mjd"], row["max_mjd"]]).all()
-    later = daily_sums(
-        np.array([0], np.int32), np.array([5.0]), np.array([[2.0]]), np.array([[1.0]]),
-        np.zeros((1, 1), np.uint8), np.array([1.0]),
-    )  # fmt: skip
-    merged = merge_sums([later, table]).row(0, named=True)
-    assert merged["n"] == 1
-    assert merged["first_mjd"] == merged["last_mjd"] == 5.0
-
-
-def test_a_star_that_never_had_a_good_point_stays_one_after_merging():
-    flux = np.full((1, 2), np.nan)
-    flag = np.full((1, 2), NO_DATA, dtype=np.uint8)
-    day = daily_sums(np.array([0], np.int32), np.arange(2.0), flux, flux, flag, np.array([1.0]))
-    merged = merge_sums([day, day])
-    assert merged["n"].to_list() == [0]
-    assert merged.schema == day.schema
-    assert merged["first_mjd"].is_nan().all()
 
 
 @pytest.mark.parametrize(("bit", "used"), [(0, True), (EDGE, True)] + [

@@ -33,12 +33,14 @@ class Check:
 
 @dataclass
 class StageResult:
-    """What a stage made of one partition: products, figures, pictures (PNG), caveats, checks."""
+    """What a stage made of one partition: products, figures, pictures (PNG), caveats, checks; `history`: hashes of
+    products of earlier partitions that it read."""
 
     records: list[ProductRecord] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
     caveats: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -130,12 +132,12 @@ CODE = {
     "exposures": "1",
     "reference_catalog": "1",
     "psf_photometry": "2",
-    "daily_light_curves": "1",
+    "daily_light_curves": "2",
     "season_light_curves": "2",
     "season_objects": "1",
-    "season_events": "2",
+    "season_events": "3",
     "survey_objects": "1",
-    "survey_events": "2",
+    "survey_events": "3",
 }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.calibration import FLOOR, ZeroPoint, ensemble_zero_point
+from roman_assets.msos.daily_search import DailyConfig, brightening
 from roman_assets.msos.light_curves import (
     UNUSED_FLAGS,
     SeriesBlock,
@@ -20,6 +21,7 @@ from roman_assets.msos.light_curves import (
     daily_sums,
     rising,
     transpose,
+    usable,
 )
 from roman_assets.msos.stages.common import (
     CODE,
@@ -184,7 +186,7 @@ def _sum_up(
     )
     attributes = {
         **{k: members[0].record.attributes[k] for k in ("day", "detector", "season", "field")},
-        "optical_element": element, "pointing": pointing,
+        "optical_element": element, "pointing": pointing, "catalogue": catalogue.sha256,
     }  # fmt: skip
     part = f"{pointing}/{element}"
     record = workspace.products.lookup(SUMS, partition, part=part, identity=identity)
@@ -195,14 +197,40 @@ def _sum_up(
     result.records.append(record)
     if element != catalogue.attributes["optical_element"]:
         return pl.DataFrame()
-    found = rising(block.mjd, flux, error, block.flag, baseline, baseline_err, alert_rules(len(block.mjd)))
-    rows = found["row"].to_list()
+    runs = rising(block.mjd, flux, error, block.flag, baseline, baseline_err, alert_rules(len(block.mjd)))
+    runs = runs.with_columns(
+        rule=pl.lit("run"), baseline=reference["flux"].gather(runs["row"]).cast(pl.Float64)
+    )
+    past = _history(workspace, record, result)
+    slow = brightening(past, block.mjd, flux, error, block.flag, baseline, baseline_err)
+    last = usable(flux, error, block.flag).shape[1] - 1 - usable(flux, error, block.flag)[:, ::-1].argmax(axis=1)
+    rows = slow["row"].to_numpy()
+    slow = slow.with_columns(
+        rule=pl.lit("template"), mjd=pl.Series(block.mjd[last[rows]]), flux=pl.Series(flux[rows, last[rows]]),
+        flux_err=pl.Series(error[rows, last[rows]]),
+    )  # fmt: skip
+    found = pl.concat([runs, slow.with_columns(pl.col("row").cast(runs["row"].dtype))], how="diagonal_relaxed")
     return found.drop("row").with_columns(
-        reference.select("object_id", "star", "ra", "dec", baseline="flux")[rows],
+        reference.select("object_id", "star", "ra", "dec")[found["row"].to_list()],
         field=pl.lit(attributes["field"]),
         detector=pl.lit(attributes["detector"]),
         optical_element=pl.lit(element),
     )
+
+
+def _history(workspace: Workspace, today: ProductRecord, result: StageResult) -> list[pl.DataFrame]:
+    """Sums of the season's earlier days of the same pointing, filter and catalogue, in order of time."""
+    facts = today.attributes
+    earlier = [
+        r for r in workspace.products.current(SUMS, None, season=facts["season"], detector=facts["detector"])
+        if r.part == today.part and r.attributes["catalogue"] == facts["catalogue"]
+        and str(r.attributes["day"]) < str(facts["day"])
+    ]  # fmt: skip
+    used = sorted(earlier, key=lambda r: str(r.attributes["day"]))[-DailyConfig().days :]
+    result.figures["earlier_days"] = max(result.figures.get("earlier_days", 0), len(used))
+    result.history.extend(r.sha256 for r in used)
+    columns = ["star", "sum_w", "sum_wf", "first_mjd", "last_mjd"]
+    return [workspace.products.read_table(r, columns) for r in used]
 
 
 def _close(
@@ -217,10 +245,12 @@ def _close(
     attributes = {"day": day, "detector": detector, "season": season}
     identity = Identity(tuple(r.sha256 for r in parts), CODE["daily_light_curves"])
     table = pl.concat([a for a in alerts if a.width] or [find_schema(ALERTS).empty()], how="diagonal_relaxed")
+    # Alerts also depend on the days before.
+    searched = Identity((*identity.inputs, *sorted(result.history)), CODE["daily_light_curves"])
     for kind in (ALERTS, MANIFEST):
-        record = workspace.products.lookup(kind, partition, identity=identity)
+        record = workspace.products.lookup(kind, partition, identity=searched if kind == ALERTS else identity)
         if record is None and kind == ALERTS:
-            record = workspace.products.put_table(kind, partition, table, identity, attributes=attributes)
+            record = workspace.products.put_table(kind, partition, table, searched, attributes=attributes)
         elif record is None:
             document = {"parts": {r.part: r.sha256 for r in parts}}
             record = workspace.products.put_json(
@@ -231,7 +261,7 @@ def _close(
     scale = np.array([f["scale"] for f in facts])
     bias = [f["bias"] for f in facts if f["bias"] is not None]
     noise = [f["noise_ratio"] for f in facts if f["noise_ratio"] is not None]
-    result.figures = {
+    result.figures |= {
         "exposures": len(parts),
         "alerts": table.height,
         "zero_point_spread_mmag": 1085.7 * float(np.std(scale)) if scale.size else float("nan"),
