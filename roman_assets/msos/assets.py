@@ -41,6 +41,7 @@ CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
         "variable_share": ("few objects are variable", False),
     },
     "season_events": {"candidate_rate": ("the number of events is plausible", False)},
+    "detection_efficiency": {"false_events": ("curves without a signal are not called microlensing", False)},
     "survey_objects": {},
     "survey_events": {"models": ("every candidate has a model", False)},
 }
@@ -90,6 +91,14 @@ class CatalogueSettings(dg.Config):
     optical_element: str | None = None
     minimum_exposures: int = 1
     reestablish: bool = False
+
+
+class InjectionSettings(dg.Config):
+    """Run configuration of detection_efficiency: injections per cell of the maps, and curves without a signal."""
+
+    per_cell: int = 8
+    planets_per_cell: int = 20
+    controls: int = 1000
 
 
 def build_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
@@ -198,7 +207,23 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         season, detector = _keys(context, "season", "detector")
         return _report("season_events", events(workspace.get(), season, detector, context.log.info))
 
-    return [reference_catalog, season_light_curves, season_objects, season_events]
+    @_asset(
+        "detection_efficiency", p.season_detector,
+        "Share of point lenses and planets, injected into the season's light curves, that the search finds; false events.",
+        {"c", "parquet"}, SEASON, pool=POOL_SEASON,
+        deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("season_events")],
+    )  # fmt: skip
+    def detection_efficiency(
+        context: dg.AssetExecutionContext, config: InjectionSettings, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        from roman_assets.msos.injection import InjectionConfig
+        from roman_assets.msos.stages.efficiency import detection_efficiency as measure
+
+        season, detector = _keys(context, "season", "detector")
+        settings = InjectionConfig(**config.model_dump())
+        return _report("detection_efficiency", measure(workspace.get(), season, detector, settings, context.log.info))
+
+    return [reference_catalog, season_light_curves, season_objects, season_events, detection_efficiency]
 
 
 def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:

@@ -141,3 +141,41 @@ def light_curve_figure(
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=7)
     return _png(figure)
+
+
+def efficiency_figure(table: Any, title: str) -> bytes:
+    """Efficiency of point lenses over (tE, u0) and (tE, magnitude) and of planets over (log s, log q).
+
+    `table` is of detection_efficiency, of one or several pointings.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.2), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    for axes, kind, x, y, labels in zip(
+        panels, ("point_lens", "point_lens", "planet"), ("te_low", "te_low", "log_s"), ("u0_low", "mag_low", "log_q"),
+        (("tE from [d]", "u0 from"), ("tE from [d]", "magnitude from"), ("log s", "log q")), strict=True,
+    ):  # fmt: skip
+        some = table.filter(table["kind"] == kind)
+        xs, ys = some[x].unique().sort().to_list(), some[y].unique().sort().to_list()
+        found, made = np.zeros((len(ys), len(xs))), np.zeros((len(ys), len(xs)))
+        for row in some.iter_rows(named=True):
+            at = ys.index(row[y]), xs.index(row[x])
+            found[at] += row["detected"]
+            made[at] += row["injected"]
+        share = np.where(made > 0, found / np.maximum(made, 1), np.nan)
+        drawn = axes.imshow(share, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        for j, i in np.argwhere(made > 0):
+            error = np.sqrt(max(share[j, i] * (1 - share[j, i]), 0.25 / made[j, i]) / made[j, i])
+            colour = "k" if share[j, i] > 0.6 else "w"
+            axes.text(i, j, f"{100 * share[j, i]:.0f}±{100 * error:.0f}", ha="center", va="center", fontsize=5, color=colour)
+        axes.set_xticks(range(len(xs)), [f"{v:g}" for v in xs], fontsize=7)
+        axes.set_yticks(range(len(ys)), [f"{v:g}" for v in ys], fontsize=7)
+        axes.set_xlabel(labels[0], fontsize=8)
+        axes.set_ylabel(labels[1], fontsize=8)
+        axes.set_title(f"{kind.replace('_', ' ')} found [%]", fontsize=8)
+    figure.colorbar(drawn, ax=panels, shrink=0.8)
+    figure.suptitle(title, fontsize=9)
+    return _png(figure)

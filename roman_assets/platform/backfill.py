@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roman_assets.errors import InputError, RomanError
-from roman_assets.platform.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
+from roman_assets.platform.definitions import DAY_ASSETS, EFFICIENCY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
 from roman_assets.survey.model import Calendar
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
@@ -74,7 +74,7 @@ def partition_keys(
         raise InputError(
             "only day assets have days", field="--day", remedy=f"day assets are {', '.join(DAY_ASSETS)}"
         )
-    if all(name in (*SEASON_ASSETS, "reference_catalog") for name in assets):
+    if all(name in (*SEASON_ASSETS, *EFFICIENCY_ASSETS, "reference_catalog") for name in assets):
         return [
             str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments
         ]
@@ -82,7 +82,8 @@ def partition_keys(
         return list(calendar.region_names("bulge"))
     raise InputError(
         f"{', '.join(assets)} do not share one kind of partition", field="asset",
-        remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, {', '.join(SEASON_ASSETS)}, "
+        remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, "
+        f"{', '.join((*SEASON_ASSETS, *EFFICIENCY_ASSETS))}, "
         f"or {', '.join(SURVEY_ASSETS)}",
     )  # fmt: skip
 

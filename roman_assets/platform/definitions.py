@@ -17,6 +17,7 @@ from roman_assets.survey.partitions import build_partitions
 
 DAY_ASSETS = ("exposures", "psf_photometry", "daily_light_curves")
 SEASON_ASSETS = ("season_light_curves", "season_objects", "season_events")
+EFFICIENCY_ASSETS = ("detection_efficiency",)
 SURVEY_ASSETS = ("survey_objects", "survey_events")
 #: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
 K8S = "ROMAN_K8S"
@@ -45,6 +46,10 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
         "close_season", dg.AssetSelection.assets(*SEASON_ASSETS), partitions_def=partitions.season_detector,
         description="Light curves, objects and events of a season of a detector, with what is there.",
     )  # fmt: skip
+    efficiency_job = dg.define_asset_job(
+        "measure_efficiency", dg.AssetSelection.assets(*EFFICIENCY_ASSETS), partitions_def=partitions.season_detector,
+        description="Injection and recovery of events in a closed season of a detector.",
+    )  # fmt: skip
     survey_job = dg.define_asset_job(
         "join_survey", dg.AssetSelection.assets(*SURVEY_ASSETS), partitions_def=partitions.bulge_region,
         description="Objects and events of a sky region over all seasons.",
@@ -57,7 +62,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     )  # fmt: skip
     return dg.Definitions(
         assets=assets,
-        jobs=[day_job, catalogue_job, season_job, survey_job],
+        jobs=[day_job, catalogue_job, season_job, efficiency_job, survey_job],
         sensors=[landing, build_season_sensor(partitions, place, catalogue_job, day_job)],
         resources={"workspace": resource},
         executor=_executor(),

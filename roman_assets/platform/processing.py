@@ -16,7 +16,13 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.errors import InputError
-from roman_assets.platform.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS, build_definitions
+from roman_assets.platform.definitions import (
+    DAY_ASSETS,
+    EFFICIENCY_ASSETS,
+    SEASON_ASSETS,
+    SURVEY_ASSETS,
+    build_definitions,
+)
 from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
@@ -140,6 +146,7 @@ def plan(
     ]
     steps += [Step("process_day", DAY_ASSETS[1:], day_detector_key(*key)) for key in day_keys]
     steps += [Step("close_season", SEASON_ASSETS, season_detector_key(*key)) for key in season_keys]
+    steps += [Step("measure_efficiency", EFFICIENCY_ASSETS, season_detector_key(*key)) for key in season_keys]
     return steps
 
 

@@ -29,6 +29,7 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "season_light_curves": ("season_light_curves", "season_epochs"),
     "season_objects": ("season_objects",),
     "season_events": ("season_events",),
+    "detection_efficiency": ("detection_efficiency",),
     "survey_objects": ("survey_objects",),
     "survey_events": ("survey_events",),
 }

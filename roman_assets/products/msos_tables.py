@@ -326,6 +326,38 @@ SURVEY_EVENTS = TableSchema(
     ),
 )
 
+def _edge(name: str, unit: str, text: str) -> Column:
+    return C(name, F64, unit, f"{text}; null where the kind has none", nullable=True)
+
+
+DETECTION_EFFICIENCY = TableSchema(
+    kind="detection_efficiency",
+    title="Share of injected signals that the season's search, fits and vetoes find, by cell.",
+    version="1",
+    partition="season and detector",
+    sort=("cell",),
+    columns=(
+        C("cell", I32, "", "number of the cell"),
+        C("season", TEXT, "", "s01.."),
+        *PLACE,
+        C("medium", TEXT, "", "what the signals were injected into: lightcurve"),
+        C("kind", TEXT, "", "point_lens, planet (over all angles), control (no signal)"),
+        _edge("te_low", "d", "shortest Einstein crossing time"),
+        _edge("te_high", "d", "longest Einstein crossing time"),
+        _edge("u0_low", "", "smallest impact parameter"),
+        _edge("u0_high", "", "largest impact parameter"),
+        _edge("mag_low", "mag", "brightest source"),
+        _edge("mag_high", "mag", "faintest source"),
+        _edge("log_s", "", "logarithm of the planet's separation in Einstein radii"),
+        _edge("log_q", "", "logarithm of its mass ratio"),
+        C("injected", I32, "", "signals injected"),
+        C("detected", I32, "", "signals found; of planets, those flagged with dchi2 above 160; of controls, false ones"),
+        C("efficiency", F64, "", "detected over injected; NaN without injections"),
+        C("low", F64, "", "lower end of the binomial interval of 68.27 % (Jeffreys)"),
+        C("high", F64, "", "its upper end"),
+    ),
+)
+
 TABLES: tuple[TableSchema, ...] = (
     REFERENCE_CATALOG,
     PSF_PHOTOMETRY_PART,
@@ -338,4 +370,5 @@ TABLES: tuple[TableSchema, ...] = (
     SEASON_EVENTS,
     SURVEY_OBJECTS,
     SURVEY_EVENTS,
+    DETECTION_EFFICIENCY,
 )

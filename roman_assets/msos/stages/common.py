@@ -136,6 +136,7 @@ CODE = {
     "season_light_curves": "2",
     "season_objects": "1",
     "season_events": "3",
+    "detection_efficiency": "1",
     "survey_objects": "1",
     "survey_events": "3",
 }

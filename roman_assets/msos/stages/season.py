@@ -20,12 +20,11 @@ from roman_assets.msos.stages.common import (
     Check,
     Progress,
     StageResult,
-    archive_facts,
     season_partition,
     silent,
 )
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import archive_metadata
+from roman_assets.products.archive import ArchiveFacts, archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
@@ -130,25 +129,28 @@ def _make_objects(
             .with_columns(season=pl.lit(season), optical_element=pl.lit(element))
             .join(reference, on="star", how="left")
         )
-    facts = _facts(workspace, season, curves_record)
+    facts = season_facts(workspace, season, curves_record)
     return workspace.products.put_table(
         "season_objects", partition, pl.concat(frames), identity, part=curves_record.part,
-        attributes=_kept(curves_record), sky=_place(curves_record), s_region=curves_record.s_region,
+        attributes=kept_attributes(curves_record), sky=place_of(curves_record), s_region=curves_record.s_region,
         archive=archive_metadata("object_fiducial", facts),
     )  # fmt: skip
 
 
-def _kept(record: ProductRecord) -> dict[str, Any]:
+def kept_attributes(record: ProductRecord) -> dict[str, Any]:
+    """Attributes of light curves that every product made of them carries."""
     return {
         k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")
     }
 
 
-def _place(record: ProductRecord) -> tuple[float, float] | None:
+def place_of(record: ProductRecord) -> tuple[float, float] | None:
+    """ra, dec [deg] of a product, where it has them."""
     return None if record.ra is None or record.dec is None else (record.ra, record.dec)
 
 
-def _facts(workspace: Workspace, season: str, record: ProductRecord) -> Any:
+def season_facts(workspace: Workspace, season: str, record: ProductRecord) -> ArchiveFacts:
+    """Facts of the archive record of a product of these light curves."""
     exposures = [
         e for e in workspace.registry.exposures(season=season, detector=str(record.attributes["detector"]))
         if (e.field or "f00") == record.attributes["field"]
@@ -235,8 +237,8 @@ def _make_events(
     judged = veto_ghosts(identified.drop("row"), MICROLENSING)
     return workspace.products.put_table(
         "season_events", partition, judged, identity, part=curves.record.part,
-        attributes=_kept(curves.record), sky=_place(curves.record), s_region=curves.record.s_region,
-        archive=archive_metadata("event", _facts(workspace, season, curves.record)),
+        attributes=kept_attributes(curves.record), sky=place_of(curves.record), s_region=curves.record.s_region,
+        archive=archive_metadata("event", season_facts(workspace, season, curves.record)),
     )  # fmt: skip
 
 
