@@ -296,8 +296,10 @@ def _model(curve: LightCurve, fine: LightCurve, p: F64, config: BinaryLensConfig
     usable = bool(np.isfinite(matrix).all() and np.linalg.cond(matrix / np.outer(size, size)) < 1e13)
     covariance = np.linalg.pinv(matrix / np.outer(size, size)) / np.outer(size, size)
     values = np.where(LOGS, np.exp(np.where(LOGS, p, 0.0)), p)
-    values[6] = np.angle(np.exp(1j * p[6]))
-    scale = np.where(LOGS, values, 1.0)
+    # A trajectory and its mirror image are the same light curve: u0 is positive.
+    side = -1.0 if values[1] < 0 else 1.0
+    values[1], values[6] = abs(values[1]), np.angle(np.exp(1j * side * p[6]))
+    scale = np.where(LOGS, values, 1.0) * np.where(np.isin(NAMES, ("u0", "alpha")), side, 1.0)
     covariance = covariance * np.outer(scale, scale)
     flux_errors = np.array([np.sqrt(np.diag(np.linalg.pinv(c @ c.T))) for c in columns])
     free = len(NAMES) + 2 * len(curve.bands)

@@ -152,10 +152,9 @@ def efficiency_map(recovered: pl.DataFrame, config: InjectionConfig = InjectionC
             inside = planets.filter(near & ((pl.col("q").log10() - log_q).abs() < 1e-6))
             cells.append(_cell(PLANET, inside, {"log_s": log_s, "log_q": log_q}, config))
     cells.append(_cell(CONTROL, recovered.filter(pl.col("kind") == CONTROL), {}, config))
-    named = ("te_low", "te_high", "u0_low", "u0_high", "mag_low", "mag_high", "log_s", "log_q")
     return pl.DataFrame(
         cells,
-        schema={"kind": pl.String, **dict.fromkeys(edges, pl.Float64), "injected": pl.Int32, "detected": pl.Int32,
+        schema={"kind": pl.String, **dict.fromkeys(_EDGES, pl.Float64), "injected": pl.Int32, "detected": pl.Int32,
                 "efficiency": pl.Float64, "low": pl.Float64, "high": pl.Float64},
     )  # fmt: skip
 
@@ -164,8 +163,12 @@ def _pairs(edges: Sequence[float]) -> list[tuple[float, float]]:
     return list(pairwise(edges))
 
 
+_EDGES = ("te_low", "te_high", "u0_low", "u0_high", "mag_low", "mag_high", "log_s", "log_q")
+
+
 def _cell(kind: str, inside: pl.DataFrame, edges: dict[str, float], config: InjectionConfig) -> dict[str, Any]:
     injected, detected = inside.height, int(inside["detected"].sum())
     low, high = interval(detected, injected, config.confidence)
     share = detected / injected if injected else float("nan")
-    return {"kind": kind, **edges, "injected": injected, "detected": detected, "efficiency": share, "low": low, "high": high}
+    place = dict.fromkeys(_EDGES) | edges
+    return {"kind": kind, **place, "injected": injected, "detected": detected, "efficiency": share, "low": low, "high": high}

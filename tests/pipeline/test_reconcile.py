@@ -83,4 +83,4 @@ def test_planning_refuses_unknown_names(processed: Processed) -> None:
         plan(processed.workspace, days=["1999-01-01"])
     with pytest.raises(InputError, match="unknown detector"):
         plan(processed.workspace, detectors=["WFI99"])
-    assert len(plan(processed.workspace, days=["2027-03-01"])) == 4
+    assert len(plan(processed.workspace, days=["2027-03-01"])) == 5

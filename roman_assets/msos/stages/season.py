@@ -20,6 +20,7 @@ from roman_assets.msos.stages.common import (
     Check,
     Progress,
     StageResult,
+    archive_facts,
     season_partition,
     silent,
 )
