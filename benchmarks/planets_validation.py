@@ -119,7 +119,8 @@ def document(events: list[Row]) -> str:
     ]  # fmt: skip
     for e in events:
         t = e["truth"]
-        true = "cataclysmic" if t["cls"] == "dccv" else f"{t['dchi2_single']:.0f}, {np.log10(t['s']):.2f}, {np.log10(t['q']):.2f}"
+        planet = f"{t['dchi2_single']:.0f}, {np.log10(t['s']):.2f}, {np.log10(t['q']):.2f}"
+        true = "cataclysmic" if t["cls"] == "dccv" else planet
         pairs = [s for s in e["solutions"] if s["model"] == BINARY_LENS]
         logs = [f"{np.log10(s['s']):.2f}" for s in pairs]
         cells = [

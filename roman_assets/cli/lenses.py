@@ -133,7 +133,7 @@ def _show(fit: PointLensFit) -> None:
 
 
 def _picture(curve: LightCurve, fit: PointLensFit) -> bytes:
-    from roman_assets.msos.stages.season import event_picture
+    from roman_assets.msos.event_pictures import event_picture
 
     event = {
         "object_id": "point lens", "bands": list(fit.bands), "fs": list(fit.fs), "fb": list(fit.fb), "t0": fit.t0,

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 _MAX_SIDE = 256
+#: A longer gap lies between seasons.
+SEASON_GAP_DAYS = 30.0
 
 
 def _figure(width: float = 5.0, height: float = 4.0) -> tuple[Any, Any]:
@@ -140,6 +142,50 @@ def light_curve_figure(
     below.set_xlabel("MJD")
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=7)
+    return _png(figure)
+
+
+def event_figure(
+    curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64], title: str,
+    anomaly: tuple[float, float] | None = None, single: F64 | None = None,
+) -> bytes:  # fmt: skip
+    """An event season by season, with its model and residuals, and a panel around its anomaly (time, half width [d]).
+
+    `single` (as the model's flux) is the point lens that the anomaly departs from. As published for the mission:
+    Penny et al. 2019, ApJS 241, 3.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    times = np.sort(np.concatenate([c[1] for c in curves]))
+    cuts = np.flatnonzero(np.diff(times) > SEASON_GAP_DAYS)
+    spans = list(zip(times[np.concatenate([[0], cuts + 1])], times[np.concatenate([cuts, [-1]])], strict=True))
+    panels = [(low - 0.02 * (high - low) - 0.05, high + 0.02 * (high - low) + 0.05) for low, high in spans]
+    if anomaly is not None:
+        panels.append((anomaly[0] - anomaly[1], anomaly[0] + anomaly[1]))
+    figure = Figure(figsize=(min(3.4 + 2.4 * (len(panels) - 1), 12), 3.8), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(panels), sharex="col", sharey="row", height_ratios=(3, 1), squeeze=False)
+    for k, (low, high) in enumerate(panels):
+        zoomed = anomaly is not None and k == len(panels) - 1
+        top, below = axes[0, k], axes[1, k]
+        for name, mjd, flux, error in curves:
+            inside = (mjd >= low) & (mjd <= high)
+            expected = np.interp(mjd[inside], model[0], model[1])
+            top.errorbar(mjd[inside], flux[inside], error[inside], fmt=".", ms=3, lw=0.6, label=name)
+            below.plot(mjd[inside], (flux[inside] - expected) / error[inside], ".", ms=3)
+        if single is not None and zoomed:
+            top.plot(model[0], single, "--", color="0.5", lw=1, zorder=4, label="single lens")
+        top.plot(model[0], model[1], "k-", lw=1, zorder=5)
+        below.axhline(0, color="k", lw=0.6)
+        top.set_xlim(low, high)
+        below.ticklabel_format(useOffset=False)
+        below.tick_params(axis="x", labelsize=7)
+        below.set_xlabel("MJD, the anomaly" if zoomed else "MJD")
+    axes[0, 0].set_ylabel("flux [DN/s]")
+    axes[1, 0].set_ylabel("residual [σ]")
+    axes[0, -1].legend(fontsize=7)
+    figure.suptitle(title, fontsize=9)
     return _png(figure)
 
 

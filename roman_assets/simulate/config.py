@@ -36,6 +36,8 @@ class MiniSurvey:
         Sub-array side; width of the border outside it that has stars too; stars per pixel.
     n_events, n_variables
         Point-lens events and sinusoidal variables per patch.
+    planets
+        (s, q, alpha [deg]) of the companions that the lenses of a patch's first events have.
     mag_bright, mag_faint
         Range of F146 AB magnitudes.
     zero_point, pixel_area_sr
@@ -58,6 +60,7 @@ class MiniSurvey:
     density: float = 0.09
     n_events: int = 6
     n_variables: int = 6
+    planets: tuple[tuple[float, float, float], ...] = ()
     mag_bright: float = 17.0
     mag_faint: float = 25.5
     zero_point: float = 26.79
@@ -81,6 +84,8 @@ class MiniSurvey:
             raise InputError("a sub-array needs at least 32 px a side", field="size_px")
         if self.density < 0 or self.n_events < 0 or self.n_variables < 0:
             raise InputError("densities and numbers of stars cannot be negative", field="density")
+        if len(self.planets) > self.n_events or any(s <= 0 or q <= 0 for s, q, _ in self.planets):
+            raise InputError("a planet needs an event, and positive s and q", field="planets")
         if len(set(self.detectors)) != len(self.detectors) or not self.detectors:
             raise InputError("name each detector once, and at least one", field="detectors")
         for detector in self.detectors:

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
+from roman_assets.msos.binary_lens import binary_magnification
 from roman_assets.simulate.config import MiniSurvey, detector_frame, patch_of
 
 Array = NDArray[np.float64]
@@ -20,6 +21,8 @@ CLUMP_SHARE, CLUMP_MAG, CLUMP_SIGMA = 0.012, 17.4, 0.2
 EVENT_MAGS = (20.0, 22.0)
 VARIABLE_MAGS = (18.5, 22.5)
 EDGE_PX = 12.0
+#: Radius of the sources of planetary events, in Einstein radii.
+SOURCE_RADIUS = 1e-3
 MJD_UNIX = 40587.0
 EPOCH_MJD = 61465.0  # 2027-03-01, where the catalogued positions hold
 
@@ -42,6 +45,7 @@ class Patch:
     period_days: Array
     amplitude_mag: Array
     phase: Array
+    planets: tuple[tuple[float, float, float], ...] = ()
 
     def flux(self, mjd: float, zero_point: float) -> Array:
         """Total flux [DN/s] of every star at a time."""
@@ -49,7 +53,13 @@ class Patch:
         phase = 2 * np.pi * (mjd - EPOCH_MJD) / self.period_days + self.phase
         mag[self.variable_star] += self.amplitude_mag * np.sin(phase)
         flux = 10.0 ** (-0.4 * (mag - zero_point))
-        flux[self.event_star] *= magnification(np.hypot(self.u0, (mjd - self.t0_mjd) / self.te_days))
+        lensed = magnification(np.hypot(self.u0, (mjd - self.t0_mjd) / self.te_days))
+        for k, (s, q, alpha) in enumerate(self.planets):
+            angle = float(np.radians(alpha))
+            lensed[k] = binary_magnification(
+                [mjd], self.t0_mjd[k], self.u0[k], self.te_days[k], SOURCE_RADIUS, s, q, angle
+            )[0]
+        flux[self.event_star] *= lensed
         return flux
 
     def positions(self, mjd: float) -> tuple[Array, Array]:
@@ -109,6 +119,7 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
         period_days=rng.uniform(0.3, 2.0, config.n_variables),
         amplitude_mag=rng.uniform(0.05, 0.4, config.n_variables),
         phase=rng.uniform(0, 2 * np.pi, config.n_variables),
+        planets=config.planets,
     )
 
 

@@ -34,8 +34,8 @@ class FoundLightCurve:
 
     def picture(self) -> bytes:
         """Light curve of the usable points; with its model where the object is a catalogued event."""
+        from roman_assets.msos.event_pictures import event_picture
         from roman_assets.msos.plots import light_curve_figure
-        from roman_assets.msos.stages.season import event_picture
 
         good = self.points.filter((pl.col("flag") & UNUSED_FLAGS) == 0)
         if good.is_empty():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.classify import MICROLENSING
+from roman_assets.msos.event_pictures import event_picture
 from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock
 from roman_assets.msos.neighbours import veto_ghosts
 from roman_assets.msos.objects import statistics
@@ -251,37 +252,6 @@ def _show(curves: SeasonCurves, best: pl.DataFrame, result: StageResult) -> None
             keep = np.isfinite(flux[event["star"]])
             series.append((element, mjd[keep], flux[event["star"]][keep], error[event["star"]][keep]))
         result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
-
-
-def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any, Any]]) -> bytes:
-    """Light curve, model and residuals of an event; fluxes of all bands on the first band's scale."""
-    from roman_assets.msos.event_models import model_curve
-    from roman_assets.msos.plots import light_curve_figure
-
-    fs, fb = (
-        dict(zip(event["bands"], event["fs"], strict=True)),
-        dict(zip(event["bands"], event["fb"], strict=True)),
-    )
-    first = event["bands"][0]
-    drawn = []
-    for name, mjd, flux, error in series:
-        factor = fs[first] / fs[name] if fs[name] else 1.0
-        drawn.append((name, mjd, (flux - fb[name]) * factor + fb[first], error * abs(factor)))
-    times = np.concatenate([d[1] for d in drawn])
-    grid = np.unique(
-        np.concatenate(
-            [
-                np.linspace(times.min(), times.max(), 800),
-                times,
-                event["t0"] + event["teff"] * np.linspace(-5, 5, 400),
-            ]
-        )
-    )
-    grid = grid[(grid >= times.min()) & (grid <= times.max())]
-    model = model_curve(event, first, grid)
-    shape = f"t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d"
-    title = f"{event['object_id']}  {shape}  Δχ²={event['dchi2_flat']:.0f}"
-    return light_curve_figure(drawn, (grid, model), title)
 
 
 def _summarise_events(result: StageResult, found: Sequence[pl.DataFrame]) -> None:

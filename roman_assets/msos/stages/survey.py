@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from roman_assets.msos.classify import MICROLENSING
+from roman_assets.msos.event_pictures import event_picture
 from roman_assets.msos.light_curves import SeriesBlock
 from roman_assets.msos.matching import MAS_DEG, match
 from roman_assets.msos.neighbours import veto_ghosts
@@ -25,7 +26,6 @@ from roman_assets.msos.stages.common import (
 from roman_assets.msos.stages.season import (
     SHOWN_EVENTS,
     SeasonCurves,
-    event_picture,
     open_curves,
 )
 from roman_assets.platform.workspace import Workspace
