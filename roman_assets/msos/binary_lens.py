@@ -19,18 +19,25 @@ from roman_assets.errors import InputError
 from roman_assets.msos.alternatives import binned
 from roman_assets.msos.anomaly import Anomaly, host_lens
 from roman_assets.msos.lens_models import LensModel, solve_fluxes
+from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, magnification
 
 F64 = NDArray[np.float64]
+#: Times beyond this are Julian dates.
+MJD_ZERO = 2400000.5
 
 BINARY_LENS = "BINARY_LENS"
-NAMES = ("t0", "u0", "te", "rho", "s", "q", "alpha")
+#: Parameters; those of parallax only where it is fitted.
+NAMES = ("t0", "u0", "te", "rho", "s", "q", "alpha", "pi_en", "pi_ee")
+STATIC = 7
 #: Fitted as logarithms.
-LOGS = np.array([False, False, True, True, True, True, False])
+LOGS = np.array([False, False, True, True, True, True, False, False, False])
 #: Steps of the numerical derivatives; that of t0 is in te.
-STEPS = np.array([3e-5, 3e-5, 1e-4, 3e-3, 1e-4, 1e-3, 1e-4])
+STEPS = np.array([3e-5, 3e-5, 1e-4, 3e-3, 1e-4, 1e-3, 1e-4, 3e-3, 3e-3])
 #: A fit moves no further at once; that of t0 is in te.
-LARGEST_STEPS = np.array([0.3, 0.3, 0.5, 1.0, 0.2, 1.0, 0.5])
+LARGEST_STEPS = np.array([0.3, 0.3, 0.5, 1.0, 0.2, 1.0, 0.5, 0.3, 0.3])
+#: Offsets of parallax, north and east (n,) [au], of each band.
+Offsets = tuple[tuple[F64, F64], ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class BinaryLensConfig:
     log_s, log_q, alphas: the grid around the whole circle; rhos:
     radii of the source it is tried with. starts: seeds that are fitted, kept: minima that are fitted to nearly all
     points. coarse, fine: relative accuracy of the magnification in the two. max_log_q bounds q, min_rho and max_rho
-    the source, max_log_s the separation.
+    the source, max_log_s the separation. Parallax is tried where te exceeds min_te_parallax [d] and kept where it
+    lowers chi2 by least_parallax (times chi2/dof).
     """
 
     log_s: tuple[float, ...] = tuple(np.round(np.linspace(-0.5, 0.5, 21), 3))
@@ -54,13 +62,17 @@ class BinaryLensConfig:
     max_log_q: float = 0.0
     max_log_s: float = 1.2
     rho_range: tuple[float, float] = (1e-5, 0.3)
+    min_te_parallax: float = 5.0
+    least_parallax: float = 15.0
 
 
 def binary_magnification(
     mjd: ArrayLike, t0: float, u0: float, te: float, rho: float, s: float, q: float, alpha: float,
-    accuracy: float = 1e-3,
+    accuracy: float = 1e-3, shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
 ) -> F64:  # fmt: skip
     """Magnification (n,) of a uniform disc by two lenses at times (n,) [d].
+
+    `shift`, scalars or (n,), is added to the position along and across the trajectory (parallax).
 
     Lengths are in Einstein radii of the total mass; the companion of mass ratio q lies at +x, alpha [rad] turns +x
     into the source's velocity. t0 and u0 refer to the centre of magnification, which is the centre of mass for
@@ -82,9 +94,10 @@ def binary_magnification(
     lens = VBMicrolensing()  # one for each call: nothing is left over from another
     lens.RelTol = accuracy
     lens.Tol = accuracy
-    tau = (np.asarray(mjd, dtype=np.float64) - t0) / te
-    x = tau * np.cos(alpha) - u0 * np.sin(alpha) + centre_of_magnification(s, q)
-    y = tau * np.sin(alpha) + u0 * np.cos(alpha)
+    tau = (np.asarray(mjd, dtype=np.float64) - t0) / te + shift[0]
+    beta = u0 + np.asarray(shift[1])
+    x = tau * np.cos(alpha) - beta * np.sin(alpha) + centre_of_magnification(s, q)
+    y = tau * np.sin(alpha) + beta * np.cos(alpha)
     return np.array([lens.BinaryMag2(s, q, a, b, rho) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
 
 
@@ -93,9 +106,16 @@ def centre_of_magnification(s: float, q: float) -> float:
     return (1.0 / s - s) * q / (1.0 + q) if s > 1 else 0.0
 
 
+def parallax_shift(pi_en: float, pi_ee: float, offsets: tuple[F64, F64]) -> tuple[F64, F64]:
+    """Shift of the source (n,) along and across its trajectory, as `lens_models.fit_parallax` has it."""
+    north, east = offsets
+    return pi_en * north + pi_ee * east, pi_en * east - pi_ee * north
+
+
 def fit_binary_lens(
-    curve: LightCurve, lens: PointLensFit, config: BinaryLensConfig = BinaryLensConfig()
-) -> list[LensModel]:
+    curve: LightCurve, lens: PointLensFit, config: BinaryLensConfig = BinaryLensConfig(),
+    observer: Observer | None = None,
+) -> list[LensModel]:  # fmt: skip
     """Binary lenses that explain the anomaly of an event, best first; the others are its degenerate twins.
 
     Parameters
@@ -103,13 +123,15 @@ def fit_binary_lens(
     curve
         The light curve.
     lens
-        Its point-lens fit.
+        Its point-lens fit; its t0 is the reference of the parallax's frame.
+    observer
+        Without one no parallax is fitted.
 
     Returns
     -------
     list of LensModel
-        t0 [d], u0, te [d], rho, s, q, alpha [rad]; empty where the residuals show nothing. Distinct minima of
-        chi2; their number is at most `kept`.
+        t0 [d], u0, te [d], rho, s, q, alpha [rad], and pi_en, pi_ee where parallax shows; empty where the residuals
+        show nothing. Distinct minima of chi2; their number is at most `kept`. u0 is negative only with parallax.
     """
     host, anomaly = host_lens(curve, lens)
     if anomaly is None:
@@ -127,7 +149,32 @@ def fit_binary_lens(
     )
     fine = condensed(curve, host, anomaly, finer=8.0)
     last = _distinct([_minimum(fine, p, config, config.fine, evaluations=20) for _, p in first], config.kept)
-    return sorted((_model(curve, fine, p, config) for _, p in last), key=lambda m: m.chi2)
+    places = None
+    if observer is not None and lens.te > config.min_te_parallax:
+        places = (_offsets(fine, observer, lens.t0), _offsets(curve, observer, lens.t0))
+        last += _moving(fine, [pair for pair in last if pair[0] < last[0][0] + 50.0], places[0], config)
+    return sorted((_model(curve, fine, p, config, places) for _, p in last), key=lambda m: m.chi2)
+
+
+def _offsets(curve: LightCurve, observer: Observer, reference: float) -> Offsets:
+    # The data challenge and others count from JD: the Sun's place needs MJD.
+    shift = MJD_ZERO if reference > MJD_ZERO else 0.0
+    return tuple(observer.offsets(b.mjd - shift, reference - shift) for b in curve.bands)
+
+
+def _moving(
+    curve: LightCurve, found: Sequence[tuple[float, F64]], offsets: Offsets, config: BinaryLensConfig
+) -> list[tuple[float, F64]]:
+    """The minima with parallax, of both signs of u0, where it lowers chi2 enough."""
+    points = max(len(curve) - len(NAMES) - 2 * len(curve.bands), 1)
+    better = []
+    for chi2, p in found:
+        for side in (1.0, -1.0):
+            start = np.concatenate([p * np.array([1, side, 1, 1, 1, 1, side]), [0.0, 0.0]])
+            least, q = _minimum(curve, start, config, config.fine, evaluations=20, offsets=offsets)
+            if chi2 - least > config.least_parallax * max(least / points, 1.0):
+                better.append((least, q))
+    return better
 
 
 def condensed(curve: LightCurve, lens: PointLensFit, anomaly: Anomaly, finer: float = 1.0) -> LightCurve:
@@ -201,9 +248,22 @@ def _best_seeds(
     yield from chosen
 
 
-def _shape(p: F64, mjd: F64, accuracy: float) -> F64:
-    t0, u0, te, rho, s, q, alpha = np.where(LOGS, np.exp(np.where(LOGS, p, 0.0)), p)
-    return binary_magnification(mjd, t0, u0, te, rho, s, q, alpha, accuracy)
+def _values(p: F64) -> F64:
+    logs = LOGS[: len(p)]
+    return np.where(logs, np.exp(np.where(logs, p, 0.0)), p)
+
+
+def _shape(p: F64, mjd: F64, accuracy: float, offsets: tuple[F64, F64] | None = None) -> F64:
+    t0, u0, te, rho, s, q, alpha = _values(p)[:STATIC]
+    if len(p) == STATIC or offsets is None:
+        return binary_magnification(mjd, t0, u0, te, rho, s, q, alpha, accuracy)
+    shift = parallax_shift(p[7], p[8], offsets)
+    return binary_magnification(mjd, t0, u0, te, rho, s, q, alpha, accuracy, shift)
+
+
+def _shapes(curve: LightCurve, p: F64, accuracy: float, offsets: Offsets | None) -> list[F64]:
+    places = offsets or (None,) * len(curve.bands)
+    return [_shape(p, b.mjd, accuracy, place)[None] for b, place in zip(curve.bands, places, strict=True)]
 
 
 def _bounded(p: F64, config: BinaryLensConfig) -> F64:
@@ -215,20 +275,22 @@ def _bounded(p: F64, config: BinaryLensConfig) -> F64:
     return p
 
 
-def _residual(curve: LightCurve, p: F64, accuracy: float) -> F64:
-    return solve_fluxes(curve, [_shape(p, b.mjd, accuracy)[None] for b in curve.bands])[2]
+def _residual(curve: LightCurve, p: F64, accuracy: float, offsets: Offsets | None = None) -> F64:
+    return solve_fluxes(curve, _shapes(curve, p, accuracy, offsets))[2]
 
 
 def _minimum(
-    curve: LightCurve, start: F64, config: BinaryLensConfig, accuracy: float, evaluations: int
-) -> tuple[float, F64]:
+    curve: LightCurve, start: F64, config: BinaryLensConfig, accuracy: float, evaluations: int,
+    offsets: Offsets | None = None,
+) -> tuple[float, F64]:  # fmt: skip
     """chi2 and parameters of the minimum near a start, by Levenberg and Marquardt with the fluxes projected out."""
     p = _bounded(start, config)
-    r = _residual(curve, p, accuracy)
+    residual = partial(_residual, curve, accuracy=accuracy, offsets=offsets)
+    r = residual(p)
     chi2, damping = float(r @ r), 1e-2
     for _ in range(evaluations):
-        slopes = _slopes(partial(_residual, curve, accuracy=accuracy), p, r)
-        limit = LARGEST_STEPS * np.array([np.exp(p[2]), *[1.0] * 6])
+        slopes = _slopes(residual, p, r)
+        limit = LARGEST_STEPS[: len(p)] * np.where(np.arange(len(p)) == 0, np.exp(p[2]), 1.0)
         # What the data do not feel must not move: its column is nothing but the noise of the magnification.
         size = np.sqrt((slopes**2).sum(axis=0) + 0.1 / limit**2)
         matrix, right = (slopes / size).T @ (slopes / size), (slopes / size).T @ r
@@ -236,7 +298,7 @@ def _minimum(
         for _ in range(8):
             step = -np.linalg.solve(matrix + damping * np.eye(len(p)), right) / size
             trial = _bounded(p + np.clip(step, -limit, limit), config)
-            again = _residual(curve, trial, accuracy)
+            again = residual(trial)
             gain = chi2 - float(again @ again)
             if gain > 0:
                 p, r, chi2 = trial, again, chi2 - gain
@@ -250,7 +312,7 @@ def _minimum(
 
 def _slopes(residual: partial[F64], p: F64, r: F64) -> F64:
     columns = []
-    for i, step in enumerate(STEPS):
+    for i, step in enumerate(STEPS[: len(p)]):
         h = step * (np.exp(p[2]) if i == 0 else 1.0)
         moved = p.copy()
         moved[i] += h
@@ -285,26 +347,28 @@ def _with_source(p: F64, rho: float) -> F64:
     return other
 
 
-def _model(curve: LightCurve, fine: LightCurve, p: F64, config: BinaryLensConfig) -> LensModel:
-    shapes = [_shape(p, b.mjd, config.fine)[None] for b in curve.bands]
-    fs, fb, residual, columns = solve_fluxes(curve, shapes)
-    r = _residual(fine, p, config.fine)
-    slopes = _slopes(partial(_residual, fine, accuracy=config.fine), p, r)
+def _model(
+    curve: LightCurve, fine: LightCurve, p: F64, config: BinaryLensConfig, places: tuple[Offsets, Offsets] | None
+) -> LensModel:
+    n, of_fine, of_curve = len(p), places and places[0], places and places[1]
+    fs, fb, residual, columns = solve_fluxes(curve, _shapes(curve, p, config.fine, of_curve))
+    near = partial(_residual, fine, accuracy=config.fine, offsets=of_fine)
+    slopes = _slopes(near, p, near(p))
     matrix = slopes.T @ slopes
     size = np.sqrt(np.diag(matrix))
     size[size == 0] = 1e-12
     usable = bool(np.isfinite(matrix).all() and np.linalg.cond(matrix / np.outer(size, size)) < 1e13)
     covariance = np.linalg.pinv(matrix / np.outer(size, size)) / np.outer(size, size)
-    values = np.where(LOGS, np.exp(np.where(LOGS, p, 0.0)), p)
-    # A trajectory and its mirror image are the same light curve: u0 is positive.
-    side = -1.0 if values[1] < 0 else 1.0
-    values[1], values[6] = abs(values[1]), np.angle(np.exp(1j * side * p[6]))
-    scale = np.where(LOGS, values, 1.0) * np.where(np.isin(NAMES, ("u0", "alpha")), side, 1.0)
+    values, side = _values(p), 1.0
+    if values[1] < 0 and n == STATIC:
+        side = -1.0  # without parallax a trajectory and its mirror image are the same light curve
+    values[1], values[6] = side * values[1], np.angle(np.exp(1j * side * p[6]))
+    scale = np.where(LOGS[:n], values, 1.0) * np.where(np.isin(NAMES[:n], ("u0", "alpha")), side, 1.0)
     covariance = covariance * np.outer(scale, scale)
     flux_errors = np.array([np.sqrt(np.diag(np.linalg.pinv(c @ c.T))) for c in columns])
-    free = len(NAMES) + 2 * len(curve.bands)
+    free = n + 2 * len(curve.bands)
     return LensModel(
-        BINARY_LENS, NAMES, values, np.sqrt(np.diag(covariance)), covariance, tuple(b.name for b in curve.bands),
+        BINARY_LENS, NAMES[:n], values, np.sqrt(np.diag(covariance)), covariance, tuple(b.name for b in curve.bands),
         fs, flux_errors[:, :-1], fb, flux_errors[:, -1], float(residual @ residual), len(curve) - free, len(curve),
         True, usable,
     )  # fmt: skip

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.kernels.events import finite_source, point_lens_excess
 from roman_assets.msos import classify
-from roman_assets.msos.binary_lens import BINARY_LENS, BinaryLensConfig, binary_magnification, fit_binary_lens
+from roman_assets.msos.binary_lens import (
+    BINARY_LENS,
+    BinaryLensConfig,
+    binary_magnification,
+    fit_binary_lens,
+    parallax_shift,
+)
 from roman_assets.msos.lens_models import (
     BINARY_SOURCE,
     FSPL,
@@ -83,7 +89,7 @@ def higher_models(
     models.append(fit_binary_source(curve, lens))
     fitted = [m for m in models if m is not None]
     if anomalous or preferred(fitted, lens, config.least_gain) is not None:
-        fitted.extend(fit_binary_lens(curve, lens, config.binary))
+        fitted.extend(fit_binary_lens(curve, lens, config.binary, observer))
     return fitted
 
 
@@ -128,7 +134,7 @@ def model_columns(
         "fs": chosen.fs[:, 0].tolist(), "fs_err": chosen.fs_err[:, 0].tolist(),
         "fb": chosen.fb.tolist(), "fb_err": chosen.fb_err.tolist(), "chi2": chosen.chi2, "dof": chosen.dof,
     }  # fmt: skip
-    if chosen.name == PARALLAX:
+    if "pi_en" in chosen.parameters:
         row["t0_par"] = lens.t0
     if chosen.name == BINARY_SOURCE:
         row["fs_2"] = chosen.fs[:, 1].tolist()
@@ -153,7 +159,13 @@ def model_curve(event: Mapping[str, Any], band: str, mjd: ArrayLike) -> F64:
         shape = (u * u + 2) / (u * np.sqrt(u * u + 4))
     elif model == BINARY_LENS:
         alpha = np.radians(event["alpha"])
-        shape = binary_magnification(times, t0, u0, te, event["rho"], event["s"], event["q"], float(alpha))
+        shift: Any = (0.0, 0.0)
+        if event.get("pi_en") is not None:
+            offsets = Observer(event["ra"], event["dec"]).offsets(times, event["t0_par"])
+            shift = parallax_shift(event["pi_en"], event["pi_ee"], offsets)
+        shape = binary_magnification(
+            times, t0, u0, te, event["rho"], event["s"], event["q"], float(alpha), shift=shift
+        )
     else:
         shape = 1 + point_lens_excess(times, t0, abs(u0), te)
     flux = event["fs"][k] * shape + event["fb"][k]
