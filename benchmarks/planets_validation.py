@@ -24,10 +24,12 @@ from roman_assets.msos.binary_lens import BINARY_LENS, centre_of_magnification
 from roman_assets.msos.classify import MICROLENSING, SINGLE_LENS
 from roman_assets.msos.events import find_events_in_curves
 from roman_assets.msos.light_curve_io import read_light_curves
+from roman_assets.msos.point_lens import Band, LightCurve
 
 Row = dict[str, Any]
 #: delta-chi2 of the truth over a single lens from which a planet must be seen (Penny et al. 2019).
 VISIBLE = 160.0
+MJD_ZERO = 2400000.5
 #: ra, dec [deg] near the middle of the survey's bulge fields.
 FIELD = (268.3, -29.2)
 
@@ -47,15 +49,19 @@ def table(data_folder: str | Path) -> list[Row]:
 
 def _event(data_folder: str, truth: Row) -> Row:
     name = str(truth["id"])
-    curve = read_light_curves(Path(data_folder) / "dc2018/light_curves.parquet")[name]
+    as_read = read_light_curves(Path(data_folder) / "dc2018/light_curves.parquet")[name]
+    # The Sun's place needs MJD, the challenge counts in BJD.
+    curve = LightCurve(tuple(Band(b.name, b.mjd - MJD_ZERO, b.flux, b.flux_err) for b in as_read.bands))
+    truth = truth | {"t0": truth["t0_bjd"] - MJD_ZERO}
     found = find_events_in_curves({name: curve}, sky={name: FIELD}).sort("degeneracy").to_dicts()
     best = found[0] if found else None
     solutions = [e for e in found if e["event_class"] in MICROLENSING]
+    hosts = [_same_host(e, truth) for e in solutions]
     return {
         "truth": truth, "class": best["event_class"] if best else "nothing found",
         "dchi2": best["dchi2_binary"] if best else None, "chi2_dof": best["chi2"] / best["dof"] if best else None,
         "solutions": solutions,
-        "planet": any(_same_planet(e, truth) for e in solutions), "host": any([_same_host(e, truth) for e in solutions]),
+        "planet": any(_same_planet(e, truth) for e in solutions), "host": any(hosts),
     }  # fmt: skip
 
 
@@ -71,7 +77,7 @@ def _same_host(event: Row, truth: Row) -> bool:
     shift = angle = 0.0
     if event["model"] == BINARY_LENS:
         shift, angle = centre_of_magnification(truth["s"], truth["q"]), np.radians(event["alpha"])
-    t0 = truth["t0_bjd"] + shift * np.cos(angle) * truth["tE"]
+    t0 = truth["t0"] + shift * np.cos(angle) * truth["tE"]
     across = shift * np.sin(angle)
     u0 = min((abs(abs(truth["u0"]) + side * across) for side in (1, -1)), key=lambda u: abs(u - abs(event["u0"])))
     pulls = [

@@ -8,7 +8,7 @@ and the survivors on nearly all of it. Magnifications are VBMicrolensing's (Bozz
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,8 +23,6 @@ from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, magnification
 
 F64 = NDArray[np.float64]
-#: Times beyond this are Julian dates.
-MJD_ZERO = 2400000.5
 
 BINARY_LENS = "BINARY_LENS"
 #: Parameters; those of parallax only where it is fitted.
@@ -68,7 +66,7 @@ class BinaryLensConfig:
 
 def binary_magnification(
     mjd: ArrayLike, t0: float, u0: float, te: float, rho: float, s: float, q: float, alpha: float,
-    accuracy: float = 1e-3, shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
+    accuracy: float = 1e-3, shift: tuple[F64 | float, F64 | float] = (0.0, 0.0),
 ) -> F64:  # fmt: skip
     """Magnification (n,) of a uniform disc by two lenses at times (n,) [d].
 
@@ -95,7 +93,7 @@ def binary_magnification(
     lens.RelTol = accuracy
     lens.Tol = accuracy
     tau = (np.asarray(mjd, dtype=np.float64) - t0) / te + shift[0]
-    beta = u0 + np.asarray(shift[1])
+    beta = u0 + shift[1] + np.zeros_like(tau)
     x = tau * np.cos(alpha) - beta * np.sin(alpha) + centre_of_magnification(s, q)
     y = tau * np.sin(alpha) + beta * np.cos(alpha)
     return np.array([lens.BinaryMag2(s, q, a, b, rho) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
@@ -157,9 +155,7 @@ def fit_binary_lens(
 
 
 def _offsets(curve: LightCurve, observer: Observer, reference: float) -> Offsets:
-    # The data challenge and others count from JD: the Sun's place needs MJD.
-    shift = MJD_ZERO if reference > MJD_ZERO else 0.0
-    return tuple(observer.offsets(b.mjd - shift, reference - shift) for b in curve.bands)
+    return tuple(observer.offsets(b.mjd, reference) for b in curve.bands)
 
 
 def _moving(
