@@ -1,0 +1,136 @@
+"""Binary lenses: magnifications of others, and planets that come back from their own light curves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roman_assets.errors import InputError
+from roman_assets.msos.anomaly import find_anomaly, host_lens
+from roman_assets.msos.binary_lens import (
+    BinaryLensConfig,
+    binary_magnification,
+    centre_of_magnification,
+    fit_binary_lens,
+)
+from roman_assets.msos.event_models import ModelConfig, model_curve
+from roman_assets.msos.events import EventConfig, find_events
+from roman_assets.msos.parallax import Observer
+from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, magnification
+
+MJD = 61465.0 + np.arange(40 * 48) / 48
+WIDE = {"t0": 61485.0, "u0": 0.2, "te": 6.0, "rho": 1e-3, "s": 1.3, "q": 3e-3, "alpha": 0.9}
+#: A coarser grid and fewer fits than the pipeline's: the tests' planet is plain to see.
+QUICK = BinaryLensConfig(alphas=16, log_q=(-3.6, -2.6), rhos=(1e-3,), starts=4, kept=2)
+
+
+def curve_of(parameters, seed=1, error=5.0, shift=(0.0, 0.0)):
+    rng = np.random.default_rng(seed)
+    flux = 500 * binary_magnification(MJD, **parameters, shift=shift) + 200 + error * rng.normal(size=MJD.size)
+    return LightCurve((Band("F146", MJD, flux, np.full(MJD.size, error)),))
+
+
+def single(curve):
+    return fit_point_lens(curve, [(61485.0, 1.2)])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    curve = curve_of(WIDE)
+    return curve, fit_binary_lens(curve, single(curve), QUICK)
+
+
+def test_magnification_of_a_known_binary():
+    """18.283382 at (0.01, 0.01) from the centre of mass, s 0.8, q 0.1, rho 0.01, heavier lens at negative x."""
+    alpha = 0.3
+    tau, u0 = 0.01 * (np.cos(alpha) + np.sin(alpha)), 0.01 * (np.cos(alpha) - np.sin(alpha))
+    a = binary_magnification([tau], 0.0, u0, 1.0, 0.01, 0.8, 0.1, alpha, 1e-5)[0]
+    assert a == pytest.approx(18.283382, rel=1e-4)
+
+
+def test_a_vanishing_companion_is_a_point_lens():
+    t = np.linspace(-3, 3, 50)
+    for s in (0.5, 2.0):
+        a = binary_magnification(t, 0.0, 0.3, 1.0, 1e-4, s, 1e-9, 1.0)
+        np.testing.assert_allclose(a, magnification(t, 0.0, 0.3, 1.0), rtol=1e-4)
+
+
+def test_a_wide_companion_leaves_the_peak_where_the_point_lens_has_it():
+    t = np.linspace(-0.3, 0.3, 601)
+    a = binary_magnification(t, 0.0, 0.05, 1.0, 1e-4, 4.0, 0.02, 0.7)
+    assert abs(t[np.argmax(a)]) < 0.005
+    assert centre_of_magnification(4.0, 0.02) == pytest.approx((0.25 - 4.0) * 0.02 / 1.02)
+
+
+@pytest.mark.parametrize(("name", "value"), [("te", 0.0), ("s", -1.0), ("q", np.nan), ("rho", 0.0)])
+def test_impossible_lenses_are_refused(name, value):
+    with pytest.raises(InputError, match="no binary lens"):
+        binary_magnification(MJD, **(WIDE | {name: value}))
+
+
+def test_the_anomaly_is_where_the_planet_is():
+    curve = curve_of(WIDE)
+    bare = 500 * magnification(MJD, WIDE["t0"], WIDE["u0"], WIDE["te"]) + 200
+    apart = MJD[np.argmax(np.abs(curve.bands[0].flux - bare))]
+    found = find_anomaly(curve, single(curve))
+    assert found is not None
+    assert abs(found.time - apart) < 1.0
+    host, _ = host_lens(curve, single(curve))
+    assert abs(host.u0 - WIDE["u0"]) < 0.05
+
+
+def test_a_planet_comes_back(fitted):
+    _, models = fitted
+    best = models[0]
+    assert best.chi2 / best.dof < 1.1
+    for name in ("t0", "u0", "te", "s", "q"):
+        assert abs(best[name] - WIDE[name]) < 4 * best.error(name), name
+    assert best.usable
+
+
+def test_solutions_are_in_order_and_differ(fitted):
+    _, models = fitted
+    assert [m.chi2 for m in models] == sorted(m.chi2 for m in models)
+    assert len({(round(np.log(m["s"]), 2), round(np.log(m["q"]), 1), round(np.log(m["rho"]))) for m in models}) == len(models)
+
+
+def test_a_single_lens_has_no_second(monkeypatch):
+    rng = np.random.default_rng(3)
+    flux = 500 * magnification(MJD, 61485.0, 0.2, 6.0) + 5 * rng.normal(size=MJD.size)
+    events = find_events({"F146": MJD}, {"F146": flux[None]}, {"F146": np.full((1, MJD.size), 5.0)})
+    assert events["event_class"].to_list() == ["single_lens"]
+    assert events["chi2_binary_lens"].to_list() == [None]
+
+
+def test_the_pipeline_names_the_planet_and_its_columns_give_the_model():
+    curve = curve_of(WIDE)
+    band, config = curve.bands[0], EventConfig(models=ModelConfig(binary=QUICK))
+    events = find_events({"F146": MJD}, {"F146": band.flux[None]}, {"F146": band.flux_err[None]}, config)
+    best = events.filter(events["degeneracy"] == 0).row(0, named=True)
+    assert best["event_class"] == "binary_lens"
+    assert best["model"] == "BINARY_LENS"
+    assert best["dchi2_binary"] > 160
+    z = (model_curve(best, "F146", MJD) - band.flux) / band.flux_err
+    assert float(z @ z) == pytest.approx(best["chi2"], rel=0.02)
+
+
+def test_parallax_moves_the_source_as_in_the_point_lens_fit():
+    observer = Observer(268.0, -29.2)
+    north, east = observer.offsets(MJD, 61485.0)
+    shift = (0.8 * north, 0.8 * east)
+    still = binary_magnification(MJD, **(WIDE | {"q": 1e-9}), shift=shift)
+    u = np.hypot((MJD - 61485.0) / 6.0 + shift[0], 0.2 + shift[1])
+    np.testing.assert_allclose(still, (u * u + 2) / (u * np.sqrt(u * u + 4)), rtol=2e-3)
+
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "microlensing_values"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data/microlensing_values")
+def test_point_source_values_of_forty_digits():
+    table = np.loadtxt(DATA / "binary_lens_point_source.csv", delimiter=",")
+    for s, q, x, y, expected in table[:40, :5]:
+        # alpha 0 puts the source at (tau + centre, u0).
+        a = binary_magnification([x - centre_of_magnification(s, q)], 0.0, y, 1.0, 1e-7, s, q, 0.0, 1e-4)[0]
+        if expected < 50:  # far enough from a caustic for a source of no size
+            assert a == pytest.approx(expected, rel=5e-3)
