@@ -199,7 +199,7 @@ def _seeds(lens: PointLensFit, anomaly: Anomaly, config: BinaryLensConfig) -> It
     for log_s in config.log_s:
         for k in range(config.alphas):
             for log_q in config.log_q:
-                yield log_s, log_q, 2 * np.pi * k / config.alphas, config.rhos[1]
+                yield log_s, log_q, 2 * np.pi * k / config.alphas, config.rhos[len(config.rhos) // 2]
     tau = (anomaly.time - lens.t0) / lens.te
     u = float(np.hypot(tau, lens.u0))
     angle = float(np.arctan2(lens.u0, tau))
