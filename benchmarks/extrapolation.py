@@ -41,15 +41,17 @@ def costs(figures: dict[str, float]) -> list[Cost]:
     search, daily = figures["search.season_curve_ms"], figures["search.daily_update_us_per_curve"]
     transpose, encode = figures["storage.transpose_mb_per_s"], figures["storage.encode_mb_per_s"]
     megabytes = measurements * 9 / 1e6  # flux, error, flag in memory
+    curves, updates = STARS * SEASONS, STARS * SEASONS * DAYS
+    binaries = EVENTS * ANOMALOUS_SHARE
     return [
         Cost("PSF photometry", f"{measurements:.1e} measurements at {stars:,.0f} a second", measurements / stars / 3600),
-        Cost("daily search", f"{STARS * SEASONS * DAYS:.1e} updates of {daily:.0f} us",
-             STARS * SEASONS * DAYS * daily * 1e-6 / 3600),
+        Cost("daily search", f"{updates:.1e} updates of {daily:.0f} us", updates * daily * 1e-6 / 3600),
         Cost("transpose to objects", f"{megabytes / 1e6:.0f} TB at {transpose:,.0f} MB/s", megabytes / transpose / 3600),
         Cost("encoding of Parquet, twice", f"days and seasons at {encode:,.0f} MB/s", 2 * megabytes / encode / 3600),
-        Cost("search of the seasons", f"{STARS * SEASONS:.1e} curves of {search:.2f} ms", STARS * SEASONS * search * 1e-3 / 3600),
-        Cost("binary lenses", f"{EVENTS * ANOMALOUS_SHARE:.0f} events of {BINARY_MINUTES} min", EVENTS * ANOMALOUS_SHARE * BINARY_MINUTES / 60),
-        Cost("injections", f"{SEASONS * DETECTORS} maps of {INJECTIONS} curves", SEASONS * DETECTORS * INJECTIONS * 0.05 / 3600),
+        Cost("search of the seasons", f"{curves:.1e} curves of {search:.2f} ms", curves * search * 1e-3 / 3600),
+        Cost("binary lenses", f"{binaries:.0f} events of {BINARY_MINUTES} min", binaries * BINARY_MINUTES / 60),
+        Cost("injections", f"{SEASONS * DETECTORS} maps of {INJECTIONS} curves, 50 ms each",
+             SEASONS * DETECTORS * INJECTIONS * 0.05 / 3600),
     ]  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def document(figures: dict[str, float]) -> str:
         f"**Storage.** {per_point:.2f} bytes a point: {terabytes:.0f} TB of season light curves, and about as much of daily "
         "parts while a season is open (they can be dropped once it is closed and archived).", "",
         f"**Nodes.** To keep up, photometry needs {cores:.1f} cores with a factor {HEADROOM:g} for reading, writing and "
-        f"retries, and the daily search {nightly:.1f} core-hours a day: one node of 8 vCPU and 32 GB for the days, and one of "
+        f"retries, and the daily search {nightly:.1f} core-hours a day: one node of 8 vCPU and 32 GB for the days, one of "
         "16 vCPU and 64 GB at the end of a season, scaled to zero between. A full frame takes 2.2 GB beside its images, so "
         "memory is not what decides.", "",
         f"**Money.** With {VCPU_HOUR} US$ a vCPU-hour (spot) and {GB_MONTH} US$ a GB-month, prices that stand in for your "
