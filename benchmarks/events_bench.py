@@ -5,6 +5,8 @@ python benchmarks/events_bench.py
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -182,6 +184,7 @@ def _fit_rows() -> list[Row]:
     for name, fit in (
         ("numpy variable projection + scipy LM", _scipy_fit),
         ("MulensModel, gradient fit (TNC, the fastest of scipy that converges)", _mulens_fit),
+        ("pyLIMA, Levenberg-Marquardt", _pylima_fit),
     ):
         chi2 = fit(t, flux, error, seed)
         peer = 1 / _best(lambda fit=fit: fit(t, flux, error, seed), 2)  # type: ignore[misc]
@@ -233,6 +236,33 @@ def _mulens_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[
 
     return float(minimize(chi2, [seed[0], 0.3, seed[1] / 0.3], jac=gradient, method="TNC",
                           bounds=[(None, None), (1e-4, 5), (1e-3, None)]).fun)  # fmt: skip
+
+
+def _pylima_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[float, float]) -> float:
+    """GPL: a peer of the bench only."""
+    from pyLIMA import event, telescopes
+    from pyLIMA.fits import LM_fit
+    from pyLIMA.models import PSPL_model
+
+    target = event.Event(ra=268.0, dec=-29.0)
+    target.name = "bench"
+    table = np.column_stack([t + 2460000.0, flux, error])
+    target.telescopes.append(
+        telescopes.Telescope(
+            name="roman", camera_filter="F146", lightcurve=table, lightcurve_names=["time", "flux", "err_flux"],
+            lightcurve_units=["JD", "W/m^2", "W/m^2"],
+        )
+    )  # fmt: skip
+    fit = LM_fit.LMfit(PSPL_model.PSPLmodel(target))
+    fit.model_parameters_guess = [seed[0] + 2460000.0, 0.3, seed[1] / 0.3]
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        fit.fit()
+    t0, u0, te = (float(v) for v in fit.fit_results["best_model"][:3])
+    u2 = u0**2 + ((t + 2460000.0 - t0) / te) ** 2
+    a = (u2 + 2) / np.sqrt(u2 * (u2 + 4))
+    design = np.stack([a, np.ones_like(a)], axis=1) / error[:, None]
+    solution = np.linalg.lstsq(design, flux / error, rcond=None)[0]
+    return float(((flux / error - design @ solution) ** 2).sum())
 
 
 if __name__ == "__main__":
