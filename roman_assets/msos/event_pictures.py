@@ -32,7 +32,7 @@ def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any
     times = np.concatenate([d[1] for d in drawn])
     grid = [np.linspace(times.min(), times.max(), 800), times, event["t0"] + event["teff"] * np.linspace(-5, 5, 400)]
     anomaly, host = None, None
-    if event["model"] == BINARY_LENS or event["event_class"] == ANOMALOUS_LENS:
+    if event.get("model") == BINARY_LENS or event.get("event_class") == ANOMALOUS_LENS:
         curve = LightCurve((Band(first, *(np.concatenate([d[k] for d in drawn]) for k in (1, 2, 3))),))
         host, found = host_lens(curve, fit_point_lens(curve, [(event["t0"], event["teff"])]))
         if found is not None and host.fitted:
@@ -43,7 +43,7 @@ def event_picture(event: Mapping[str, Any], series: Sequence[tuple[str, Any, Any
     model = model_curve(event, first, at)
     single = model_flux(host, first, at) if host is not None and anomaly is not None else None
     shape = f"t0={event['t0']:.3f}  u0={event['u0']:.3f}  tE={event['te']:.2f} d"
-    if event["model"] == BINARY_LENS:
+    if event.get("model") == BINARY_LENS:
         shape += f"  s={event['s']:.3f}  q={event['q']:.2g}"
     title = f"{event.get('object_id', '')}  {shape}  Δχ²={event['dchi2_flat']:.0f}"
     return event_figure(drawn, (at, model), title, anomaly, single)
