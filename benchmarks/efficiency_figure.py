@@ -58,8 +58,7 @@ def document(table: pl.DataFrame, recovered: pl.DataFrame) -> str:
             cells.append(f"{100 * some['detected'].sum() / max(some['injected'].sum(), 1):.0f} ({some['injected'].sum()})")
         high = lenses.filter(pl.col("te_low") == te)["te_high"][0]
         lines.append(f"| {te:g} to {high:g} | " + " | ".join(cells) + " |")
-    lines += ["", "In brackets: injected. Half of the events of 30 to 100 d peak too near the season's ends, or last longer "
-              "than it, to be told from a drift: the search over all seasons (`survey_events`) sees those.", ""]  # fmt: skip
+    lines += ["", "In brackets: injected.", ""]
     planets = table.filter(pl.col("kind") == PLANET)
     steps = planets["log_s"].unique().sort().to_list()
     lines += ["## Planets: share flagged with dchi2 above 160 [%], host tE 5 to 50 d, u0 to 1, sources of 17 to 23 mag", "",
