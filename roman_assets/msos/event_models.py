@@ -58,7 +58,9 @@ class ModelConfig:
     leaves less than `most_left` of the point lens's excess of chi2, or none that is significant: what a second lens
     did must not be put down to a second source. Two lenses are tried on an event with an anomaly, or that another
     model describes better than a point lens (it takes most of a minute). Solutions of the chosen model within
-    `twin_dchi2` (times chi2/dof) of the best are degenerate with it.
+    `twin_dchi2` (times chi2/dof) of the best are degenerate with it. Where the star's place is unknown, and parallax
+    with it, neither second sources nor second lenses are tried beyond tE of `max_te_unplaced` [d]: they would take
+    the blame for the Earth's motion.
     """
 
     min_points: int = 100
@@ -68,6 +70,7 @@ class ModelConfig:
     least_gain: float = 50.0
     most_left: float = 0.1
     twin_dchi2: float = 16.0
+    max_te_unplaced: float = 60.0
     binary: BinaryLensConfig = field(default_factory=BinaryLensConfig)
 
 
@@ -86,9 +89,11 @@ def higher_models(
         models.append(fit_finite_source(curve, lens))
     if observer is not None and lens.te > config.min_te_parallax:
         models.extend(fit_parallax(curve, lens, observer))
-    models.append(fit_binary_source(curve, lens))
+    placed = observer is not None or lens.te < config.max_te_unplaced
+    if placed:
+        models.append(fit_binary_source(curve, lens))
     fitted = [m for m in models if m is not None]
-    if anomalous or preferred(fitted, lens, config.least_gain) is not None:
+    if placed and (anomalous or preferred(fitted, lens, config.least_gain) is not None):
         fitted.extend(fit_binary_lens(curve, lens, config.binary, observer))
     return fitted
 

@@ -114,20 +114,21 @@ def test_coverage():
 
 
 def test_ogle_events(shared_data):
+    """Published values; each survey's half of the first planet (Bond et al. 2004) leaves tE uncertain by the blend."""
     ogle = shared_data / "ogle"
     expected = {
-        "OB08092/phot_ob08092_O4.dat": (5379.571, 17.94, "single_lens"),
-        "OB05086/starBLG234.6.I.218982.dat": (3628.3, 102, "microlensing"),
-        "OB03235/OB03235_OGLE.tbl.txt": (2452847.6, 51, None),
-        "OB03235/OB03235_MOA.tbl.txt": (2452847.9, 32, None),
+        "OB08092/phot_ob08092_O4.dat": (5379.571, 0.5, 17.94, 1.3, "single_lens"),
+        "OB05086/starBLG234.6.I.218982.dat": (3628.3, 0.5, 102, 1.3, "microlensing"),
+        "OB03235/OB03235_OGLE.tbl.txt": (2452848.06, 1.0, 61.5, 2.0, "binary_lens"),
+        "OB03235/OB03235_MOA.tbl.txt": (2452848.06, 1.0, 61.5, 2.0, "binary_lens"),
     }
-    for name, (t0, te, kind) in expected.items():
-        events = find_events_in_curves(read_light_curves(ogle / name))
-        assert microlensing(events).height == 1, name
-        row = events.row(0, named=True)
-        assert row["t0"] == pytest.approx(t0, abs=0.5)
-        assert row["te"] == pytest.approx(te, rel=0.3)
-        assert kind in (None, row["event_class"])
+    for name, (t0, within, te, factor, kind) in expected.items():
+        best = microlensing(find_events_in_curves(read_light_curves(ogle / name)))
+        best = best.filter(pl.col("degeneracy").fill_null(0) == 0)
+        assert best["event_class"].to_list() == [kind], name
+        row = best.row(0, named=True)
+        assert row["t0"] == pytest.approx(t0, abs=within), name
+        assert te / factor < row["te"] < te * factor, name
 
 
 def test_data_challenge(shared_data):
