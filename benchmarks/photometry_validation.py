@@ -50,6 +50,7 @@ class Scene:
     flux: F64
     flux_err: F64
     expected_err: F64
+    chi_true: float  # epoch scatter over expected errors with the true ePSF and positions, 18 < F146 < 21
 
     @property
     def mag(self) -> F64:
@@ -93,9 +94,11 @@ def measure(folder: Path) -> Scene:
     flux, flux_err = _measured(frames, catalogue, matched)
     true_flux = 10 ** (-0.4 * (mag - zero_point))
     expected = expected_errors(frames, truth, true_flux, catalogue.psf)
+    bright = (mag > BRIGHT) & (mag < FAINT) & (matched >= 0)
+    chi_true = _scatter_with_truth(frames, truth, true_flux, header, expected, bright)
     return Scene(
         truth, zero_point, catalogue, matched, (x >= 0) & (x <= nx - 1) & (y >= 0) & (y <= ny - 1),
-        ~truth["source_id"].is_in(varying.implode()).to_numpy(), flux, flux_err, expected,
+        ~truth["source_id"].is_in(varying.implode()).to_numpy(), flux, flux_err, expected, chi_true,
     )  # fmt: skip
 
 
@@ -117,6 +120,28 @@ def _measured(
         flux[index, found] = np.where(good, fit.flux / scale, np.nan)[entries]
         error[index, found] = np.where(good, fit.flux_err / scale, np.nan)[entries]
     return flux, error
+
+
+def _scatter_with_truth(
+    frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64, header: Any, expected: F64, bright: NDArray[np.bool_]
+) -> float:
+    """Median over bright stars of scatter over expected errors, positions and ePSF being those of the simulation.
+
+    The optical model is what the scene was made with; the sky positions of the truth are its own.
+    """
+    psf = model_psf(header.detector, header.optical_element)
+    flux = []
+    reference = np.full(len(truth), 1e-6)
+    for frame in frames:
+        fit = fit_exposure(frame, truth["ra"].to_numpy(), truth["dec"].to_numpy(), true_flux, psf)
+        good = (fit.flag & UNUSED_FLAGS) == 0
+        scale = ensemble_zero_point(fit.flux, fit.flux_err, true_flux, reference, good).scale
+        flux.append(np.where(good, fit.flux / scale, np.nan))
+    with np.errstate(all="ignore"):
+        excess = np.array(flux)[:, bright] - np.nanmedian(np.array(flux)[:, bright], axis=0)
+        count = np.isfinite(excess).sum(axis=0)
+        chi = np.sqrt(np.nansum((excess / expected[:, bright]) ** 2, axis=0) / np.maximum(count - 1, 1))
+    return float(np.median(chi[count >= 4]))
 
 
 def expected_errors(frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64, psf: EffectivePsf) -> F64:
@@ -195,7 +220,50 @@ def judge(scene: Scene, detector: str) -> list[Row]:
             f"spurious entries < 21 ({near})", float(1 - real.mean()), "<= 0.02", data_set,
             1 - real.mean() <= 0.02,
         ),
+        _row(
+            "epoch scatter with the empirical ePSF over that with the true one, 18 < F146 < 21",
+            float(np.median(chi[enough])) / scene.chi_true, "<= 1.10", data_set,
+            float(np.median(chi[enough])) <= 1.10 * scene.chi_true,
+        ),
+        *_completeness(scene, data_set),
     ]  # fmt: skip
+
+
+def _completeness(scene: Scene, data_set: str) -> list[Row]:
+    """Stars found and entries that are no star by magnitude, and stars found by the distance of a brighter neighbour."""
+    mag, found, stars = scene.mag, scene.matched >= 0, scene.catalogue.stars
+    x, y = (scene.truth[c].to_numpy() for c in ("x", "y"))
+    entry_mag = scene.zero_point - 2.5 * np.log10(stars.flux)
+    inside = (stars.x >= 0) & (stars.y >= 0) & (stars.x <= x[scene.inside].max()) & (stars.y <= y[scene.inside].max())
+    real = np.isin(np.arange(len(stars)), scene.matched)
+    rows = []
+    for low, high in ((18, 20), (20, 21), (21, 22), (22, 23)):
+        chosen = scene.inside & (mag >= low) & (mag < high)
+        rows.append(_row(f"stars found, {low} < F146 < {high}", float(found[chosen].mean()), "counted", data_set, True))
+        entries = inside & (entry_mag >= low) & (entry_mag < high)
+        rows.append(
+            _row(f"entries without a star, {low} < F146 < {high}", float(1 - real[entries].mean()), "counted", data_set, True)
+        )
+    distance = _brighter_neighbour(x, y, mag)
+    for near, far in ((0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 3.0)):
+        chosen = scene.inside & (mag < 22) & (distance >= near) & (distance < far)
+        value = float(found[chosen].mean()) if chosen.any() else float("nan")
+        rows.append(
+            _row(f"stars < 22 found, brighter neighbour at {near} to {far} px", value, "counted", data_set, True)
+        )
+    return rows
+
+
+def _brighter_neighbour(x: F64, y: F64, mag: F64) -> F64:
+    """Distance of the nearest brighter star within 3 px, (n,) [px]; infinite where there is none."""
+    from scipy.spatial import cKDTree
+
+    result = np.full(len(x), np.inf)
+    places = np.column_stack([x, y])
+    for a, b in cKDTree(places).query_pairs(3.0):
+        fainter = a if mag[a] > mag[b] else b
+        result[fainter] = min(result[fainter], float(np.hypot(*(places[a] - places[b]))))
+    return result
 
 
 def _row(name: str, value: float, required: str, data_set: str, passed: Any) -> Row:

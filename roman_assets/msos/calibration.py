@@ -92,6 +92,70 @@ def ensemble_zero_point(
     return ZeroPoint(scale, error, int(keep.sum()), scatter)
 
 
+#: Position terms: calibrators needed, prior amplitude of each [relative], and dchi2 from which they are believed.
+MIN_CALIBRATORS, POSITION_PRIOR, MIN_POSITION_DCHI2 = 200, 0.01, 30.0
+
+
+@dataclass(frozen=True)
+class PositionTerms:
+    """How the sensitivity of one exposure varies over the detector: a quadratic with zero mean over it.
+
+    coefficients: (5,) of u, v, u^2 - 1/3, u v, v^2 - 1/3, with u, v from -1 to 1 over the array of `shape` (ny, nx).
+    """
+
+    coefficients: F64
+    shape: tuple[int, int]
+
+    def __call__(self, x: F64, y: F64) -> F64:
+        """Relative sensitivity minus one at pixel positions x, y (n,) [px]; beyond the array that of its edge."""
+        return np.asarray(_position_columns(x, y, self.shape) @ self.coefficients)
+
+    @property
+    def rms(self) -> float:
+        """Root mean square over the detector [relative]."""
+        return float(np.sqrt((self.coefficients**2) @ np.array([1 / 3, 1 / 3, 4 / 45, 1 / 9, 4 / 45])))
+
+
+def _position_columns(x: F64, y: F64, shape: tuple[int, int]) -> F64:
+    u, v = (np.clip(2 * np.asarray(p) / (n - 1) - 1, -1, 1) for p, n in ((x, shape[1]), (y, shape[0])))
+    return np.stack([u, v, u * u - 1 / 3, u * v, v * v - 1 / 3], axis=-1)
+
+
+def position_terms(
+    x: F64, y: F64, shape: tuple[int, int], flux: F64, flux_err: F64, reference: F64, reference_err: F64,
+    usable: NDArray[np.bool_], zero: ZeroPoint,
+) -> PositionTerms:  # fmt: skip
+    """What is left over the detector after the zero point; all zero where the stars show nothing.
+
+    All arrays (n,), positions [px], fluxes as in `ensemble_zero_point`. Errors of the flat field and of scattered
+    light are smooth on the scale of a detector. Fewer than MIN_CALIBRATORS stars, or a gain of chi2 below
+    MIN_POSITION_DCHI2, leave no terms: noise must not be taken for a flat.
+    """
+    none = PositionTerms(np.zeros(5), shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = flux / (zero.scale * reference) - 1.0
+        sigma = np.hypot(np.hypot(flux_err / (zero.scale * reference), reference_err / reference), FLOOR)
+    use = usable & np.isfinite(ratio) & np.isfinite(sigma) & (sigma > 0) & (sigma < 0.05)
+    if use.sum() < MIN_CALIBRATORS:
+        return none
+    columns = _position_columns(x[use], y[use], shape)
+    value, sigma = ratio[use], sigma[use]
+    spread = max(1.4826 * float(np.median(np.abs(value - np.median(value)) / sigma)), 1.0)
+    sigma = spread * sigma  # what the stars scatter beyond their errors counts
+    solution: F64 = np.zeros(6)
+    weight, gain = sigma**-2, 0.0
+    design = np.column_stack([columns, np.ones(len(value))])
+    for _ in range(6):
+        prior = np.diag([POSITION_PRIOR**-2] * 5 + [0.0])
+        matrix, right = design.T @ (weight[:, None] * design) + prior, design.T @ (weight * value)
+        solution = np.asarray(np.linalg.solve(matrix, right))
+        # Against a constant alone, which the zero point may have to give up when the terms come in.
+        gain = float(right @ solution) - float((weight @ value) ** 2 / weight.sum())
+        pull = (value - design @ solution) / sigma
+        weight = sigma**-2 / (1 + (pull / 3) ** 2)  # a variable star is no calibrator
+    return PositionTerms(solution[:5], shape) if gain > MIN_POSITION_DCHI2 else none
+
+
 @dataclass(frozen=True)
 class ErrorModel:
     """Rescaling of formal errors: variance = (factor * error)^2 + (floor * flux)^2."""

@@ -113,9 +113,11 @@ def _explains(model: LensModel, lens: PointLensFit, config: ModelConfig) -> bool
 
 
 def twins(models: list[LensModel], chosen: LensModel, config: ModelConfig = ModelConfig()) -> list[LensModel]:
-    """Other solutions of the chosen model that the data cannot tell from it, best first."""
+    """Other solutions that the data cannot tell from the chosen one, best first: of its model, and two lenses for two
+    sources or the other way round."""
     most = chosen.chi2 + config.twin_dchi2 * max(chosen.chi2 / max(chosen.dof, 1), 1.0)
-    alike = [m for m in models if m is not chosen and m.name == chosen.name and m.chi2 < most]
+    names = {BINARY_LENS, BINARY_SOURCE} if chosen.name in (BINARY_LENS, BINARY_SOURCE) else {chosen.name}
+    alike = [m for m in models if m is not chosen and m.name in names and m.chi2 < most]
     return sorted(alike, key=lambda m: m.chi2)
 
 

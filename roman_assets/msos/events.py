@@ -239,6 +239,9 @@ def _with_models(
     if chosen is None:
         return [row | model_columns(models, None, fit)]
     gain = f"{chosen.name} gains {fit.chi2 - chosen.chi2:.0f} over it (chi2/dof {chosen.chi2 / chosen.dof:.2f})"
-    row |= {"event_class": CLASS_OF[chosen.name], "reason": f"{row['reason']}; {gain}"}
+    row |= {"reason": f"{row['reason']}; {gain}"}
     solutions = [chosen, *twins(models, chosen, config)]
-    return [row | model_columns(models, m, fit) | {"degeneracy": k} for k, m in enumerate(solutions)]
+    return [
+        row | model_columns(models, m, fit) | {"event_class": CLASS_OF[m.name], "degeneracy": k}
+        for k, m in enumerate(solutions)
+    ]

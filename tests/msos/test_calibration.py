@@ -15,6 +15,7 @@ from roman_assets.msos.calibration import (
     ab_zero_point,
     ensemble_zero_point,
     error_model,
+    position_terms,
 )
 
 from .conftest import CONFIG
@@ -145,3 +146,42 @@ def test_apply():
     np.testing.assert_allclose(
         ErrorModel(2.0, 0.01).apply(np.array([100.0, -100.0]), np.array([1.0, 1.0])), 5**0.5
     )
+
+
+def detector(rng, gradient, n=4000, error=0.005):
+    """Positions and fluxes of constant stars on a detector whose sensitivity varies by `gradient`(u, v)."""
+    x, y = rng.uniform(0, 999, n), rng.uniform(0, 799, n)
+    reference = 10 ** rng.uniform(1, 4, n)
+    true = 1 + gradient(2 * x / 999 - 1, 2 * y / 799 - 1)
+    flux = 1.02 * reference * true * (1 + rng.normal(0, error, n))
+    flux[:100] *= rng.uniform(0.5, 2, 100)  # variables
+    fluxes = (flux, error * flux, reference, 1e-4 * reference, np.ones(n, dtype=bool))
+    return x, y, true, fluxes
+
+
+def test_a_sensitivity_that_varies_over_the_detector_is_taken_out_to_a_millimagnitude():
+    x, y, true, fluxes = detector(np.random.default_rng(1), lambda u, v: 0.01 * u - 0.006 * v * u + 0.004 * v * v)
+    zero = ensemble_zero_point(*fluxes)
+    terms = position_terms(x, y, (800, 1000), *fluxes, zero)
+    left = zero.scale * (1 + terms(x, y)) / (1.02 * true) - 1
+    assert np.std(left) < 0.0005
+    assert np.std(true) > 0.005
+    assert terms.rms == pytest.approx(np.std(true), rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_no_flat_field(seed):
+    x, y, _, fluxes = detector(np.random.default_rng(seed), lambda u, v: 0 * u)
+    terms = position_terms(x, y, (800, 1000), *fluxes, ensemble_zero_point(*fluxes))
+    assert (terms.coefficients == 0).all()
+
+
+def test_few_stars_or_bad_values_leave_no_position_terms():
+    x, y, _, fluxes = detector(np.random.default_rng(3), lambda u, v: 0.01 * u)
+    zero = ensemble_zero_point(*fluxes)
+    few = (*fluxes[:4], np.arange(len(x)) < 150)
+    assert position_terms(x, y, (800, 1000), *few, zero).rms == 0
+    fluxes[0][:50], fluxes[1][50:100], fluxes[2][100:150] = np.nan, 0, 0
+    terms = position_terms(x, y, (800, 1000), *fluxes, zero)
+    assert np.isfinite(terms.coefficients).all()
+    assert terms.coefficients[0] == pytest.approx(0.01, abs=0.001)

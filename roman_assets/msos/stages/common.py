@@ -132,13 +132,13 @@ CODE = {
     "exposures": "1",
     "reference_catalog": "1",
     "psf_photometry": "2",
-    "daily_light_curves": "2",
+    "daily_light_curves": "3",
     "season_light_curves": "2",
     "season_objects": "1",
-    "season_events": "3",
+    "season_events": "4",
     "detection_efficiency": "1",
     "survey_objects": "1",
-    "survey_events": "3",
+    "survey_events": "4",
 }
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.calibration import FLOOR, ZeroPoint, ensemble_zero_point
+from roman_assets.msos.calibration import FLOOR, ZeroPoint, ensemble_zero_point, position_terms
 from roman_assets.msos.daily_search import DailyConfig, brightening
 from roman_assets.msos.light_curves import (
     UNUSED_FLAGS,
@@ -71,7 +71,7 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
             continue
         if catalogue.sha256 not in tables:
             tables[catalogue.sha256] = workspace.products.read_table(
-                catalogue, ["object_id", "star", "ra", "dec", "flux", "flux_err"]
+                catalogue, ["object_id", "star", "ra", "dec", "x", "y", "flux", "flux_err"]
             )
         try:
             calibrated = _calibrate(workspace, partition, photometry, catalogue, tables[catalogue.sha256])
@@ -109,22 +109,24 @@ def _calibrate(
     raw = workspace.products.read_table(photometry)
     facts = dict(photometry.attributes)
     caveats = []
+    sensitivity = np.ones(raw.height)
     if facts["optical_element"] == catalogue.attributes["optical_element"]:
         usable = (raw["flag"].to_numpy() & UNUSED_FLAGS) == 0
-        zero = ensemble_zero_point(
-            _f64(raw["flux"]),
-            _f64(raw["flux_err"]),
-            _f64(reference["flux"]),
-            _f64(reference["flux_err"]),
-            usable,
-        )
+        flux, error, expected, expected_err = (_f64(t[c]) for t in (raw, reference) for c in ("flux", "flux_err"))
+        fluxes = (flux, error, expected, expected_err, usable)
+        zero = ensemble_zero_point(*fluxes)
+        ny, nx = catalogue.attributes["shape"]
+        terms = position_terms(_f64(reference["x"]), _f64(reference["y"]), (ny, nx), *fluxes, zero)
+        sensitivity = 1.0 + terms(_f64(reference["x"]), _f64(reference["y"]))
+        facts["position_rms"] = finite(terms.rms)
+        facts["position_terms"] = [finite(float(c)) for c in terms.coefficients]
     else:
         # Another filter has no reference fluxes, stars' colours being unknown: the headers' AB zero points put
         # its fluxes on the one of the catalogue, which so serves magnitudes of every filter.
         offset = float(facts["zero_point"]) - float(catalogue.attributes["zero_point"])
         zero = ZeroPoint(10 ** (0.4 * offset), FLOOR, 0, float("nan"))
         caveats.append(f"{photometry.part}: {facts['optical_element']} is calibrated by its header only")
-    factor = 1.0 / zero.scale
+    factor = pl.Series(1.0 / (zero.scale * sensitivity))
     table = raw.select(
         "star", flux=pl.col("flux") * factor, flux_err=pl.col("flux_err") * factor, flag=pl.col("flag")
     )
