@@ -50,7 +50,7 @@ class Scene:
     flux: F64
     flux_err: F64
     expected_err: F64
-    chi_true: float  # epoch scatter over expected errors with the true ePSF and positions, 18 < F146 < 21
+    chi_true: float  # epoch scatter over expected errors with the model's ePSF and true positions, 18 < F146 < 21
 
     @property
     def mag(self) -> F64:
@@ -125,9 +125,10 @@ def _measured(
 def _scatter_with_truth(
     frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64, header: Any, expected: F64, bright: NDArray[np.bool_]
 ) -> float:
-    """Median over bright stars of scatter over expected errors, positions and ePSF being those of the simulation.
+    """Median over bright stars of scatter over expected errors, with true positions and the optical model's ePSF.
 
-    The optical model is what the scene was made with; the sky positions of the truth are its own.
+    Both it and the scene come from GalSim; its wings are azimuthal means and it is that of one place and focus, so
+    that the empirical ePSF can do better.
     """
     psf = model_psf(header.detector, header.optical_element)
     flux = []
@@ -221,7 +222,7 @@ def judge(scene: Scene, detector: str) -> list[Row]:
             1 - real.mean() <= 0.02,
         ),
         _row(
-            "epoch scatter with the empirical ePSF over that with the true one, 18 < F146 < 21",
+            "epoch scatter with the empirical ePSF over that with the optical model's at true positions",
             float(np.median(chi[enough])) / scene.chi_true, "<= 1.10", data_set,
             float(np.median(chi[enough])) <= 1.10 * scene.chi_true,
         ),
@@ -241,9 +242,8 @@ def _completeness(scene: Scene, data_set: str) -> list[Row]:
         chosen = scene.inside & (mag >= low) & (mag < high)
         rows.append(_row(f"stars found, {low} < F146 < {high}", float(found[chosen].mean()), "counted", data_set, True))
         entries = inside & (entry_mag >= low) & (entry_mag < high)
-        rows.append(
-            _row(f"entries without a star, {low} < F146 < {high}", float(1 - real[entries].mean()), "counted", data_set, True)
-        )
+        spurious = float(1 - real[entries].mean())
+        rows.append(_row(f"entries without a star, {low} < F146 < {high}", spurious, "counted", data_set, True))
     distance = _brighter_neighbour(x, y, mag)
     for near, far in ((0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 3.0)):
         chosen = scene.inside & (mag < 22) & (distance >= near) & (distance < far)

@@ -1,20 +1,22 @@
 """Binary lenses: magnifications of others, and planets that come back from their own light curves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.anomaly import find_anomaly, host_lens
+from roman_assets.msos.anomaly import find_anomaly, host_lens, unblended
 from roman_assets.msos.binary_lens import (
     BinaryLensConfig,
     binary_magnification,
     centre_of_magnification,
     fit_binary_lens,
 )
-from roman_assets.msos.event_models import ModelConfig, model_curve
+from roman_assets.msos.event_models import ModelConfig, model_curve, twins
 from roman_assets.msos.events import EventConfig, find_events
+from roman_assets.msos.lens_models import BINARY_SOURCE, FSPL
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, magnification
 
@@ -122,6 +124,45 @@ def test_parallax_moves_the_source_as_in_the_point_lens_fit():
     still = binary_magnification(MJD, **(WIDE | {"q": 1e-9}), shift=shift)
     u = np.hypot((MJD - 61485.0) / 6.0 + shift[0], 0.2 + shift[1])
     np.testing.assert_allclose(still, (u * u + 2) / (u * np.sqrt(u * u + 4)), rtol=2e-3)
+
+
+def test_parallax_is_fitted_with_its_prior_and_te_stays_unbiased():
+    times = 61465.0 + np.arange(60 * 16) / 16
+    observer, truth = Observer(268.0, -29.2), WIDE | {"te": 20.0}
+    north, east = observer.offsets(times, 61485.0)
+    shift = (0.05 * north + 0.12 * east, 0.05 * east - 0.12 * north)
+    rng = np.random.default_rng(7)
+    flux = 500 * binary_magnification(times, **truth, shift=shift) + 200 + 5 * rng.normal(size=times.size)
+    curve = LightCurve((Band("F146", times, flux, np.full(times.size, 5.0)),))
+    lens = fit_point_lens(curve, [(61485.0, 4.0)])
+    still, moving = fit_binary_lens(curve, lens, QUICK)[0], fit_binary_lens(curve, lens, QUICK, observer)[0]
+    assert moving.error("te") > still.error("te")
+    assert abs(moving["te"] - truth["te"]) < 3 * moving.error("te")
+    assert 0 < moving.error("pi_en") < 0.31
+    assert np.hypot(moving["pi_en"], moving["pi_ee"]) < 0.6
+    assert moving.dof < still.dof
+    assert moving.chi2 < still.chi2
+
+
+def test_the_other_end_of_what_blending_allows():
+    flux = 500 * magnification(MJD, 61480.0, 1.0, 6.0) + np.random.default_rng(2).normal(0, 2, MJD.size)
+    flux[1400:1420] += 60  # a planet's bump
+    curve = LightCurve((Band("F146", MJD, flux, np.full(MJD.size, 2.0)),))
+    anomaly = find_anomaly(curve, fit_point_lens(curve, [(61480.0, 6.0)]))
+    blended = fit_point_lens(curve, [(61480.0, 1.0)], blend="free")
+    assert anomaly is not None
+    other = unblended(curve, replace(blended, u0=0.1), anomaly)
+    assert other is not None
+    assert other.u0 == pytest.approx(1.0, abs=0.05)
+    assert unblended(curve, other, anomaly) is None
+
+
+def test_two_sources_as_good_as_two_lenses_are_reported_beside_them(fitted):
+    _, models = fitted
+    best = models[0]
+    rival, worse = (replace(best, name=BINARY_SOURCE, chi2=best.chi2 + extra) for extra in (5.0, 500.0))
+    disc = replace(best, name=FSPL, chi2=best.chi2 + 1.0)
+    assert twins([rival, best, worse, disc], best) == [rival]
 
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "microlensing_values"
