@@ -90,6 +90,7 @@ class CatalogueSettings(dg.Config):
     exposures: int = 12
     optical_element: str | None = None
     minimum_exposures: int = 1
+    tile_px: int = 1024
     reestablish: bool = False
 
 

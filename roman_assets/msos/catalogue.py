@@ -28,6 +28,7 @@ from roman_assets.msos.epsf_build import improve_psf
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.psf import EffectivePsf, normalised, recentred
+from roman_assets.msos.psf_grid import DetectorPsf
 from roman_assets.msos.stack import DETECTION_GRID, DETECTION_MARGIN, Stack, StarList
 from roman_assets.msos.stamps import stamp_halves
 
@@ -78,7 +79,7 @@ class CatalogueResult:
     chi2: F32
     crowding: F64
     saturated: NDArray[np.bool_]
-    psf: EffectivePsf
+    psf: EffectivePsf | DetectorPsf
     residual: F32
     sky: F64
     phase_map: PhaseMap = NO_MAP

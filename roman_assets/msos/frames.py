@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,18 @@ def pixel_map(wcs: Any, shape: tuple[int, int], *, margin: float = 40.0, degree:
     return PixelMap(ra0, dec0, scale, exponents, coefficients, accuracy)
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """A gWCS whose pixel (0, 0) is (x0, y0) of `wcs`."""
+
+    wcs: Any
+    x0: int
+    y0: int
+
+    def __call__(self, x: F64, y: F64) -> Any:
+        return self.wcs(np.asarray(x) + self.x0, np.asarray(y) + self.y0)
+
+
 @dataclass
 class Frame:
     """One exposure ready to be fitted.
@@ -153,6 +165,26 @@ class Frame:
         positive = np.maximum(model, 0)
         variance = self.read_variance + self.poisson_slope * positive + (floor * positive) ** 2
         return np.where(self.good, 1.0 / variance, 0).astype(np.float32)
+
+    def cut(self, x0: int, y0: int, nx: int, ny: int) -> Frame:
+        """A window of (ny, nx) px whose first pixel is (x0, y0) here; what lies outside the array is not good."""
+        height, width = self.shape
+        inside = (slice(max(y0, 0), min(y0 + ny, height)), slice(max(x0, 0), min(x0 + nx, width)))
+        into = tuple(slice(s.start - o, s.stop - o) for s, o in zip(inside, (y0, x0), strict=True))
+
+        def part(image: NDArray[Any], empty: float) -> NDArray[Any]:
+            result = np.full((ny, nx), empty, dtype=image.dtype)
+            if all(s.start < s.stop for s in inside):
+                result[into] = image[inside]
+            return result
+
+        moved = self.to_pixels.coefficients.copy()
+        moved[(self.to_pixels.exponents == 0).all(axis=1)] -= (x0, y0)
+        return replace(
+            self, data=part(self.data, 0), good=part(self.good, False), read_variance=part(self.read_variance, 1),
+            poisson_slope=part(self.poisson_slope, 0), saturated=part(self.saturated, False),
+            to_pixels=replace(self.to_pixels, coefficients=moved), wcs=_Moved(self.wcs, x0, y0),
+        )  # fmt: skip
 
 
 def prepare(image: Image) -> Frame:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.exposure import ExposureFit, PsfField, exposure_fit
-from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, position_sums, render
+from roman_assets.kernels.exposure import ExposureFit, exposure_fit
+from roman_assets.kernels.photometry import PaddedFrame, Stars
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.psf import EffectivePsf
+from roman_assets.msos.psf_grid import DetectorPsf
 from roman_assets.msos.stamps import sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
@@ -64,7 +65,7 @@ class ExposurePhotometry:
 
 
 def fit_exposure(
-    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap = NO_MAP, *,
+    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf | DetectorPsf, phase_map: PhaseMap = NO_MAP, *,
     same_filter: bool = True,
 ) -> ExposurePhotometry:  # fmt: skip
     """Measure every catalogued star on one exposure.
@@ -78,7 +79,7 @@ def fit_exposure(
     flux
         (n,) catalogue fluxes [DN/s]: what the fit expects, and the model that weights follow.
     psf
-        The ePSF of the detector.
+        The ePSF of the detector, or those of its cells.
     phase_map
         Inter-pixel residual map that goes with this ePSF and catalogue.
     same_filter
@@ -91,7 +92,8 @@ def fit_exposure(
     KernelError
         The fit is not constrained by the exposure.
     """
-    session = _Session(frame, ra, dec, flux, psf, phase_map, SPREAD if same_filter else OTHER_FILTER_SPREAD)
+    grid = DetectorPsf.of(psf)
+    session = _Session(frame, ra, dec, flux, grid, phase_map, SPREAD if same_filter else OTHER_FILTER_SPREAD)
     fit = session.fit(flux)
     if not same_filter:
         session.adopt_colour(fit)
@@ -121,18 +123,18 @@ class _Session:
     """What the steps of one exposure's fit share."""
 
     def __init__(
-        self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf, phase_map: PhaseMap, spread: float
+        self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: DetectorPsf, phase_map: PhaseMap, spread: float
     ) -> None:  # fmt: skip
         if len(ra) == 0:
             raise InputError("the reference catalogue is empty", file=frame.name, remedy="establish it first")
         self.frame, self.psf, self.catalogue_flux = frame, psf, flux
         self.phase_map, self.spread, self.colour = phase_map, spread, 1.0
-        self.field = PsfField.of(psf.spline)
+        self.field = psf.field
         self.geometry = PaddedFrame(*frame.shape)
         self.basis = sky_basis(self.geometry)
         self.data = self.geometry.padded(frame.data)
         noise = frame.read_variance + frame.poisson_slope * max(float(np.median(frame.data)), 0.0)
-        self.halves = stamp_halves(flux, float(np.sqrt(np.median(noise))), psf)
+        self.halves = stamp_halves(flux, float(np.sqrt(np.median(noise))), psf.first)
         self.x, self.y = frame.to_pixels(ra, dec)
         ny, nx = frame.shape
         self.inside = (self.x > -2) & (self.x < nx + 1) & (self.y > -2) & (self.y < ny + 1)
@@ -155,7 +157,7 @@ class _Session:
 
     def weight(self, flux: F64) -> F32:
         sky = np.full(self.geometry.shape, np.float32(max(float(np.percentile(self.frame.data, 20)), 0)))
-        model = render(self.psf.spline, self.geometry, self.stars, np.maximum(flux, 0), sky)
+        model = self.psf.render(self.geometry, self.stars, np.maximum(flux, 0), sky)
         weight = self.frame.weight(model[self.geometry.inner], MODEL_FLOOR)
         return self.geometry.padded(np.where(self.good, weight, 0))
 
@@ -181,7 +183,7 @@ class _Session:
         if bright.size < 10:
             return False
         sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
-        sums = position_sums(self.psf.spline, self.geometry, sample, fit.residual, self.last_weight)
+        sums = self.psf.position_sums(self.geometry, sample, fit.residual, self.last_weight)
         flux = fit.flux[bright]
         norm = np.maximum(sums[:, 3], 1e-30)
         shift, significant = [], False
@@ -220,13 +222,12 @@ class _Session:
         """Flag bits of every star."""
         ny, nx = self.frame.shape
         core = Stars.of(self.stars.x, self.stars.y, 3)
+        sharpness = self.psf.sharpness_of(core)
         ones = np.ones(self.geometry.shape, dtype=np.float32)
 
         def share(pixels: NDArray[np.bool_]) -> F64:
-            weighted = matched_sums(self.psf.spline, self.geometry, core, ones, self.geometry.padded(pixels))[
-                :, 1
-            ]
-            return weighted / self.psf.sharpness
+            weighted = self.psf.matched_sums(self.geometry, core, ones, self.geometry.padded(pixels))[:, 1]
+            return weighted / sharpness
 
         usable = share(self.good)
         flag = np.zeros(len(core), dtype=np.uint8)

@@ -11,24 +11,26 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.calibration import ensemble_zero_point
-from roman_assets.msos.catalogue import CatalogueResult, build_catalogue
+from roman_assets.msos.catalogue import CatalogueResult
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.light_curves import UNUSED_FLAGS
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap, fit_phase_map
 from roman_assets.msos.photometry import fit_exposure
 from roman_assets.msos.psf import EffectivePsf
+from roman_assets.msos.psf_grid import DetectorPsf
 from roman_assets.msos.stack import StarList
+from roman_assets.msos.tiles import TILE_PX, tiled_catalogue
 
 F64 = NDArray[np.float64]
 MIN_EXPOSURES = 3
 
 
 def calibrated_catalogue(
-    frames: Sequence[Frame], model: EffectivePsf, *, fixed_psf: bool = False,
-    progress: Callable[[str], None] | None = None,
+    frames: Sequence[Frame], model: EffectivePsf | DetectorPsf, *, fixed_psf: bool = False,
+    tile_px: int = TILE_PX, progress: Callable[[str], None] | None = None,
 ) -> CatalogueResult:  # fmt: skip
-    """`build_catalogue`, then `self_calibrate`: what the reference_catalog asset holds. Raises as they do."""
-    found = build_catalogue(frames, model, fixed_psf=fixed_psf, progress=progress)
+    """`tiled_catalogue`, then `self_calibrate`: what the reference_catalog asset holds. Raises as they do."""
+    found = tiled_catalogue(frames, model, tile_px=tile_px, fixed_psf=fixed_psf, progress=progress)
     flux, phase_map = self_calibrate(frames, found)
     return replace(found, stars=StarList(found.stars.x, found.stars.y, flux), phase_map=phase_map)
 

@@ -19,7 +19,8 @@ from roman_assets.msos.catalogue import CatalogueResult
 from roman_assets.msos.frames import Frame, prepare
 from roman_assets.msos.phase_map import PhaseMap
 from roman_assets.msos.photometry import EDGE, SATURATED
-from roman_assets.msos.psf import EffectivePsf, model_psf, reference_psf
+from roman_assets.msos.psf import EffectivePsf, model_psf
+from roman_assets.msos.psf_grid import DetectorPsf, cells_of, reference_grid
 from roman_assets.msos.self_calibration import calibrated_catalogue
 from roman_assets.msos.stages.common import (
     CODE,
@@ -35,6 +36,7 @@ from roman_assets.msos.stages.common import (
     season_partition,
     silent,
 )
+from roman_assets.msos.tiles import TILE_PX
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
@@ -57,6 +59,8 @@ class CatalogueConfig:
         Filter of the stack; None takes the season's most frequent.
     minimum_exposures
         Pointings with fewer wait: once made, a catalogue is frozen.
+    tile_px
+        Side of the tiles [px] in which larger frames are searched, each with an ePSF of its own.
     reestablish
         Make it anew although it exists: it gets a new sequence, and all photometry after it is repeated.
     """
@@ -64,6 +68,7 @@ class CatalogueConfig:
     exposures: int = 12
     optical_element: str | None = None
     minimum_exposures: int = 1
+    tile_px: int = TILE_PX
     reestablish: bool = False
 
 
@@ -135,14 +140,16 @@ def load_frame(exposure: RegisteredExposure) -> Frame:
         return prepare(read_image(path, sha256=exposure.sha256))
 
 
-def starting_psf(workspace: Workspace, exposure: RegisteredExposure) -> tuple[EffectivePsf, bool, str]:
+def starting_psf(
+    workspace: Workspace, exposure: RegisteredExposure, tile_px: int = TILE_PX
+) -> tuple[EffectivePsf | DetectorPsf, bool, str]:
     """ePSF to begin with, whether it is kept as it is, and the hash that identifies it."""
     path = epsf_file(workspace, exposure.detector, exposure.optical_element)
     if path is None:
         return model_psf(exposure.detector, exposure.optical_element), False, "model"
     import hashlib
 
-    return reference_psf(path), True, hashlib.sha256(path.read_bytes()).hexdigest()
+    return reference_grid(path, exposure.shape, tile_px), True, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _establish_one(
@@ -161,14 +168,16 @@ def _establish_one(
             result.caveats.append(f"{exposure.exposure_id} left out of the stack: {error}")
     if not frames:
         raise InputError("no usable exposure", remedy="see the caveats of its exposures")
-    psf, fixed, source = starting_psf(workspace, chosen[0])
+    psf, fixed, source = starting_psf(workspace, chosen[0], config.tile_px)
     part = known.part if known is not None else pointing_name(chosen[0])
     # A re-established catalogue is another product even of the same exposures: its sequence says so.
     sequence = 1 if known is None else int(known.attributes["sequence"]) + 1
-    settings = {"exposures": config.exposures, "epsf": source, "pointing": part, "sequence": sequence}
+    settings: dict[str, Any] = {"exposures": config.exposures, "epsf": source, "pointing": part, "sequence": sequence}
+    if cells_of(frames[0].shape, config.tile_px) != (1, 1):
+        settings["tile_px"] = config.tile_px
     identity = Identity(tuple(e.sha256 for e in chosen), CODE["reference_catalog"], settings)
     progress(f"stacking {len(frames)} exposures of {part}")
-    catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, progress=progress)
+    catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, tile_px=config.tile_px, progress=progress)
     zero_point, zero_point_caveat = ab_zero_point(chosen[0].conversion_megajanskys, chosen[0].pixel_area_sr)
     caveats = [zero_point_caveat] if zero_point_caveat else []
     if len(frames) < config.exposures:
@@ -215,22 +224,31 @@ def _attributes(
 
 
 def _psf_tree(catalogue: CatalogueResult) -> dict[str, Any]:
-    psf = catalogue.psf
-    return {
+    """One ePSF as (N, N) coefficients, a grid of cells as (rows, columns, N, N) with the side of a cell [px]."""
+    grid = DetectorPsf.of(catalogue.psf)
+    tree = {
         "phase_map": catalogue.phase_map.coefficients,
-        "coefficients": psf.coefficients,
-        "oversample": psf.oversample,
-        "origin": psf.origin,
-        "normalisation": psf.normalisation,
+        "coefficients": grid.first.coefficients,
+        "oversample": grid.first.oversample,
+        "origin": grid.origin,
+        "normalisation": grid.normalisation,
     }
+    if len(grid.cells) > 1:
+        cells = {"coefficients": np.array([[psf.coefficients for psf in row] for row in grid.rows])}
+        tree |= cells | {"cell_px": grid.cell_px}
+    return tree
 
 
-def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[EffectivePsf, PhaseMap]:
-    """The ePSF stored with a catalogue, and the inter-pixel map that goes with it."""
+def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[DetectorPsf, PhaseMap]:
+    """The ePSFs stored with a catalogue, and the inter-pixel map that goes with them."""
     tree = workspace.products.read_asdf(record)
-    coefficients = np.asarray(tree["coefficients"], dtype=np.float64)
-    psf = EffectivePsf(coefficients, int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"]))
-    return psf, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
+    values = np.asarray(tree["coefficients"], dtype=np.float64)
+    facts = int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"])
+    if values.ndim == 2:
+        grid = DetectorPsf.of(EffectivePsf(values, *facts))
+    else:
+        grid = DetectorPsf(tuple(tuple(EffectivePsf(v, *facts) for v in row) for row in values), float(tree["cell_px"]))
+    return grid, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
 
 
 def _frame(

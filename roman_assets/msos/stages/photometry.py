@@ -18,7 +18,8 @@ from roman_assets.kernels.call import KernelError
 from roman_assets.msos.calibration import ab_zero_point
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap
 from roman_assets.msos.photometry import ExposurePhotometry, fit_exposure
-from roman_assets.msos.psf import EffectivePsf, model_psf, reference_psf
+from roman_assets.msos.psf import model_psf
+from roman_assets.msos.psf_grid import DetectorPsf, reference_grid
 from roman_assets.msos.stages.catalogue import catalogue_of, epsf_file, load_frame, read_psf
 from roman_assets.msos.stages.common import (
     CODE,
@@ -31,6 +32,7 @@ from roman_assets.msos.stages.common import (
     season_partition,
     silent,
 )
+from roman_assets.msos.tiles import TILE_PX
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
@@ -49,9 +51,9 @@ class _Catalogue:
     table: pl.DataFrame
     psf_record: ProductRecord
     workspace: Workspace
-    psfs: dict[str, tuple[EffectivePsf, PhaseMap, str]] = field(default_factory=dict)
+    psfs: dict[str, tuple[DetectorPsf, PhaseMap, str]] = field(default_factory=dict)
 
-    def psf(self, exposure: RegisteredExposure) -> tuple[EffectivePsf, PhaseMap, str]:
+    def psf(self, exposure: RegisteredExposure) -> tuple[DetectorPsf, PhaseMap, str]:
         """ePSF and inter-pixel map for an exposure, and the hash that identifies them.
 
         The stack's own for its filter; for others a reference file, or the optical model.
@@ -62,7 +64,10 @@ class _Catalogue:
                 found = (*read_psf(self.workspace, self.psf_record), self.psf_record.sha256)
             else:
                 path = epsf_file(self.workspace, exposure.detector, element)
-                psf = reference_psf(path) if path else model_psf(exposure.detector, element)
+                psf = (
+                    reference_grid(path, exposure.shape, TILE_PX) if path
+                    else DetectorPsf.of(model_psf(exposure.detector, element))
+                )  # fmt: skip
                 digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else f"model:{element}"
                 found = (psf, NO_MAP, digest)
             self.psfs[element] = found
