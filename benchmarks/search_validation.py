@@ -7,6 +7,7 @@ ROMAN_FALSE_POSITIVE_CURVES sets another number.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -28,7 +29,8 @@ def rows() -> list[Row]:
 
     wanted = int(os.environ.get("ROMAN_FALSE_POSITIVE_CURVES", "100000"))
     batches = -(-wanted // BATCH)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    # Threads of polars and forks do not go together.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         counts = np.sum(list(pool.map(_batch, range(batches))), axis=0)
     result = []
     total = batches * BATCH
