@@ -148,8 +148,6 @@ def fit_binary_lens(
     )
     near = [p for _, p in first[:2]]
     more = [_twin(p) for p in near] + [_with(p, 3, np.log(rho)) for p in near for rho in config.rhos]
-    # Caustics that merge and part make minima side by side in s.
-    more += [_with(p, 4, p[4] + step) for p in near for step in (-0.06, -0.03, -0.015, 0.015, 0.03, 0.06)]
     first = _distinct(
         [*first, *(_minimum(coarse, p, config, config.coarse, evaluations=25) for p in more)], config.kept
     )

@@ -8,8 +8,9 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.events import finite_source
-from roman_assets.msos.event_models import choose, higher_models, model_curve
-from roman_assets.msos.events import find_events
+from roman_assets.msos.binary_lens import BinaryLensConfig
+from roman_assets.msos.event_models import ModelConfig, choose, higher_models, model_curve
+from roman_assets.msos.events import EventConfig, find_events
 from roman_assets.msos.lens_models import LensModel, fit_binary_source, fit_finite_source, fit_parallax
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, fit_point_lens
@@ -83,6 +84,10 @@ def test_two_sources_are_measured() -> None:
     assert model.fs[0] == pytest.approx([45, 5], rel=0.2)
 
 
+#: Two lenses are tried on all of these and win on none: a coarse grid and few fits do.
+QUICK = EventConfig(models=ModelConfig(binary=BinaryLensConfig(alphas=12, log_q=(-3.0,), rhos=(1e-3,), starts=2, kept=1)))
+
+
 @pytest.mark.parametrize(
     ("flux", "mjd", "expected"),
     [(disc, ONE_SEASON, "finite_source"), (moving, TWO_SEASONS, "parallax"), (two, ONE_SEASON, "binary_source")],
@@ -96,6 +101,7 @@ def test_events_get_the_model_that_made_them(
         {"F146": mjd},
         {"F146": noisy[None]},
         {"F146": np.full((1, len(mjd)), ERROR)},
+        QUICK,
         sky=([FIELD.ra], [FIELD.dec]),
     )
     # Parallax of few au leaves both signs of u0: the second row is the twin.
