@@ -97,17 +97,3 @@ def _longer(curve: LightCurve, lens: PointLensFit, found: Anomaly) -> tuple[Poin
     if not other.fitted or not other.converged or other.te < 2.0 * lens.te:
         return lens, found
     return other, Anomaly(lens.t0, lens.teff, True, lens.dchi2)
-
-
-def unblended(curve: LightCurve, host: PointLensFit, anomaly: Anomaly) -> PointLensFit | None:
-    """The host without the anomaly in its data and without blended light.
-
-    Far from the peak, or with a peak outside the data, u0, tE and blend say the same: this is the other end of what
-    they allow. None where it is no fit, or the same.
-    """
-    kept = LightCurve(tuple(b.select(np.abs(b.mjd - anomaly.time) > 3.0 * anomaly.width) for b in curve.bands))
-    fits = [fit_point_lens(kept, [(host.t0 + shift * host.teff, host.teff)], blend="zero") for shift in (0.0, -1.0, 1.0)]
-    fit = min((f for f in fits if f.fitted), key=lambda f: f.chi2, default=None)
-    if fit is None or abs(fit.u0 - host.u0) < 0.1 * host.u0:
-        return None
-    return fit

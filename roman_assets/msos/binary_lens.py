@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.msos.alternatives import binned
-from roman_assets.msos.anomaly import Anomaly, host_lens, unblended
+from roman_assets.msos.anomaly import Anomaly, host_lens
 from roman_assets.msos.lens_models import LensModel, solve_fluxes
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, magnification
@@ -137,12 +137,8 @@ def fit_binary_lens(
         return []
     coarse = condensed(curve, host, anomaly)
     seeds = list(_best_seeds(coarse, host, anomaly, config))
-    fewer = replace(config, starts=config.starts // 2)
     if abs(host.u0 - lens.u0) > 0.1 * lens.u0 or abs(host.te - lens.te) > 0.1 * lens.te:
-        seeds += list(_best_seeds(coarse, lens, anomaly, fewer))
-    other = unblended(curve, host, anomaly)
-    if other is not None:
-        seeds += list(_best_seeds(coarse, other, anomaly, fewer))
+        seeds += list(_best_seeds(coarse, lens, anomaly, replace(config, starts=config.starts // 2)))
     first = _distinct(
         [_minimum(coarse, seed, config, config.coarse, evaluations=25) for seed in seeds], 2 * config.kept
     )

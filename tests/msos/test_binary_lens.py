@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.anomaly import find_anomaly, host_lens, unblended
+from roman_assets.msos.anomaly import find_anomaly, host_lens
 from roman_assets.msos.binary_lens import (
     BinaryLensConfig,
     binary_magnification,
@@ -142,19 +142,6 @@ def test_parallax_is_fitted_with_its_prior_and_te_stays_unbiased():
     assert np.hypot(moving["pi_en"], moving["pi_ee"]) < 0.6
     assert moving.dof < still.dof
     assert moving.chi2 < still.chi2
-
-
-def test_the_other_end_of_what_blending_allows():
-    flux = 500 * magnification(MJD, 61480.0, 1.0, 6.0) + np.random.default_rng(2).normal(0, 2, MJD.size)
-    flux[1400:1420] += 60  # a planet's bump
-    curve = LightCurve((Band("F146", MJD, flux, np.full(MJD.size, 2.0)),))
-    anomaly = find_anomaly(curve, fit_point_lens(curve, [(61480.0, 6.0)]))
-    blended = fit_point_lens(curve, [(61480.0, 1.0)], blend="free")
-    assert anomaly is not None
-    other = unblended(curve, replace(blended, u0=0.1), anomaly)
-    assert other is not None
-    assert other.u0 == pytest.approx(1.0, abs=0.05)
-    assert unblended(curve, other, anomaly) is None
 
 
 def test_two_sources_as_good_as_two_lenses_are_reported_beside_them(fitted):
