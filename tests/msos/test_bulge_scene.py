@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def validation():
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -22,7 +24,7 @@ def validation():
 def test_requirements(shared_data, validation, detector):
     scene = validation.measure(shared_data / "bulge_scene" / detector)
     rows = validation.judge(scene, detector)
-    assert len(rows) == 6
+    assert len([row for row in rows if row["required"] != "counted"]) == 7
     assert (scene.matched[scene.inside & (scene.mag < 21)] >= 0).sum() > 200, "too few stars to judge by"
     failed = [row for row in rows if not row["passed"]]
     assert not failed
