@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,8 @@ CLUMP_SHARE, CLUMP_MAG, CLUMP_SIGMA = 0.012, 17.4, 0.2
 EVENT_MAGS = (20.0, 22.0)
 VARIABLE_MAGS = (18.5, 22.5)
 EDGE_PX = 12.0
+#: Lenses of faint sources come close; the bright stars beside every second one, and their distance [px].
+FAINT_U0, BESIDE_MAG, BESIDE_PX = (0.005, 0.15), 21.5, (0.7, 2.5)
 #: Radius of the sources of planetary events, in Einstein radii.
 SOURCE_RADIUS = 1e-3
 MJD_UNIX = 40587.0
@@ -104,7 +106,7 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
     start = np.array([config.season_start(int(s)).timestamp() / 86400 + MJD_UNIX for s in season])
     longest = max(0.25 * config.days, 0.4)
     shortest = min(max(3.0 / config.visits_per_day, 0.2), longest)
-    return Patch(
+    patch = Patch(
         source_id=np.arange(count, dtype=np.int64) + 1_000_000 * index,
         ra=ra,
         dec=dec,
@@ -121,6 +123,34 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
         phase=rng.uniform(0, 2 * np.pi, config.n_variables),
         planets=config.planets,
     )
+    if not config.faint_events:
+        return patch
+    return _with_faint_events(patch, config, index, rng, x, y, (shortest, longest))
+
+
+def _with_faint_events(
+    patch: Patch, config: MiniSurvey, index: int, rng: np.random.Generator, x: Array, y: Array,
+    te_range: tuple[float, float],
+) -> Patch:  # fmt: skip
+    """The patch with `faint_events` more sources, each lensed once; every second one beside a bright star."""
+    count, last = config.faint_events, config.size_px - 1 - EDGE_PX
+    new_x, new_y = rng.uniform(EDGE_PX, last, (2, count))
+    inside = (np.minimum(x, y) > EDGE_PX) & (np.maximum(x, y) < last) & (patch.mag < BESIDE_MAG)
+    beside = rng.choice(np.flatnonzero(inside), (count + 1) // 2) if inside.any() else np.empty(0, dtype=np.int64)
+    distance, angle = rng.uniform(*BESIDE_PX, len(beside)), rng.uniform(0, 2 * np.pi, len(beside))
+    new_x[: 2 * len(beside) : 2] = x[beside] + distance * np.cos(angle)
+    new_y[: 2 * len(beside) : 2] = y[beside] + distance * np.sin(angle)
+    ra, dec = detector_frame(config, config.detectors[index], 0).to_sky(new_x, new_y)
+    season = np.arange(count) % config.seasons
+    start = np.array([config.season_start(int(s)).timestamp() / 86400 + MJD_UNIX for s in season])
+    still, old = np.zeros(count), len(patch.mag)
+    new = {
+        "source_id": 1_000_000 * index + old + np.arange(count), "ra": ra, "dec": dec,
+        "mag": rng.uniform(*config.faint_mags, count), "pm_ra": still, "pm_dec": still,
+        "event_star": old + np.arange(count), "t0_mjd": start + rng.uniform(0.2, 0.8, count) * config.days,
+        "u0": np.exp(rng.uniform(*np.log(FAINT_U0), count)), "te_days": np.exp(rng.uniform(*np.log(te_range), count)),
+    }  # fmt: skip
+    return replace(patch, **{name: np.concatenate([getattr(patch, name), values]) for name, values in new.items()})
 
 
 def _pick(
