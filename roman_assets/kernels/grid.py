@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.call import array, check, lib, pointer, vector_level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -144,13 +145,19 @@ def _with_faint_events(
     season = np.arange(count) % config.seasons
     start = np.array([config.season_start(int(s)).timestamp() / 86400 + MJD_UNIX for s in season])
     still, old = np.zeros(count), len(patch.mag)
-    new = {
-        "source_id": 1_000_000 * index + old + np.arange(count), "ra": ra, "dec": dec,
-        "mag": rng.uniform(*config.faint_mags, count), "pm_ra": still, "pm_dec": still,
-        "event_star": old + np.arange(count), "t0_mjd": start + rng.uniform(0.2, 0.8, count) * config.days,
-        "u0": np.exp(rng.uniform(*np.log(FAINT_U0), count)), "te_days": np.exp(rng.uniform(*np.log(te_range), count)),
-    }  # fmt: skip
-    return replace(patch, **{name: np.concatenate([getattr(patch, name), values]) for name, values in new.items()})
+    mag, t0 = rng.uniform(*config.faint_mags, count), start + rng.uniform(0.2, 0.8, count) * config.days
+    u0, te = (np.exp(rng.uniform(np.log(low), np.log(high), count)) for low, high in (FAINT_U0, te_range))
+
+    def joined(name: str, values: Array | NDArray[np.int64]) -> NDArray[Any]:
+        return np.concatenate([getattr(patch, name), values])
+
+    number = old + np.arange(count)
+    return replace(
+        patch, source_id=joined("source_id", 1_000_000 * index + number), ra=joined("ra", ra), dec=joined("dec", dec),
+        mag=joined("mag", mag), pm_ra=joined("pm_ra", still), pm_dec=joined("pm_dec", still),
+        event_star=joined("event_star", number), t0_mjd=joined("t0_mjd", t0), u0=joined("u0", u0),
+        te_days=joined("te_days", te),
+    )  # fmt: skip
 
 
 def _pick(

@@ -24,6 +24,8 @@ from roman_assets.msos.stages.common import (
     silent,
 )
 from roman_assets.msos.stages.season import (
+    DIFFERENCE,
+    DIFFERENCE_CURVES,
     SHOWN_EVENTS,
     SeasonCurves,
     open_curves,
@@ -33,7 +35,10 @@ from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
-MEMBER_COLUMNS = ("object_id", "star", "ra", "dec", "field", "detector", "season", "optical_element", "mag")
+MEMBER_COLUMNS = ("object_id", "star", "ra", "dec", "field", "detector", "season", "optical_element", "origin", "mag")
+#: Stands for the magnitude of a difference source: it matches its like in other seasons and no star, whose light
+#: curve has another zero.
+DIFFERENCE_MAG = 99.0
 
 
 class _Curves:
@@ -49,7 +54,9 @@ class _Curves:
             (objects_record,) = self.workspace.products.current("season_objects", partition, part)
             made = self.workspace.products.history("season_light_curves", partition, part)
             record = next(r for r in made if r.sha256 in objects_record.inputs)
-            self.open[partition, part] = open_curves(self.workspace, record)
+            others = self.workspace.products.history(DIFFERENCE_CURVES, partition, part)
+            extra = next((r for r in others if r.sha256 in objects_record.inputs), None)
+            self.open[partition, part] = open_curves(self.workspace, record, extra)
         return self.open[partition, part]
 
 
@@ -59,7 +66,9 @@ def _members(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[Prod
     for number, record in enumerate(
         sorted(workspace.products.current("season_objects"), key=lambda r: (r.partition, r.part))
     ):
-        table = workspace.products.read_table(record, list(MEMBER_COLUMNS))
+        table = workspace.products.read_table(record, list(MEMBER_COLUMNS)).with_columns(
+            mag=pl.when(pl.col("origin") == DIFFERENCE).then(DIFFERENCE_MAG).otherwise(pl.col("mag"))
+        )
         inside = np.array(
             [
                 name == region
