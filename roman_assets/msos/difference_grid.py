@@ -32,7 +32,7 @@ CLIP_SHARE = 0.3
 #: Exposures that tell how bright the constant stars are at each point.
 BRIGHTNESS_EXPOSURES = 4
 #: Points over which the brightest counts: an error that follows the starlight must not draw a peak to its flank.
-BRIGHTNESS_POINTS = 7
+BRIGHTNESS_POINTS = 5
 
 
 @dataclass(frozen=True)

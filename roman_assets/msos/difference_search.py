@@ -29,18 +29,18 @@ class DifferenceConfig:
     """How brightenings are searched for and believed.
 
     bin_days, least_in_bin: length of a bin [d] and exposures in it. false_per_megapixel: chance peaks that the
-    threshold lets through, from the dips; it is never below `least_threshold` [sigma]. systematic: relative error of
-    the constant starlight, which no mean over exposures lowers. star_px: a peak this close to a catalogued star is
-    that star [px]. saturated_px: distance from a saturating star where nothing is searched for [px]. least_weight:
-    of the usual weight, that a point of a bin must have. tile_px: side of the tiles in which the grid is searched.
-    most: sources kept, the most significant first.
+    threshold lets through, from the dips; it is never below `least_threshold` [sigma]. systematic: least relative error
+    of the constant starlight, which no mean over exposures lowers; the season may show a larger one. star_px: a peak
+    this close to a catalogued star is that star [px]. saturated_px: distance from a saturating star where nothing is
+    searched for [px]. least_weight: of the usual weight, that a point of a bin must have. tile_px: side of the tiles in
+    which the grid is searched. most: sources kept, the most significant first.
     """
 
     bin_days: float = 0.25
     least_in_bin: int = 4
     false_per_megapixel: float = 1.0
     least_threshold: float = 5.5
-    systematic: float = 0.002
+    systematic: float = 1e-4
     star_px: float = 0.5
     saturated_px: float = 3.0
     least_weight: float = 0.3
@@ -56,6 +56,8 @@ APART_PX = 3.0
 EDGE_PX = 4
 #: Points to each side over which a peak must be the largest, and exposures that a run needs.
 PEAK_POINTS, LEAST_EXPOSURES = 2, 3
+#: Starlight [DN/s] from which the noise tells a relative error of it, and values that a scatter needs.
+BRIGHT, LEAST_VALUES = 1000.0, 300
 #: Lengths of runs: each of these, then these times powers of two [bins].
 LENGTHS = (1, 2, 3, 4, 6)
 
@@ -124,10 +126,15 @@ def _about_the_mean(cube: SeasonCube, rows: slice, columns: slice, config: Diffe
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """Factor on the formal errors as a function of the starlight at a point: log brightness [DN/s] and value."""
+    """Noise of the bins beyond their formal errors, as the season shows it.
+
+    log_brightness, value: factor on the errors by the logarithm of the starlight at a point [DN/s]; systematic: relative
+    error of the starlight that a mean over bins does not lower.
+    """
 
     log_brightness: F64
     value: F64
+    systematic: float
 
     def __call__(self, brightness: F32) -> F32:
         """The factor, any shape."""
@@ -136,26 +143,42 @@ class NoiseScale:
 
 
 def noise_scale(cube: SeasonCube, config: DifferenceConfig = DifferenceConfig()) -> NoiseScale:
-    """Robust scatter of the bins over their formal errors, by the starlight below; never under one.
+    """Robust scatter of the bins over their formal errors, by the starlight below (never under one), and what of it
+    stays in means over a quarter of the season.
 
     Noise on the grid correlates, and an ePSF that is not perfect adds its own near bright stars.
     """
     some = slice(0, None, 2 * GRID + 1)
     signal, norm = _about_the_mean(cube, some, some, config)
-    total = norm.sum(axis=0)
-    left = norm * (1 - norm / np.maximum(total, np.float32(1e-30)))
-    seen = left > 1e-3 * np.maximum(total, np.float32(1e-30))
-    pull = np.abs(signal) / np.sqrt(np.where(seen, left, 1))
-    brightness = np.log(np.maximum(cube.brightness[some, some], 1.0))
-    edges = np.linspace(0.0, max(float(brightness.max(initial=0.0)), 1.0) + 1e-6, 13)
-    centres, values = [], []
-    for low, high in pairwise(edges):
-        chosen = pull[:, (brightness >= low) & (brightness < high)]
-        chosen = chosen[seen[:, (brightness >= low) & (brightness < high)]]
-        if chosen.size >= 300:
-            centres.append(0.5 * (low + high))
-            values.append(max(1.4826 * float(np.median(chosen)), 1.0))
-    return NoiseScale(np.array(centres or [0.0]), np.array(values or [1.0]))
+    brightness = cube.brightness[some, some]
+    by_bin = _scatter(signal, norm, brightness, 1)
+    levels, values = np.array([b for b, *_ in by_bin] or [0.0]), np.array([max(v, 1.0) for _, v, _ in by_bin] or [1.0])
+    systematic = config.systematic
+    for level, value, error in _scatter(signal, norm, brightness, max(len(signal) // 4, 1)):
+        if level > np.log(BRIGHT):
+            excess = max(value**2 - float(np.interp(level, levels, values)) ** 2, 0.0)
+            systematic = max(systematic, float(np.sqrt(excess)) * error / float(np.exp(level)))
+    return NoiseScale(levels, values, systematic)
+
+
+def _scatter(signal: F32, norm: F32, brightness: F32, length: int) -> list[tuple[float, float, float]]:
+    """By brightness (log of it), of means over `length` bins: robust scatter over the formal errors, and typical error."""
+    groups = len(signal) // length
+    total = np.maximum(norm.sum(axis=0), np.float32(1e-30))
+    rise, weight = (v[: groups * length].reshape(groups, length, *v.shape[1:]).sum(axis=1) for v in (signal, norm))
+    variance = weight * (1 - weight / total)
+    seen = variance > 1e-3 * total
+    pull = np.abs(rise) / np.sqrt(np.where(seen, variance, 1))
+    error = np.sqrt(np.where(seen, variance, 0)) / np.maximum(weight, np.float32(1e-30))
+    level = np.log(np.maximum(brightness, 1.0))
+    result = []
+    for low, high in pairwise(np.linspace(0.0, max(float(level.max(initial=0.0)), 1.0) + 1e-6, 13)):
+        inside = (level >= low) & (level < high)
+        chosen = seen[:, inside]
+        if chosen.sum() >= LEAST_VALUES:
+            scatter = 1.4826 * float(np.median(pull[:, inside][chosen]))
+            result.append((0.5 * (low + high), scatter, float(np.median(error[:, inside][chosen]))))
+    return result
 
 
 def find_peaks(
@@ -168,7 +191,7 @@ def find_peaks(
         signal, norm = _about_the_mean(cube, rows, columns, config)
         brightness = cube.brightness[rows, columns]
         scale = noise(brightness)
-        best = _best_runs(signal, norm, scale, np.maximum(brightness, 0) * np.float32(config.systematic), exposures)
+        best = _best_runs(signal, norm, scale, np.maximum(brightness, 0) * np.float32(noise.systematic), exposures)
         for sign, (significance, start, length) in best.items():
             at = _maxima(significance, (rows, columns), (core_rows, core_columns), cube.signal.shape[1:])
             r, c = at
