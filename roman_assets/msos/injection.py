@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.binary_lens import binary_magnification
+from roman_assets.msos.binary_magnification import binary_magnification
 from roman_assets.msos.event_models import ModelConfig
 from roman_assets.msos.events import EventConfig
 from roman_assets.msos.point_lens import magnification

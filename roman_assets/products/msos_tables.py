@@ -235,6 +235,8 @@ _EVENT_MODEL = (
     *_parameter("s", "", "separation of the lenses in Einstein radii"),
     *_parameter("q", "", "mass ratio of the lenses"),
     *_parameter("alpha", "deg", "angle of the source's trajectory"),
+    *_parameter("ds_dt", "1/yr", "change of s by the lenses' orbit; s and alpha hold at t0_par"),
+    *_parameter("dalpha_dt", "deg/yr", "change of alpha by the lenses' orbit"),
     C("parameters", pl.List(TEXT), "", "names of the fitted parameters in the order of the covariance"),
     C("covariance", pl.List(F64), "", "covariance matrix, row by row"),
     C("bands", pl.List(TEXT), "", "optical elements in the order of fs and fb"),
