@@ -161,7 +161,7 @@ def test_saturated_star_gets_a_start(survey):
     assert found.flux[0] > 0
 
 
-def testvertex_of_a_parabola():
+def test_vertex_of_a_parabola():
     y, x = np.mgrid[0:9, 0:9]
     image = 10 - (x - 4.2) ** 2 - 2 * (y - 3.7) ** 2
     rows, cols = np.array([4]), np.array([4])

@@ -136,10 +136,10 @@ CODE = {
     "season_light_curves": "2",
     "difference_sources": "1",
     "season_objects": "2",
-    "season_events": "5",
-    "detection_efficiency": "1",
+    "season_events": "6",
+    "detection_efficiency": "2",
     "survey_objects": "1",
-    "survey_events": "4",
+    "survey_events": "5",
 }
 
 
