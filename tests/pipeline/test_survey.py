@@ -10,6 +10,9 @@ from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from tests.pipeline.conftest import fresh_workspace, take_in
 
+#: One worker, so that the survey is processed once.
+pytestmark = pytest.mark.xdist_group("two_seasons")
+
 
 @pytest.fixture(scope="module")
 def two_seasons(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
