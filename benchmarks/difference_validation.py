@@ -2,8 +2,8 @@
 
 The simulated fields go through the assets. A faint event counts as one for difference photometry where the blind
 catalogue has no entry within half a pixel of it; its dchi2 is that of the true light curve over a constant, without
-its most significant exposure, with the errors of forced photometry at the true place. In the bulge scene the entries of the event stars are taken out of the
-catalogue. Takes 25 minutes on one core; ROMAN_DIFFERENCE_FIELDS sets another number of fields of each kind.
+its most significant exposure, with the errors of forced photometry at the true place. In the bulge scene the entries
+of the event stars are taken out of the catalogue. Takes 25 minutes on one core; ROMAN_DIFFERENCE_FIELDS sets another number of fields of each kind.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _judge(workspace: Workspace, config: MiniSurvey, events: pl.DataFrame, varia
     lenses, false_lenses = _lenses(products.read_table(found_events), events)
     ny, nx = pointing.catalogue.attributes["shape"]
     return Field(
-        table, pl.DataFrame(measured, schema=dict.fromkeys(("amplitude", "error", "pull"), pl.Float64), orient="row"), lenses,
+        table,
+        pl.DataFrame(measured, schema=dict.fromkeys(("amplitude", "error", "pull"), pl.Float64), orient="row"), lenses,
         int((~real & (varying > 1.0)).sum()), false_lenses, ny * nx / 1e6, int((faint & (entry <= OWN_ENTRY_PX)).sum()),
     )  # fmt: skip
 
