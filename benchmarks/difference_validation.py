@@ -3,7 +3,8 @@
 The simulated fields go through the assets. A faint event counts as one for difference photometry where the blind
 catalogue has no entry within half a pixel of it; its dchi2 is that of the true light curve over a constant, without
 its most significant exposure, with the errors of forced photometry at the true place. In the bulge scene the entries
-of the event stars are taken out of the catalogue. Takes 25 minutes on one core; ROMAN_DIFFERENCE_FIELDS sets another number of fields of each kind.
+of the event stars are taken out of the catalogue. Takes 25 minutes on one core; ROMAN_DIFFERENCE_FIELDS sets another
+number of fields of each kind.
 """
 
 from __future__ import annotations
