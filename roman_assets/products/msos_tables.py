@@ -250,7 +250,7 @@ _STATISTICS = (
 SEASON_OBJECTS = TableSchema(
     kind="season_objects",
     title="Object catalogue of a season.",
-    version="2",
+    version="3",
     partition="season and detector",
     sort=("object_id", "optical_element"),
     row_group_rows=131_072,
@@ -264,6 +264,8 @@ SEASON_OBJECTS = TableSchema(
         *_STATISTICS,
         C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'; NaN: difference source"),
         C("flag", U16, "", "flags of the reference catalogue; 0 for difference sources"),
+        C("position_err", F32, "mas", "standard error of either coordinate; null: difference source", nullable=True),
+        C("position_mjd", F64, "d", "mean epoch of the position; null: difference source", nullable=True),
     ),
 )
 
@@ -354,7 +356,7 @@ _SEASONS = (
 SURVEY_OBJECTS = TableSchema(
     kind="survey_objects",
     title="Objects matched over all seasons.",
-    version="1",
+    version="2",
     partition="region of the sky",
     sort=("object_id", "optical_element"),
     row_group_rows=131_072,
@@ -365,6 +367,10 @@ SURVEY_OBJECTS = TableSchema(
         C("optical_element", TEXT, "", "filter"),
         *_SEASONS,
         C("separation", F32, "mas", "largest distance between the seasons' positions"),
+        C("position_mjd", F64, "d", "epoch of ra and dec; null: none of the positions has one", nullable=True),
+        C("pm_ra", F64, "mas / yr", "proper motion in ra times cos dec, relative to the field's mean", nullable=True),
+        C("pm_dec", F64, "mas / yr", "proper motion in dec, relative to the field's mean", nullable=True),
+        C("pm_err", F64, "mas / yr", "standard error of either; null: the seasons span less than 0.2 yr", nullable=True),
         *_STATISTICS,
     ),
 )

@@ -135,10 +135,10 @@ CODE = {
     "daily_light_curves": "3",
     "season_light_curves": "2",
     "difference_sources": "1",
-    "season_objects": "2",
+    "season_objects": "3",
     "season_events": "6",
     "detection_efficiency": "2",
-    "survey_objects": "1",
+    "survey_objects": "2",
     "survey_events": "5",
 }
 

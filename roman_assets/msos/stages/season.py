@@ -19,6 +19,7 @@ from roman_assets.msos.objects import statistics
 from roman_assets.msos.photometry import NO_DATA
 from roman_assets.msos.stages.common import (
     CODE,
+    PIXEL_DEG,
     Check,
     Progress,
     StageResult,
@@ -35,6 +36,7 @@ from roman_assets.products.records import ProductRecord
 SHOWN_EVENTS = 4
 #: Light curves of the sources that are not in the catalogue, and where the rows of an object catalogue come from.
 DIFFERENCE_CURVES = "difference_light_curves"
+PIXEL_MAS = PIXEL_DEG * 3.6e6
 CATALOGUE, DIFFERENCE = "catalogue", "difference"
 
 
@@ -165,7 +167,7 @@ def _make_objects(
     curves = open_curves(workspace, curves_record, extra)
     made = workspace.products.history("reference_catalog", partition, curves_record.part)
     catalogue = next(r for r in made if r.sha256 == curves_record.attributes["catalogue"])
-    reference = workspace.products.read_table(catalogue, ["star", "crowding", "flag"])
+    reference = _reference(workspace, catalogue, season)
     zero_point = float(curves_record.attributes["zero_point"])
     frames = []
     for element, block in curves.blocks.items():
@@ -181,6 +183,19 @@ def _make_objects(
         "season_objects", partition, pl.concat(frames), identity, part=curves_record.part,
         attributes=kept_attributes(curves_record), sky=place_of(curves_record), s_region=curves_record.s_region,
         archive=archive_metadata("object_fiducial", facts),
+    )  # fmt: skip
+
+
+def _reference(workspace: Workspace, catalogue: ProductRecord, season: str) -> pl.DataFrame:
+    """What the object catalogue takes from the reference catalogue, with the epoch of its positions."""
+    exposures = workspace.registry.exposures(season=season, detector=str(catalogue.attributes["detector"]))
+    epochs = [e.mid_mjd for e in exposures if e.sha256 in catalogue.inputs]
+    x_err, y_err = pl.col("x_err").cast(pl.Float64), pl.col("y_err").cast(pl.Float64)
+    table = workspace.products.read_table(catalogue, ["star", "crowding", "flag", "x_err", "y_err"])
+    return table.select(
+        "star", "crowding", "flag",
+        position_err=(PIXEL_MAS * ((x_err**2 + y_err**2) / 2).sqrt()).cast(pl.Float32),
+        position_mjd=pl.lit(float(np.mean(epochs)) if epochs else None, dtype=pl.Float64),
     )  # fmt: skip
 
 
