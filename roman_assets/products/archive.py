@@ -23,7 +23,7 @@ MJD_UNIX = 40587.0
 @dataclass(frozen=True)
 class RecordKind:
     """One kind of archive record: schema file, archive's model and product types, groups of keys it
-    carries.
+    carries, folder of the schema.
     """
 
     schema: str
@@ -31,6 +31,15 @@ class RecordKind:
     product_type: str
     groups: tuple[str, ...]
     workflow: str | None = None
+    folder: str = "MSOS"
+
+
+class ArchiveRecord(dict[str, Any]):
+    """A record that knows its kind: those of GDPS have no key that tells."""
+
+    def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.kind = kind
 
 
 _FULL = ("common", "pointing", "observation", "exposure", "region")
@@ -96,7 +105,14 @@ RECORD_KINDS: dict[str, RecordKind] = {
     "dqa_events": RecordKind(
         "wfi_microlensing_dqa_events_level_4", "MicrolensingDqaEventsSchema", "dqa", ("dqa",), "events"
     ),
-}
+    # Their records are built in gdps_archive.py.
+    **{
+        f"spec_{name}": RecordKind(f"wfi_spec_{name}_level_4", "", "", (), folder="GDPS")
+        for name in (
+            "location_table", "decontam_2d", "individual_1d", "combined_1d", "catalog", "catalog_dqa", "dqa_2d"
+        )
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +176,7 @@ def archive_metadata(kind: str, facts: ArchiveFacts) -> dict[str, Any]:
 
     InputError names a fact that the kind needs and that is not given.
     """
-    if kind not in RECORD_KINDS:
+    if kind not in RECORD_KINDS or not RECORD_KINDS[kind].groups:
         raise InputError(
             f"no archive record of kind {kind!r}",
             field="kind",
@@ -276,13 +292,16 @@ def complete_record(record: Mapping[str, Any], *, filename: str, file_date: date
         "instrument": INSTRUMENT,
         "origin": ORIGIN,
     }
-    return {**basic, **record}
+    whole = {**basic, **record}
+    return ArchiveRecord(record.kind, whole) if isinstance(record, ArchiveRecord) else whole
 
 
 def record_kind(record: Mapping[str, Any]) -> str:
-    """Our name of a record's kind, by its `model_type`; InputError if there is none."""
+    """Our name of a record's kind, by what it knows or its `model_type`; InputError if there is none."""
+    if isinstance(record, ArchiveRecord):
+        return record.kind
     for name, kind in RECORD_KINDS.items():
-        if kind.model_type == record.get("model_type"):
+        if kind.model_type and kind.model_type == record.get("model_type"):
             return name
     raise InputError(
         f"no archive schema for model_type {record.get('model_type')!r}",
@@ -297,7 +316,7 @@ def validate_record(record: Mapping[str, Any], kind: str | None = None) -> None:
     Keys that the schema does not know are refused as well: they are misspelt.
     """
     name = kind if kind is not None else record_kind(record)
-    validator, known = _validator(RECORD_KINDS[name].schema)
+    validator, known = _validator(RECORD_KINDS[name].schema, RECORD_KINDS[name].folder)
     filename = record.get("filename")
     unknown = sorted(set(record) - known)
     if unknown:
@@ -320,7 +339,7 @@ def validate_record(record: Mapping[str, Any], kind: str | None = None) -> None:
 
 
 @cache
-def _validator(schema: str) -> tuple[Any, frozenset[str]]:
+def _validator(schema: str, folder_name: str) -> tuple[Any, frozenset[str]]:
     """Compiled validator of a schema and the keys it knows."""
     import asdf
     import jsonschema
@@ -332,7 +351,7 @@ def _validator(schema: str) -> tuple[Any, frozenset[str]]:
             folder, SCHEMA_PREFIX, recursive=True, filename_pattern="*.yaml", stem_filename=True
         )
         config.add_resource_mapping(mapping)
-        resolved = asdf.schema.load_schema(f"{SCHEMA_PREFIX}MSOS/{schema}-1.0.0", resolve_references=True)
+        resolved = asdf.schema.load_schema(f"{SCHEMA_PREFIX}{folder_name}/{schema}-1.0.0", resolve_references=True)
     plain = _without_metaschema(resolved)
     return jsonschema.Draft4Validator(plain), frozenset(_property_names(plain))
 

@@ -33,6 +33,8 @@ FACTS = ArchiveFacts(
     inject_medium="images",
 )
 
+MSOS_KINDS = [name for name, kind in RECORD_KINDS.items() if kind.folder == "MSOS"]
+
 
 def record_of(kind, **change):
     record = complete_record(
@@ -41,7 +43,7 @@ def record_of(kind, **change):
     return {**record, **change}
 
 
-@pytest.mark.parametrize("kind", RECORD_KINDS)
+@pytest.mark.parametrize("kind", MSOS_KINDS)
 def test_every_kind_is_valid(kind):
     validate_record(record_of(kind))
     validate_record(record_of(kind), kind)
@@ -54,7 +56,7 @@ def test_all_msos_schemas_of_rad_have_a_kind():
 
     folder = Path(next(iter(rad.__path__))) / "resources" / "schemas" / "SSC" / "MSOS"
     schemas = {path.stem.removesuffix("-1.0.0") for path in folder.glob("*.yaml")}
-    assert schemas == {kind.schema for kind in RECORD_KINDS.values()}
+    assert schemas == {RECORD_KINDS[name].schema for name in MSOS_KINDS}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_wrong_value_is_refused_by_name(kind, change, field):
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("kind", RECORD_KINDS)
+@pytest.mark.parametrize("kind", MSOS_KINDS)
 def test_missing_key_is_refused(kind):
     record = record_of(kind)
     del record["product_type"]
