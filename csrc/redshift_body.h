@@ -1,0 +1,299 @@
+/* Body of redshift.c, compiled once per vector level (levels.h). Lanes are redshifts. */
+
+#ifndef SCAN_TILE
+#define SCAN_TILE 16   /* pixels whose templates are held at once */
+#define SCAN_REACH 5.5 /* a line is drawn to this many sigma */
+#define SCAN_PAIRS (ROMAN_SCAN_COLUMNS * (ROMAN_SCAN_COLUMNS + 1) / 2)
+#define SCAN_FIRST_PAIR(i) ((i) * ((i) + 1) / 2) /* of row i of a lower triangle */
+
+typedef struct {
+    double *chi2, *log_evidence, *amplitude;
+} scan_found;
+
+typedef struct {
+    const roman_scan_templates *t;
+    int64_t n;
+    const double *wavelength, *weight, *lsf;
+    double *weighted;  /* [n] weight * flux */
+    double *cell;      /* [n] table cell of a pixel at z = 0 */
+    double *lines;     /* [n_line_columns][n][LANES]; zero but where `present` says so */
+    uint32_t *present; /* [n] bit per line column */
+    double widest;     /* largest lsf */
+    double h[SCAN_PAIRS][LANES], b[ROMAN_SCAN_COLUMNS][LANES];
+    double tile[SCAN_TILE][ROMAN_SCAN_CONTINUA][LANES], tile_w[SCAN_TILE][ROMAN_SCAN_CONTINUA][LANES];
+} scan_work;
+#endif
+
+/* exp(-q) for 0 <= q < 700: 2^k times a Taylor series on |r| <= ln 2 / 2. */
+static void AT_LEVEL(exp_minus)(const double *q, double *out)
+{
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: rounds to an integer in the low bits */
+    for (int l = 0; l < LANES; l++) {
+        double k = fma(-q[l], 1.4426950408889634, shift);
+        int64_t bits;
+        memcpy(&bits, &k, sizeof bits);
+        k -= shift;
+        double r = fma(k, -1.9082149292705877e-10, fma(k, -0.6931471803691238, -q[l]));
+        double p = 1.0 / 39916800;
+        p = fma(p, r, 1.0 / 3628800);
+        p = fma(p, r, 1.0 / 362880);
+        p = fma(p, r, 1.0 / 40320);
+        p = fma(p, r, 1.0 / 5040);
+        p = fma(p, r, 1.0 / 720);
+        p = fma(p, r, 1.0 / 120);
+        p = fma(p, r, 1.0 / 24);
+        p = fma(p, r, 1.0 / 6);
+        p = fma(p, r, 0.5);
+        p = fma(p, r, 1.0);
+        p = fma(p, r, 1.0);
+        uint64_t power = ((uint64_t)bits + 1023) << 52;
+        double scale;
+        memcpy(&scale, &power, sizeof scale);
+        out[l] = p * scale;
+    }
+}
+
+/* First pixel at or beyond a wavelength. */
+static int64_t AT_LEVEL(first_pixel)(const scan_work *k, double wavelength)
+{
+    int64_t low = 0, high = k->n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (k->wavelength[middle] < wavelength) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Draws line j at the redshifts of the lanes, or (draw = 0) wipes the pixels that it may have touched. */
+static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, int draw)
+{
+    const roman_scan_templates *t = k->t;
+    double centre[LANES], own[LANES], low = INFINITY, high = 0;
+    for (int l = 0; l < LANES; l++) {
+        centre[l] = t->line_wavelength[j] * one_plus_z[l];
+        own[l] = centre[l] * t->line_width[j];
+        own[l] *= own[l];
+        low = fmin(low, centre[l]);
+        high = fmax(high, centre[l]);
+    }
+    double reach = SCAN_REACH * sqrt(fma(k->widest, k->widest, high * t->line_width[j] * high * t->line_width[j]));
+    int64_t first = AT_LEVEL(first_pixel)(k, low - reach), last = AT_LEVEL(first_pixel)(k, high + reach);
+    double *column = k->lines + t->line_column[j] * k->n * LANES;
+    if (!draw) {
+        memset(column + first * LANES, 0, (size_t)(last > first ? last - first : 0) * LANES * sizeof *column);
+        for (int64_t p = first; p < last; p++) k->present[p] = 0;
+        return;
+    }
+    double flux = t->line_flux[j] * 0.3989422804014327;
+    for (int64_t p = first; p < last; p++) {
+        double q[LANES], value[LANES], inverse[LANES], lsf2 = k->lsf[p] * k->lsf[p];
+        for (int l = 0; l < LANES; l++) {
+            double away = k->wavelength[p] - centre[l];
+            inverse[l] = 1.0 / (lsf2 + own[l]);
+            q[l] = 0.5 * away * away * inverse[l];
+            q[l] = q[l] < 600 ? q[l] : 600;
+        }
+        AT_LEVEL(exp_minus)(q, value);
+        double *at = column + p * LANES;
+        for (int l = 0; l < LANES; l++) at[l] = fma(flux * sqrt(inverse[l]), value[l], at[l]);
+        k->present[p] |= (uint32_t)1 << t->line_column[j];
+    }
+}
+
+/* Continua of pixel p at the redshifts of the lanes: cells `shift` above the pixel's own. */
+static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *shift, int consecutive,
+                                  double (*restrict value)[LANES])
+{
+    const roman_scan_templates *t = k->t;
+    double from[LANES], fraction[LANES];
+    if (consecutive) {
+        double at = k->cell[p] + shift[0], whole = floor(at);
+        double part = at - whole;
+        for (int i = 0; i < t->n_continua; i++) {
+            const double *row = t->continua + i * t->n_cells + (int64_t)whole;
+            for (int l = 0; l < LANES; l++) value[i][l] = fma(part, row[l + 1] - row[l], row[l]);
+        }
+        return;
+    }
+    int32_t index[LANES];
+    for (int l = 0; l < LANES; l++) {
+        double at = k->cell[p] + shift[l];
+        from[l] = floor(at);
+        fraction[l] = at - from[l];
+        index[l] = (int32_t)from[l];
+    }
+    for (int i = 0; i < t->n_continua; i++) {
+        const double *row = t->continua + i * t->n_cells;
+        for (int l = 0; l < LANES; l++) {
+            double a = row[index[l]], b = row[index[l] + 1];
+            value[i][l] = fma(fraction[l], b - a, a);
+        }
+    }
+}
+
+/* Adds the columns of lines that are present in a pixel; `value` are its continua. */
+static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restrict value)[LANES])
+{
+    int nc = k->t->n_continua;
+    uint32_t todo = k->present[p];
+    const double *pixel = k->lines + p * LANES;
+    while (todo) {
+        int c = __builtin_ctz(todo);
+        todo &= todo - 1;
+        const double *line = pixel + (int64_t)c * k->n * LANES;
+        double w[LANES];
+        double *b = k->b[nc + c];
+        for (int l = 0; l < LANES; l++) {
+            w[l] = k->weight[p] * line[l];
+            b[l] = fma(k->weighted[p], line[l], b[l]);
+        }
+        double(*row)[LANES] = k->h + SCAN_FIRST_PAIR(nc + c);
+        for (int i = 0; i < nc; i++) {
+            for (int l = 0; l < LANES; l++) row[i][l] = fma(w[l], value[i][l], row[i][l]);
+        }
+        uint32_t others = k->present[p] & (((uint32_t)2 << c) - 1);
+        while (others) {
+            int d = __builtin_ctz(others);
+            others &= others - 1;
+            const double *other = pixel + (int64_t)d * k->n * LANES;
+            for (int l = 0; l < LANES; l++) row[nc + d][l] = fma(w[l], other[l], row[nc + d][l]);
+        }
+    }
+}
+
+/* Normal matrices and right-hand sides of the redshifts of the lanes. */
+static void AT_LEVEL(normal_matrices)(scan_work *restrict k, const double *shift, int consecutive)
+{
+    int nc = k->t->n_continua;
+    memset(k->h, 0, sizeof k->h);
+    memset(k->b, 0, sizeof k->b);
+    for (int64_t start = 0; start < k->n; start += SCAN_TILE) {
+        int pixels = k->n - start < SCAN_TILE ? (int)(k->n - start) : SCAN_TILE;
+        for (int q = 0; q < pixels; q++) {
+            double w = k->weight[start + q];
+            AT_LEVEL(continua_at)(k, start + q, shift, consecutive, k->tile[q]);
+            for (int i = 0; i < nc; i++) {
+                for (int l = 0; l < LANES; l++) k->tile_w[q][i][l] = w * k->tile[q][i][l];
+            }
+            if (k->present[start + q]) AT_LEVEL(add_lines)(k, start + q, k->tile[q]);
+        }
+        for (int i = 0; i < nc; i++) {
+            double sum[LANES];
+            memcpy(sum, k->b[i], sizeof sum);
+            for (int q = 0; q < pixels; q++) {
+                double y = k->weighted[start + q];
+                for (int l = 0; l < LANES; l++) sum[l] = fma(y, k->tile[q][i][l], sum[l]);
+            }
+            memcpy(k->b[i], sum, sizeof sum);
+            for (int j = 0; j <= i; j++) {
+                double(*to)[LANES] = k->h + SCAN_FIRST_PAIR(i) + j;
+                memcpy(sum, *to, sizeof sum);
+                for (int q = 0; q < pixels; q++) {
+                    for (int l = 0; l < LANES; l++) {
+                        sum[l] = fma(k->tile_w[q][i][l], k->tile[q][j][l], sum[l]);
+                    }
+                }
+                memcpy(*to, sum, sizeof sum);
+            }
+        }
+    }
+}
+
+/* Solves one lane: chi2, evidence and amplitudes. `x` carries the positive columns to the next redshift. */
+static void AT_LEVEL(solve_lane)(const scan_work *k, int lane, double total, const double *rate, double *x,
+                                 scan_found *found, int64_t z)
+{
+    int nc = k->t->n_continua, n = nc + k->t->n_line_columns;
+    double h[ROMAN_SCAN_COLUMNS * ROMAN_SCAN_COLUMNS] = {0}, c[ROMAN_SCAN_COLUMNS] = {0};
+    double unit[ROMAN_SCAN_COLUMNS], log_prior = 0;
+    for (int i = 0; i < n; i++) {
+        double norm = k->h[SCAN_FIRST_PAIR(i) + i][lane];
+        unit[i] = norm > 1e-290 ? 1 / sqrt(norm) : 0;
+        double slope = i < nc ? 0 : rate[i - nc] * unit[i];
+        c[i] = fma(k->b[i][lane], unit[i], -slope);
+        for (int j = 0; j < i; j++) {
+            h[i * n + j] = h[j * n + i] = k->h[SCAN_FIRST_PAIR(i) + j][lane] * unit[i] * unit[j];
+        }
+        h[i * n + i] = unit[i] > 0;
+        /* A flat density reaches to the signal to noise ratio of all the data. */
+        if (unit[i] > 0) log_prior += log(slope > 0 ? slope : 1 / sqrt(total + 1));
+    }
+    roman_nnls(n, h, c, x);
+    double fitted = 0, penalty = 0;
+    for (int i = 0; i < n; i++) {
+        double product = 0;
+        for (int j = 0; j < n; j++) product = fma(h[i * n + j], x[j], product);
+        double right = k->b[i][lane] * unit[i];
+        fitted = fma(x[i], fma(2.0, right, -product), fitted);
+        penalty = fma(x[i], right - c[i], penalty);
+        found->amplitude[z * n + i] = x[i] * unit[i];
+    }
+    double chi2 = total - fitted;
+    found->chi2[z] = chi2;
+    found->log_evidence[z] = -0.5 * chi2 - penalty + log_prior + roman_orthant_log_volume(n, h, c, x);
+}
+
+/* Shifts in cells of eight redshifts, the last repeated; whether each is one cell above its neighbour. */
+static int AT_LEVEL(lane_shifts)(const roman_scan_templates *t, int64_t n_z, const double *log_1pz,
+                                 double *shift, double *one_plus_z)
+{
+    int consecutive = 1;
+    for (int l = 0; l < LANES; l++) {
+        double log_z = log_1pz[l < n_z ? l : n_z - 1];
+        shift[l] = log_z / t->log_step;
+        one_plus_z[l] = exp(log_z);
+        consecutive &= l < n_z && fabs(shift[l] - shift[0] - l) < 1e-6;
+    }
+    return consecutive;
+}
+
+static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, const double *wavelength,
+                                   const double *flux, const double *weight, const double *lsf,
+                                   int64_t n_z, const double *log_1pz, const double *rate,
+                                   scan_found *found)
+{
+    scan_work *k = calloc(1, sizeof *k);
+    size_t lines = (size_t)n * LANES * (size_t)(t->n_line_columns ? t->n_line_columns : 1);
+    double *memory = calloc(2 * (size_t)n + lines, sizeof *memory);
+    uint32_t *present = calloc((size_t)n, sizeof *present);
+    if (!k || !memory || !present) {
+        free(k);
+        free(memory);
+        free(present);
+        return ROMAN_ERR_MEMORY;
+    }
+    k->t = t;
+    k->n = n;
+    k->wavelength = wavelength;
+    k->weight = weight;
+    k->lsf = lsf;
+    k->weighted = memory;
+    k->cell = memory + n;
+    k->lines = memory + 2 * n;
+    k->present = present;
+    double total = 0, x[ROMAN_SCAN_COLUMNS] = {0};
+    for (int64_t p = 0; p < n; p++) {
+        k->weighted[p] = weight[p] * flux[p];
+        total = fma(k->weighted[p], flux[p], total);
+        k->cell[p] = (t->log_end - log(wavelength[p])) / t->log_step;
+        k->widest = fmax(k->widest, lsf[p]);
+    }
+    for (int64_t z = 0; z < n_z; z += LANES) {
+        double shift[LANES], one_plus_z[LANES];
+        int consecutive = AT_LEVEL(lane_shifts)(t, n_z - z, log_1pz + z, shift, one_plus_z);
+        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, one_plus_z, 1);
+        AT_LEVEL(normal_matrices)(k, shift, consecutive);
+        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, one_plus_z, 0);
+        for (int l = 0; l < LANES && z + l < n_z; l++) {
+            AT_LEVEL(solve_lane)(k, l, total, rate, x, found, z + l);
+        }
+    }
+    free(k);
+    free(memory);
+    free(present);
+    return ROMAN_OK;
+}
