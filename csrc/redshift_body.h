@@ -2,6 +2,7 @@
 
 #ifndef SCAN_TILE
 #define SCAN_TILE 16   /* pixels whose templates are held at once */
+#define SCAN_COLUMNS (ROMAN_SCAN_CONTINUA + 4) /* of a tile: continua, the flux, and idle ones that fill a group */
 #define SCAN_REACH 5.5 /* a line is drawn to this many sigma */
 #define SCAN_PAIRS (ROMAN_SCAN_COLUMNS * (ROMAN_SCAN_COLUMNS + 1) / 2)
 #define SCAN_FIRST_PAIR(i) ((i) * ((i) + 1) / 2) /* of row i of a lower triangle */
@@ -10,17 +11,19 @@ typedef struct {
     double *chi2, *log_evidence, *amplitude;
 } scan_found;
 
+/* The vectors come first and are whole cache lines: the structure is allocated on one. */
 typedef struct {
+    double h[SCAN_PAIRS][LANES], b[ROMAN_SCAN_COLUMNS][LANES];
+    double tile[SCAN_TILE][SCAN_COLUMNS][LANES]; /* continua and flux of some pixels, in units of sigma */
     const roman_scan_templates *t;
     int64_t n;
-    const double *wavelength, *weight, *lsf;
-    double *weighted;  /* [n] weight * flux */
+    const double *wavelength, *lsf;
+    double *root;      /* [n] 1 / sigma */
+    double *scaled;    /* [n] flux / sigma */
     double *cell;      /* [n] table cell of a pixel at z = 0 */
     double *lines;     /* [n_line_columns][n][LANES]; zero but where `present` says so */
     uint32_t *present; /* [n] bit per line column */
     double widest;     /* largest lsf */
-    double h[SCAN_PAIRS][LANES], b[ROMAN_SCAN_COLUMNS][LANES];
-    double tile[SCAN_TILE][ROMAN_SCAN_CONTINUA][LANES], tile_w[SCAN_TILE][ROMAN_SCAN_CONTINUA][LANES];
 } scan_work;
 #endif
 
@@ -104,18 +107,18 @@ static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, i
     }
 }
 
-/* Continua of pixel p at the redshifts of the lanes: cells `shift` above the pixel's own. */
+/* Continua, in units of sigma, of pixel p at the redshifts of the lanes: cells `shift` above the pixel's own. */
 static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *shift, int consecutive,
                                   double (*restrict value)[LANES])
 {
     const roman_scan_templates *t = k->t;
-    double from[LANES], fraction[LANES];
+    double root = k->root[p], from[LANES], fraction[LANES];
     if (consecutive) {
         double at = k->cell[p] + shift[0], whole = floor(at);
-        double part = at - whole;
+        double part = (at - whole) * root;
         for (int i = 0; i < t->n_continua; i++) {
             const double *row = t->continua + i * t->n_cells + (int64_t)whole;
-            for (int l = 0; l < LANES; l++) value[i][l] = fma(part, row[l + 1] - row[l], row[l]);
+            for (int l = 0; l < LANES; l++) value[i][l] = fma(part, row[l + 1] - row[l], root * row[l]);
         }
         return;
     }
@@ -123,14 +126,14 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     for (int l = 0; l < LANES; l++) {
         double at = k->cell[p] + shift[l];
         from[l] = floor(at);
-        fraction[l] = at - from[l];
+        fraction[l] = (at - from[l]) * root;
         index[l] = (int32_t)from[l];
     }
     for (int i = 0; i < t->n_continua; i++) {
         const double *row = t->continua + i * t->n_cells;
         for (int l = 0; l < LANES; l++) {
             double a = row[index[l]], b = row[index[l] + 1];
-            value[i][l] = fma(fraction[l], b - a, a);
+            value[i][l] = fma(fraction[l], b - a, root * a);
         }
     }
 }
@@ -148,8 +151,8 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
         double w[LANES];
         double *b = k->b[nc + c];
         for (int l = 0; l < LANES; l++) {
-            w[l] = k->weight[p] * line[l];
-            b[l] = fma(k->weighted[p], line[l], b[l]);
+            w[l] = k->root[p] * line[l];
+            b[l] = fma(k->scaled[p], w[l], b[l]);
         }
         double(*row)[LANES] = k->h + SCAN_FIRST_PAIR(nc + c);
         for (int i = 0; i < nc; i++) {
@@ -160,7 +163,35 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
             int d = __builtin_ctz(others);
             others &= others - 1;
             const double *other = pixel + (int64_t)d * k->n * LANES;
-            for (int l = 0; l < LANES; l++) row[nc + d][l] = fma(w[l], other[l], row[nc + d][l]);
+            for (int l = 0; l < LANES; l++) row[nc + d][l] = fma(w[l], k->root[p] * other[l], row[nc + d][l]);
+        }
+    }
+}
+
+/* Adds the products of the tile's columns, two rows by four columns at a time: registers hold the sums. */
+static void AT_LEVEL(add_tile)(scan_work *restrict k, int pixels)
+{
+    int nc = k->t->n_continua;
+    for (int i = 0; i <= nc; i += 2) {
+        for (int j = 0; j <= i + 1 && j < nc; j += 4) {
+            double sum[8][LANES];
+            memset(sum, 0, sizeof sum);
+            for (int q = 0; q < pixels; q++) {
+                const double *a = k->tile[q][i], *b = k->tile[q][i + 1];
+                for (int m = 0; m < 4; m++) {
+                    const double *c = k->tile[q][j + m];
+                    for (int l = 0; l < LANES; l++) {
+                        sum[m][l] = fma(a[l], c[l], sum[m][l]);
+                        sum[4 + m][l] = fma(b[l], c[l], sum[4 + m][l]);
+                    }
+                }
+            }
+            for (int r = i; r <= i + 1 && r <= nc; r++) {
+                double(*row)[LANES] = r < nc ? k->h + SCAN_FIRST_PAIR(r) : k->b;
+                for (int m = 0; m < 4 && j + m < nc && j + m <= r; m++) {
+                    for (int l = 0; l < LANES; l++) row[j + m][l] += sum[4 * (r - i) + m][l];
+                }
+            }
         }
     }
 }
@@ -169,37 +200,16 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
 static void AT_LEVEL(normal_matrices)(scan_work *restrict k, const double *shift, int consecutive)
 {
     int nc = k->t->n_continua;
-    memset(k->h, 0, sizeof k->h);
+    memset(k->h, 0, SCAN_FIRST_PAIR(nc + k->t->n_line_columns) * sizeof *k->h);
     memset(k->b, 0, sizeof k->b);
     for (int64_t start = 0; start < k->n; start += SCAN_TILE) {
         int pixels = k->n - start < SCAN_TILE ? (int)(k->n - start) : SCAN_TILE;
         for (int q = 0; q < pixels; q++) {
-            double w = k->weight[start + q];
             AT_LEVEL(continua_at)(k, start + q, shift, consecutive, k->tile[q]);
-            for (int i = 0; i < nc; i++) {
-                for (int l = 0; l < LANES; l++) k->tile_w[q][i][l] = w * k->tile[q][i][l];
-            }
+            for (int l = 0; l < LANES; l++) k->tile[q][nc][l] = k->scaled[start + q];
             if (k->present[start + q]) AT_LEVEL(add_lines)(k, start + q, k->tile[q]);
         }
-        for (int i = 0; i < nc; i++) {
-            double sum[LANES];
-            memcpy(sum, k->b[i], sizeof sum);
-            for (int q = 0; q < pixels; q++) {
-                double y = k->weighted[start + q];
-                for (int l = 0; l < LANES; l++) sum[l] = fma(y, k->tile[q][i][l], sum[l]);
-            }
-            memcpy(k->b[i], sum, sizeof sum);
-            for (int j = 0; j <= i; j++) {
-                double(*to)[LANES] = k->h + SCAN_FIRST_PAIR(i) + j;
-                memcpy(sum, *to, sizeof sum);
-                for (int q = 0; q < pixels; q++) {
-                    for (int l = 0; l < LANES; l++) {
-                        sum[l] = fma(k->tile_w[q][i][l], k->tile[q][j][l], sum[l]);
-                    }
-                }
-                memcpy(*to, sum, sizeof sum);
-            }
-        }
+        AT_LEVEL(add_tile)(k, pixels);
     }
 }
 
@@ -256,9 +266,10 @@ static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, con
                                    int64_t n_z, const double *log_1pz, const double *rate,
                                    scan_found *found)
 {
-    scan_work *k = calloc(1, sizeof *k);
+    size_t work_bytes = (sizeof(scan_work) + 63) / 64 * 64;
+    scan_work *k = aligned_alloc(64, work_bytes);
     size_t lines = (size_t)n * LANES * (size_t)(t->n_line_columns ? t->n_line_columns : 1);
-    double *memory = calloc(2 * (size_t)n + lines, sizeof *memory);
+    double *memory = calloc(3 * (size_t)n + lines, sizeof *memory);
     uint32_t *present = calloc((size_t)n, sizeof *present);
     if (!k || !memory || !present) {
         free(k);
@@ -266,19 +277,21 @@ static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, con
         free(present);
         return ROMAN_ERR_MEMORY;
     }
+    memset(k, 0, work_bytes);
     k->t = t;
     k->n = n;
     k->wavelength = wavelength;
-    k->weight = weight;
     k->lsf = lsf;
-    k->weighted = memory;
-    k->cell = memory + n;
-    k->lines = memory + 2 * n;
+    k->root = memory;
+    k->scaled = memory + n;
+    k->cell = memory + 2 * n;
+    k->lines = memory + 3 * n;
     k->present = present;
     double total = 0, x[ROMAN_SCAN_COLUMNS] = {0};
     for (int64_t p = 0; p < n; p++) {
-        k->weighted[p] = weight[p] * flux[p];
-        total = fma(k->weighted[p], flux[p], total);
+        k->root[p] = sqrt(weight[p]);
+        k->scaled[p] = k->root[p] * flux[p];
+        total = fma(k->scaled[p], k->scaled[p], total);
         k->cell[p] = (t->log_end - log(wavelength[p])) / t->log_step;
         k->widest = fmax(k->widest, lsf[p]);
     }
