@@ -31,7 +31,7 @@ typedef struct {
 static void AT_LEVEL(exp_minus)(const double *q, double *out)
 {
     const double shift = 6755399441055744.0; /* 1.5 * 2^52: rounds to an integer in the low bits */
-    for (int l = 0; l < LANES; l++) {
+    for (int64_t l = 0; l < LANES; l++) {
         double k = fma(-q[l], 1.4426950408889634, shift);
         int64_t bits;
         memcpy(&bits, &k, sizeof bits);
@@ -76,7 +76,7 @@ static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, i
 {
     const roman_scan_templates *t = k->t;
     double centre[LANES], own[LANES], low = INFINITY, high = 0;
-    for (int l = 0; l < LANES; l++) {
+    for (int64_t l = 0; l < LANES; l++) {
         centre[l] = t->line_wavelength[j] * one_plus_z[l];
         own[l] = centre[l] * t->line_width[j];
         own[l] *= own[l];
@@ -94,7 +94,7 @@ static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, i
     double flux = t->line_flux[j] * 0.3989422804014327;
     for (int64_t p = first; p < last; p++) {
         double q[LANES], value[LANES], inverse[LANES], lsf2 = k->lsf[p] * k->lsf[p];
-        for (int l = 0; l < LANES; l++) {
+        for (int64_t l = 0; l < LANES; l++) {
             double away = k->wavelength[p] - centre[l];
             inverse[l] = 1.0 / (lsf2 + own[l]);
             q[l] = 0.5 * away * away * inverse[l];
@@ -102,7 +102,7 @@ static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, i
         }
         AT_LEVEL(exp_minus)(q, value);
         double *at = column + p * LANES;
-        for (int l = 0; l < LANES; l++) at[l] = fma(flux * sqrt(inverse[l]), value[l], at[l]);
+        for (int64_t l = 0; l < LANES; l++) at[l] = fma(flux * sqrt(inverse[l]), value[l], at[l]);
         k->present[p] |= (uint32_t)1 << t->line_column[j];
     }
 }
@@ -117,13 +117,14 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
         double at = k->cell[p] + shift[0], whole = floor(at);
         double part = (at - whole) * root;
         for (int i = 0; i < t->n_continua; i++) {
-            const double *row = t->continua + i * t->n_cells + (int64_t)whole;
-            for (int l = 0; l < LANES; l++) value[i][l] = fma(part, row[l + 1] - row[l], root * row[l]);
+            const double *row = t->continua + i * t->n_cells + (int64_t)whole, *next = row + 1;
+            double *to = value[i];
+            for (int64_t l = 0; l < LANES; l++) to[l] = fma(part, next[l] - row[l], root * row[l]);
         }
         return;
     }
     int32_t index[LANES];
-    for (int l = 0; l < LANES; l++) {
+    for (int64_t l = 0; l < LANES; l++) {
         double at = k->cell[p] + shift[l];
         from[l] = floor(at);
         fraction[l] = (at - from[l]) * root;
@@ -131,7 +132,7 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     }
     for (int i = 0; i < t->n_continua; i++) {
         const double *row = t->continua + i * t->n_cells;
-        for (int l = 0; l < LANES; l++) {
+        for (int64_t l = 0; l < LANES; l++) {
             double a = row[index[l]], b = row[index[l] + 1];
             value[i][l] = fma(fraction[l], b - a, root * a);
         }
@@ -150,20 +151,20 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
         const double *line = pixel + (int64_t)c * k->n * LANES;
         double w[LANES];
         double *b = k->b[nc + c];
-        for (int l = 0; l < LANES; l++) {
+        for (int64_t l = 0; l < LANES; l++) {
             w[l] = k->root[p] * line[l];
             b[l] = fma(k->scaled[p], w[l], b[l]);
         }
         double(*row)[LANES] = k->h + SCAN_FIRST_PAIR(nc + c);
         for (int i = 0; i < nc; i++) {
-            for (int l = 0; l < LANES; l++) row[i][l] = fma(w[l], value[i][l], row[i][l]);
+            for (int64_t l = 0; l < LANES; l++) row[i][l] = fma(w[l], value[i][l], row[i][l]);
         }
         uint32_t others = k->present[p] & (((uint32_t)2 << c) - 1);
         while (others) {
             int d = __builtin_ctz(others);
             others &= others - 1;
             const double *other = pixel + (int64_t)d * k->n * LANES;
-            for (int l = 0; l < LANES; l++) row[nc + d][l] = fma(w[l], k->root[p] * other[l], row[nc + d][l]);
+            for (int64_t l = 0; l < LANES; l++) row[nc + d][l] = fma(w[l], k->root[p] * other[l], row[nc + d][l]);
         }
     }
 }
@@ -172,24 +173,24 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
 static void AT_LEVEL(add_tile)(scan_work *restrict k, int pixels)
 {
     int nc = k->t->n_continua;
-    for (int i = 0; i <= nc; i += 2) {
-        for (int j = 0; j <= i + 1 && j < nc; j += 4) {
+    for (int64_t i = 0; i <= nc; i += 2) {
+        for (int64_t j = 0; j <= i + 1 && j < nc; j += 4) {
             double sum[8][LANES];
             memset(sum, 0, sizeof sum);
-            for (int q = 0; q < pixels; q++) {
+            for (int64_t q = 0; q < pixels; q++) {
                 const double *a = k->tile[q][i], *b = k->tile[q][i + 1];
-                for (int m = 0; m < 4; m++) {
+                for (int64_t m = 0; m < 4; m++) {
                     const double *c = k->tile[q][j + m];
-                    for (int l = 0; l < LANES; l++) {
+                    for (int64_t l = 0; l < LANES; l++) {
                         sum[m][l] = fma(a[l], c[l], sum[m][l]);
                         sum[4 + m][l] = fma(b[l], c[l], sum[4 + m][l]);
                     }
                 }
             }
-            for (int r = i; r <= i + 1 && r <= nc; r++) {
+            for (int64_t r = i; r <= i + 1 && r <= nc; r++) {
                 double(*row)[LANES] = r < nc ? k->h + SCAN_FIRST_PAIR(r) : k->b;
                 for (int m = 0; m < 4 && j + m < nc && j + m <= r; m++) {
-                    for (int l = 0; l < LANES; l++) row[j + m][l] += sum[4 * (r - i) + m][l];
+                    for (int64_t l = 0; l < LANES; l++) row[j + m][l] += sum[4 * (r - i) + m][l];
                 }
             }
         }
@@ -206,7 +207,7 @@ static void AT_LEVEL(normal_matrices)(scan_work *restrict k, const double *shift
         int pixels = k->n - start < SCAN_TILE ? (int)(k->n - start) : SCAN_TILE;
         for (int q = 0; q < pixels; q++) {
             AT_LEVEL(continua_at)(k, start + q, shift, consecutive, k->tile[q]);
-            for (int l = 0; l < LANES; l++) k->tile[q][nc][l] = k->scaled[start + q];
+            for (int64_t l = 0; l < LANES; l++) k->tile[q][nc][l] = k->scaled[start + q];
             if (k->present[start + q]) AT_LEVEL(add_lines)(k, start + q, k->tile[q]);
         }
         AT_LEVEL(add_tile)(k, pixels);
@@ -252,7 +253,7 @@ static int AT_LEVEL(lane_shifts)(const roman_scan_templates *t, int64_t n_z, con
                                  double *shift, double *one_plus_z)
 {
     int consecutive = 1;
-    for (int l = 0; l < LANES; l++) {
+    for (int64_t l = 0; l < LANES; l++) {
         double log_z = log_1pz[l < n_z ? l : n_z - 1];
         shift[l] = log_z / t->log_step;
         one_plus_z[l] = exp(log_z);
