@@ -23,9 +23,10 @@ _ORDER = 4
 class LineMeasurement:
     """One line, or one group of tied lines under the name of its strongest.
 
-    wavelength: rest [nm, vacuum]. flux, flux_err: Gaussian fit [W m-2]; all tied lines together for a group. ew, ew_err: rest-frame
-    equivalent width [nm], positive in emission; NaN without continuum. sn: flux / flux_err. direct_flux, direct_flux_err:
-    sum of the pixels within 2.5 sigma less continuum and the other fitted lines, corrected for the light outside [W m-2].
+    wavelength: rest [nm, vacuum]. flux, flux_err: Gaussian fit, all tied lines together for a group [W m-2].
+    ew, ew_err: rest-frame equivalent width [nm], positive in emission; NaN without continuum. sn: flux / flux_err.
+    direct_flux, direct_flux_err: sum of the pixels within 2.5 sigma less continuum and the other fitted lines,
+    corrected for the light outside [W m-2].
     coverage: share of the line's profile that falls on good pixels.
     """
 

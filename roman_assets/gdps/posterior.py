@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import lgamma
 
 import numpy as np
@@ -23,11 +24,11 @@ _MAX_PEAKS, _DEPTH = 8, 14.0
 class RedshiftConfig:
     """What a redshift is looked for with.
 
-    z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: galaxies' and quasars'
-    prior density z^2 exp(-(z / z_scale)^z_power). template_error: relative error of the continua, added
-    to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2, min_bic,
-    min_coverage, max_contamination, max_outliers: limits beyond which a warning is set. pdf_floor: probability of a cell
-    of the pdf that is not worth storing. max_solutions: most candidates reported.
+    z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: prior
+    density z^2 exp(-(z / z_scale)^z_power) of galaxies and quasars. template_error: relative error of the continua,
+    added to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2,
+    min_bic, min_coverage, max_contamination, max_outliers: limits beyond which a warning is set. pdf_floor:
+    probability of a cell of the pdf that is not worth storing. max_solutions: most candidates reported.
     """
 
     z_range: dict[str, tuple[float, float]] = field(
@@ -50,7 +51,10 @@ class RedshiftConfig:
 
 @dataclass(frozen=True)
 class Data:
-    """Good pixels, flux in units of `scale` [W m-2 nm-1]; all (n,). `line_flux`: of the most significant narrow excess [nm]."""
+    """Good pixels, (n,) each, flux in units of `scale` [W m-2 nm-1].
+
+    line_flux: of the most significant narrow excess [scale nm].
+    """
 
     wavelength: F64
     flux: F64
@@ -260,7 +264,7 @@ def solutions(pdf: Pdf, config: RedshiftConfig) -> list[Solution]:
     tops = inner if len(inner) else np.array([int(np.argmax(d))])
     cells = np.concatenate([[0], np.cumsum(pdf.cells)])
     edges = [0]
-    for a, b in zip(tops[:-1], tops[1:], strict=True):
+    for a, b in pairwise(tops):
         if (pdf.z[b] - pdf.z[a]) / (1 + pdf.z[a]) > 750 / LIGHT_KM_S:
             edges.append(int(a + np.argmin(d[a : b + 1])))
     edges.append(len(d) - 1)

@@ -40,12 +40,12 @@ _PRINCIPAL = ("Ha", "Hb", "OIII5008", "OII3730", "Pab", "SIII9533")
 class Redshift:
     """What a spectrum says about its source's redshift.
 
-    z, z_err: of the most probable solution, half of its central 68 % [NaN without data]. kind: galaxy, qso, star or
-    "" without data. zwarn: bits of ZWarn. chi2, n_pixels: of the best model. dchi2: how much worse is the best model
-    more than 1000 km/s away. bic: by how much a cubic polynomial is worse in the Bayesian information criterion. risk: expected loss,
-    0 to 1 (Tanaka et al. 2018, PASJ 70, S9, eq. 10, with width 0.003). coverage: share of the nominal band with
-    good pixels. contamination: share of contaminating flux in all flux. model, continuum: (n,) at the
-    good pixels `wavelength` [W m-2 nm-1].
+    z, z_err: of the most probable solution, half of its central 68 % (NaN without data). kind: galaxy, qso, star
+    or "" without data. zwarn: bits of ZWarn. chi2, n_pixels: of the best model. dchi2: how much worse is the best
+    model more than 1000 km/s away. bic: by how much a cubic polynomial is worse in the Bayesian information
+    criterion. risk: expected loss, 0 to 1 (Tanaka et al. 2018, PASJ 70, S9, section 4; with width 0.003). coverage: share of
+    the nominal band with good pixels. contamination: share of contaminating flux in all flux. model, continuum:
+    (n,) at the good pixels `wavelength` [W m-2 nm-1].
     """
 
     z: float
@@ -236,7 +236,7 @@ SCHEMA: dict[str, Any] = {
     "z": pl.Float64, "z_err": pl.Float64, "zwarn": pl.Int32, "class": pl.String, "chi2": pl.Float64,
     "n_pixels": pl.Int32, "dchi2": pl.Float64, "bic": pl.Float64, "risk": pl.Float64, "coverage": pl.Float64,
     "contamination": pl.Float64, "solutions": pl.List(_SOLUTION), "pdf_z": pl.List(pl.Float64),
-    "pdf": pl.List(pl.Float32), "class_probability": pl.Struct({k: pl.Float64 for k in ("galaxy", "qso", "star")}),
+    "pdf": pl.List(pl.Float32), "class_probability": pl.Struct(dict.fromkeys(("galaxy", "qso", "star"), pl.Float64)),
     "velocity": pl.Float64, "lines": pl.List(_LINE),
 }  # fmt: skip
 
@@ -256,7 +256,9 @@ def record(result: Redshift) -> dict[str, Any]:
 
 
 def measure(spectra: Iterable[Spectrum], config: RedshiftConfig | None = None) -> pl.DataFrame:
-    """One row per spectrum, in their order; columns as in SCHEMA (`Redshift`, `Solution`, `LineMeasurement` say what they are).
+    """One row per spectrum, in their order, with the columns of SCHEMA.
+
+    `Redshift`, `Solution`, `Pdf` and `LineMeasurement` say what they are.
 
     Raises
     ------

@@ -46,8 +46,8 @@ class Line:
 class LineGroup:
     """Lines whose flux ratios are fixed.
 
-    `typical` is the expected flux of the unit line relative to the source's strongest line (the mean of an exponential prior);
-    `velocity` the lines' own sigma [km/s].
+    typical: expected flux of the unit line relative to the source's strongest line, the mean of an exponential
+    prior. velocity: the lines' own sigma [km/s].
     """
 
     name: str
@@ -58,12 +58,16 @@ class LineGroup:
 
 @dataclass(frozen=True)
 class TemplateClass:
-    """Continua and line groups of a class of sources, and the cells of ln(wavelength) they are kept on."""
+    """Continua and line groups of a class of sources; `width` is the narrowest width that its own lines have [km/s]."""
 
     name: str
     continua: tuple[str, ...]
     groups: tuple[LineGroup, ...]
-    log_step: float
+    width: float
+
+    def log_step(self, lsf_log_sigma: float) -> float:
+        """Cells of ln(wavelength), and of ln(1+z): no wider than a line's sigma."""
+        return float(np.clip(0.95 * np.hypot(lsf_log_sigma, self.width / LIGHT_KM_S), 5e-4, 3e-3))
 
 
 def _hydrogen(reddening: float) -> tuple[Line, ...]:
@@ -106,18 +110,17 @@ QUASAR_GROUPS = (
     LineGroup("MgII", (Line("MgII2799", 279.912, 1.0),), 0.5, _BROAD),
     LineGroup("H broad", _hydrogen(0.1), 1.0, _BROAD),
     LineGroup("HeI broad", (Line("HeI10833", 1083.331, 1.0),), 0.3, _BROAD),
-    LineGroup("OIII", (Line("OIII5008", 500.824, 1.0), Line("OIII4960", 496.030, 1 / 2.98)), 0.3, 250.0),
+    LineGroup("OIII", (Line("OIII5008", 500.824, 1.0), Line("OIII4960", 496.030, 1 / 2.98)), 0.3, 600.0),
 )
 STAR_TEMPERATURES = {
     "A": 9500.0, "F": 6800.0, "G": 5800.0, "K2": 4900.0, "K7": 4100.0, "M3": 3400.0, "M5": 3000.0, "M7": 2650.0,
 }  # fmt: skip
-#: A step resolves the narrowest line-spread function (sigma 6e-4 of ln lambda) and a broad line, respectively.
 CLASSES = {
     "galaxy": TemplateClass(
-        "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "F stars", "old"), GALAXY_GROUPS, 6e-4
+        "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "F stars", "old"), GALAXY_GROUPS, 0.0
     ),
-    "qso": TemplateClass("qso", ("blue", "red", "iron", "hot dust"), QUASAR_GROUPS, 1.5e-3),
-    "star": TemplateClass("star", tuple(STAR_TEMPERATURES), (), 6e-4),
+    "qso": TemplateClass("qso", ("blue", "red", "iron", "hot dust"), QUASAR_GROUPS, 600.0),
+    "star": TemplateClass("star", tuple(STAR_TEMPERATURES), (), 0.0),
 }
 
 
@@ -213,7 +216,10 @@ def _quasar(wavelength: F64, name: str) -> F64:
 
 
 def continuum(wavelength: F64, kind: str, name: str) -> F64:
-    """F_lambda of one continuum of a class at rest wavelengths [nm], of unit mean over 0.9 to 1.1 um (0.2 to 1.1: iron)."""
+    """F_lambda of one continuum of a class at rest wavelengths [nm].
+
+    Of unit mean over 0.9 to 1.1 um; iron, which has nothing there, over 0.2 to 1.1 um.
+    """
     if kind == "star":
         flux = star_flux(wavelength, STAR_TEMPERATURES[name])
     elif kind == "qso":
@@ -241,10 +247,11 @@ def scan_templates(kind: str, log_sigma_key: int) -> ScanTemplates:
 
     Continua are smoothed by that one width and by 200 km/s; the kernel draws lines with the LSF of each pixel.
     """
-    found = CLASSES[kind]
+    found, lsf = CLASSES[kind], lsf_of_key(log_sigma_key)
     # Built three times finer than kept: narrow absorption lines are averaged, not sampled.
-    fine = np.arange(np.log(BLUEST), np.log(REDDEST), found.log_step / 3)
-    width = float(np.hypot(lsf_of_key(log_sigma_key), 200 / LIGHT_KM_S)) / (found.log_step / 3)
+    step = found.log_step(lsf) / 3
+    fine = np.arange(np.log(BLUEST), np.log(REDDEST), step)
+    width = float(np.hypot(lsf, 200 / LIGHT_KM_S)) / step
     rows = [
         gaussian_filter1d(continuum(np.exp(fine), kind, name), width, mode="nearest")[::3]
         for name in found.continua
