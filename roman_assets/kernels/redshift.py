@@ -15,6 +15,8 @@ F64 = NDArray[np.float64]
 
 #: Most continua, and most columns in all, of one set of templates (csrc/redshift.h).
 MAX_CONTINUA, MAX_COLUMNS = 12, 24
+#: Lines are drawn to this many sigma.
+_REACH = 5.5
 
 
 def nnls(matrix: ArrayLike, right: ArrayLike) -> F64:
@@ -127,7 +129,8 @@ class ScanTemplates:
         ):
             centre = w * np.exp(log_1pz)
             sigma = np.hypot(lsf, s * centre)
-            drawn[column] += f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2)
+            away = (wavelength - centre) / sigma
+            drawn[column] += np.where(np.abs(away) < _REACH, f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * away**2), 0)
         return np.column_stack([*smooth, *drawn])
 
 
