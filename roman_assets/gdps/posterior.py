@@ -269,7 +269,7 @@ def solutions(pdf: Pdf, config: RedshiftConfig) -> list[Solution]:
             edges.append(int(a + np.argmin(d[a : b + 1])))
     edges.append(len(d) - 1)
     masses = np.diff(cells[edges])
-    result = []
+    result: list[Solution] = []
     for k in np.argsort(-masses)[: config.max_solutions]:
         if masses[k] < 1e-4 and result:
             break

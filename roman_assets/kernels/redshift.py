@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 
 #: Most continua, and most columns in all, of one set of templates (csrc/redshift.h).
 MAX_CONTINUA, MAX_COLUMNS = 12, 24
-#: Lines are drawn to this many sigma.
+#: Lines are drawn to this many sigma of the widest LSF.
 _REACH = 5.5
 
 
@@ -129,8 +129,9 @@ class ScanTemplates:
         ):
             centre = w * np.exp(log_1pz)
             sigma = np.hypot(lsf, s * centre)
-            away = (wavelength - centre) / sigma
-            drawn[column] += np.where(np.abs(away) < _REACH, f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * away**2), 0)
+            profile = f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2)
+            reach = _REACH * np.hypot(lsf.max(), s * centre)
+            drawn[column] += np.where(np.abs(wavelength - centre) < reach, profile, 0)
         return np.column_stack([*smooth, *drawn])
 
 

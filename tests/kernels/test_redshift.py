@@ -70,12 +70,13 @@ def test_scan_is_nnls_of_the_columns(seed, z, n_continua):
     rng = np.random.default_rng(seed)
     t, (wavelength, flux, weight, lsf) = templates(n_continua), spectrum(rng)
     log_z = np.log1p(z) + STEP * np.arange(11)
+    # A line of which only the far wing is in the band fits noise: where it is cut then matters.
+    at = np.outer(LINES.wavelength, np.exp(log_z))
+    edge = np.minimum(abs(at - wavelength[0]), abs(at - wavelength[-1])).min(axis=1)
+    assume((edge > 60).all() and ((at > wavelength[0]) & (at < wavelength[-1])).any())
     scan = redshift_scan(t, wavelength, flux, weight, lsf, log_z, np.zeros(3))
     for k in (0, 7, 10):
         columns = t.columns(wavelength, lsf, log_z[k]) * np.sqrt(weight)[:, None]
-        norm = np.linalg.norm(columns, axis=0)
-        # A line of which only the far wing is in the band fits noise: where it is cut then matters.
-        assume((norm[n_continua:] > 0.05).sum() == (norm[n_continua:] > 0).sum())
         right = flux * np.sqrt(weight)
         assert scan.chi2[k] == pytest.approx(optimize.nnls(columns, right)[1] ** 2, rel=2e-6)
         assert ((right - columns @ scan.amplitude[k]) ** 2).sum() == pytest.approx(scan.chi2[k], rel=2e-6)
