@@ -145,16 +145,18 @@ static double log_tail(double t)
     return -log(below);
 }
 
-double roman_orthant_log_volume(int32_t n, const double *h, const double *c, const double *x)
+double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const double *c, const double *x)
 {
-    if (n < 1 || n > N) return NAN;
+    if (n < 1 || n > N || first < 0) return NAN;
     int at[N], k = 0;
     double l[N][N], sum = 0;
     for (int j = 0; j < n; j++) {
         if (x[j] > 0) at[k++] = j;
     }
     factor(n, h, k, at, l);
+    /* The factor takes columns in their order: a pivot is what those before it leave. */
     for (int i = 0; i < k; i++) {
+        if (at[i] < first) continue;
         double unit[N] = {0}, variance = 0;
         unit[i] = 1;
         forward(k, l, unit);
@@ -164,7 +166,7 @@ double roman_orthant_log_volume(int32_t n, const double *h, const double *c, con
         double depth = x[at[i]] / sqrt(variance);
         if (depth < 6) sum += log(0.5 * erfc(-depth * 0.7071067811865476));
     }
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         if (x[j] > 0 || !(h[j * n + j] > 0)) continue;
         double dual = c[j], curvature = h[j * n + j], v[N];
         for (int i = 0; i < k; i++) {

@@ -7,9 +7,10 @@
  * cells, and no sum crosses lanes, so that all levels give the same bits. Lines touch few pixels: only the
  * columns present in a pixel cost anything there.
  *
- * The evidence of a redshift is the integral of the likelihood over the amplitudes, which have a flat prior
- * density in units of their error for continua and an exponential one of given rate for lines: a column
- * without data then counts 1, whatever the redshift.
+ * The evidence of a redshift is the integral of the likelihood over the amplitudes of the lines, which have an
+ * exponential prior of given rate: a line without data then counts 1, whatever the redshift. Continua follow
+ * as they fit best: nearly collinear as they are, the volume that non-negativity leaves them has no simple
+ * form, and says little of the redshift.
  */
 #ifndef ROMAN_REDSHIFT_H
 #define ROMAN_REDSHIFT_H
@@ -34,7 +35,7 @@ typedef struct {
 
 /* wavelength [n] increasing [nm], flux, weight (inverse variance, >= 0), lsf (sigma, > 0) [nm], all finite.
  * log_1pz [n_z]: ln(1+z), any order; fastest where neighbours differ by log_step.
- * rate [n_line_columns]: rate of the exponential prior of each line amplitude [1/amplitude]; 0: flat.
+ * rate [n_line_columns]: rate of the exponential prior of each line amplitude [1/amplitude]; 0: flat, of density 1.
  * Out: chi2 [n_z]; log_evidence [n_z]; amplitude [n_z][n_continua + n_line_columns].
  * ARGUMENT also where a pixel of weight > 0 falls outside the table. A redshift whose fit did not
  * converge keeps its last feasible amplitudes. */

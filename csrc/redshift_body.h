@@ -230,8 +230,7 @@ static void AT_LEVEL(solve_lane)(const scan_work *k, int lane, double total, con
             h[i * n + j] = h[j * n + i] = k->h[SCAN_FIRST_PAIR(i) + j][lane] * unit[i] * unit[j];
         }
         h[i * n + i] = unit[i] > 0;
-        /* A flat density reaches to the signal to noise ratio of all the data. */
-        if (unit[i] > 0) log_prior += log(slope > 0 ? slope : 1 / sqrt(total + 1));
+        if (slope > 0) log_prior += log(slope);
     }
     roman_nnls(n, h, c, x);
     double fitted = 0, penalty = 0;
@@ -245,7 +244,7 @@ static void AT_LEVEL(solve_lane)(const scan_work *k, int lane, double total, con
     }
     double chi2 = total - fitted;
     found->chi2[z] = chi2;
-    found->log_evidence[z] = -0.5 * chi2 - penalty + log_prior + roman_orthant_log_volume(n, h, c, x);
+    found->log_evidence[z] = -0.5 * chi2 - penalty + log_prior + roman_orthant_log_volume(n, nc, h, c, x);
 }
 
 /* Shifts in cells of eight redshifts, the last repeated; whether each is one cell above its neighbour. */

@@ -154,15 +154,16 @@ static void test_nnls(void)
 static void test_volume(void)
 {
     double h = 1, c = 0.7, x = 0.7, half = sqrt(acos(-1.0) / 2);
-    CHECK_CLOSE(exp(roman_orthant_log_volume(1, &h, &c, &x)), half * (1 + erf(0.7 / sqrt(2))), 1e-9);
+    CHECK_CLOSE(exp(roman_orthant_log_volume(1, 0, &h, &c, &x)), half * (1 + erf(0.7 / sqrt(2))), 1e-9);
     c = -2;
     x = 0;
     double tail = half * exp(2) * erfc(sqrt(2));
-    CHECK_CLOSE(exp(roman_orthant_log_volume(1, &h, &c, &x)), tail, 1e-9);
+    CHECK_CLOSE(exp(roman_orthant_log_volume(1, 0, &h, &c, &x)), tail, 1e-9);
     double h2[4] = {1, 0, 0, 1}, c2[2] = {0.7, -2}, x2[2] = {0.7, 0};
-    CHECK_CLOSE(exp(roman_orthant_log_volume(2, h2, c2, x2)), half * (1 + erf(0.7 / sqrt(2))) * tail, 1e-9);
+    CHECK_CLOSE(exp(roman_orthant_log_volume(2, 0, h2, c2, x2)), half * (1 + erf(0.7 / sqrt(2))) * tail, 1e-9);
+    CHECK_CLOSE(exp(roman_orthant_log_volume(2, 1, h2, c2, x2)), tail, 1e-9);
     c = -50; /* far out: 1 / t, less its cube */
-    CHECK_CLOSE(exp(roman_orthant_log_volume(1, &h, &c, &x2[1])), 0.02 - 0.02 * 0.02 * 0.02, 1e-7);
+    CHECK_CLOSE(exp(roman_orthant_log_volume(1, 0, &h, &c, &x2[1])), 0.02 - 0.02 * 0.02 * 0.02, 1e-7);
 }
 
 int main(void)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import lgamma
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +101,8 @@ class _ClassScan:
         self.templates: ScanTemplates = scan_templates(kind, data.lsf_key)
         groups = CLASSES[kind].groups
         self.rate = np.array([1 / (group.typical * data.line_flux) for group in groups])
-        # Amplitudes of continua share one total: n! more density than if each had its own (a simplex).
-        self.log_weight = float(np.log(config.class_prior[kind])) + lgamma(len(self.templates.continua) + 1)
+        # Continua are fitted, not integrated over: a class with more of them must not win by that (AIC).
+        self.log_weight = float(np.log(config.class_prior[kind])) - len(self.templates.continua)
 
     def __call__(self, log_1pz: F64) -> ClassPosterior:
         d = self.data

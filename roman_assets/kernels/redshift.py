@@ -157,7 +157,7 @@ def redshift_scan(
     log_1pz
         (n_z,) ln(1+z).
     rate
-        (n_line_columns,) rate of the exponential prior of each line template's amplitude; 0: flat.
+        (n_line_columns,) rate of the exponential prior of each line template's amplitude; 0: flat, of density 1.
 
     Raises
     ------

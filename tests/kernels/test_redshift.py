@@ -124,7 +124,7 @@ def test_volume_of_two_correlated_columns():
     for mode in ([3.0, 2.0], [0.5, 0.8], [8.0, 9.0]):
         x = np.array(mode)
         c = h @ x
-        got = np.exp(lib.roman_orthant_log_volume(2, pointer(h), pointer(c), pointer(x)))
+        got = np.exp(lib.roman_orthant_log_volume(2, 0, pointer(h), pointer(c), pointer(x)))
         y, weights = np.polynomial.legendre.leggauss(200)
         nodes = 10 * (y + 1)
         a, b = np.meshgrid(nodes - x[0], nodes - x[1], indexing="ij")
