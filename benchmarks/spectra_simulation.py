@@ -70,9 +70,8 @@ class Instrument:
         """A noisy spectrum of noiseless flux [W m-2 nm-1] at WAVELENGTH that has its LSF already."""
         variance = self.variance(flux, hlr_arcsec)
         n = len(WAVELENGTH)
-        return Spectrum(
-            WAVELENGTH, flux + rng.normal(0, np.sqrt(variance)), variance, np.zeros(n), np.zeros(n, np.uint32), np.full(n, lsf)
-        )
+        noisy = flux + rng.normal(0, np.sqrt(variance))
+        return Spectrum(WAVELENGTH, noisy, variance, np.zeros(n), np.zeros(n, np.uint32), np.full(n, lsf))
 
     def line_sn(self, flux: float, centre: float, sigma: float, variance: F64) -> float:
         """Matched-filter S/N of a line [W m-2, nm]; 0 outside the band."""
