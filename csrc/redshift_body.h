@@ -3,7 +3,7 @@
 #ifndef SCAN_TILE
 #define SCAN_TILE 16   /* pixels whose templates are held at once */
 #define SCAN_COLUMNS (ROMAN_SCAN_CONTINUA + 4) /* of a tile: continua, the flux, and idle ones that fill a group */
-#define SCAN_REACH 5.5 /* a line is drawn to this many sigma */
+#define SCAN_REACH 5.0 /* a line is drawn to this many sigma */
 #define SCAN_PAIRS (ROMAN_SCAN_COLUMNS * (ROMAN_SCAN_COLUMNS + 1) / 2)
 #define SCAN_FIRST_PAIR(i) ((i) * ((i) + 1) / 2) /* of row i of a lower triangle */
 
@@ -17,10 +17,13 @@ typedef struct {
     double tile[SCAN_TILE][SCAN_COLUMNS][LANES]; /* continua and flux of some pixels, in units of sigma */
     const roman_scan_templates *t;
     int64_t n;
-    const double *wavelength, *lsf;
+    const double *wavelength;
     double *root;      /* [n] 1 / sigma */
     double *scaled;    /* [n] flux / sigma */
     double *cell;      /* [n] table cell of a pixel at z = 0 */
+    double *lsf;       /* [n_lsf] at equal steps of ln(wavelength) from lsf_start */
+    double lsf_start;
+    int64_t n_lsf;
     double *lines;     /* [n_line_columns][n][LANES]; zero but where `present` says so */
     uint32_t *present; /* [n] bit per line column */
     double widest;     /* largest lsf */
@@ -71,38 +74,50 @@ static int64_t AT_LEVEL(first_pixel)(const scan_work *k, double wavelength)
     return low;
 }
 
+/* Sigma of the line-spread function at a wavelength; beyond the spectrum, that of its end. */
+static double AT_LEVEL(lsf_at)(const scan_work *k, double log_wavelength)
+{
+    double at = (log_wavelength - k->lsf_start) / k->t->log_step;
+    at = fmin(fmax(at, 0), (double)(k->n_lsf - 2));
+    int64_t cell = (int64_t)at;
+    return fma(at - (double)cell, k->lsf[cell + 1] - k->lsf[cell], k->lsf[cell]);
+}
+
 /* Draws line j at the redshifts of the lanes, or (draw = 0) wipes the pixels that it may have touched. */
-static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *one_plus_z, int draw)
+static void AT_LEVEL(draw_line)(scan_work *k, int j, const double *log_z, const double *one_plus_z, int draw)
 {
     const roman_scan_templates *t = k->t;
-    double centre[LANES], own[LANES], low = INFINITY, high = 0;
+    double centre[LANES], low = INFINITY, high = 0;
     for (int64_t l = 0; l < LANES; l++) {
         centre[l] = t->line_wavelength[j] * one_plus_z[l];
-        own[l] = centre[l] * t->line_width[j];
-        own[l] *= own[l];
         low = fmin(low, centre[l]);
         high = fmax(high, centre[l]);
     }
-    double reach = SCAN_REACH * sqrt(fma(k->widest, k->widest, high * t->line_width[j] * high * t->line_width[j]));
+    double own = high * t->line_width[j], reach = SCAN_REACH * sqrt(fma(k->widest, k->widest, own * own));
     int64_t first = AT_LEVEL(first_pixel)(k, low - reach), last = AT_LEVEL(first_pixel)(k, high + reach);
+    if (first >= last) return;
     double *column = k->lines + t->line_column[j] * k->n * LANES;
     if (!draw) {
-        memset(column + first * LANES, 0, (size_t)(last > first ? last - first : 0) * LANES * sizeof *column);
-        for (int64_t p = first; p < last; p++) k->present[p] = 0;
+        memset(column + first * LANES, 0, (size_t)(last - first) * LANES * sizeof *column);
+        memset(k->present + first, 0, (size_t)(last - first) * sizeof *k->present);
         return;
     }
-    double flux = t->line_flux[j] * 0.3989422804014327;
+    double half_inverse[LANES], height[LANES], log_wavelength = log(t->line_wavelength[j]);
+    for (int l = 0; l < LANES; l++) {
+        double lsf = AT_LEVEL(lsf_at)(k, log_wavelength + log_z[l]);
+        double inverse = 1 / fma(lsf, lsf, centre[l] * t->line_width[j] * centre[l] * t->line_width[j]);
+        half_inverse[l] = 0.5 * inverse;
+        height[l] = t->line_flux[j] * 0.3989422804014327 * sqrt(inverse);
+    }
     for (int64_t p = first; p < last; p++) {
-        double q[LANES], value[LANES], inverse[LANES], lsf2 = k->lsf[p] * k->lsf[p];
+        double q[LANES], value[LANES], *at = column + p * LANES;
         for (int64_t l = 0; l < LANES; l++) {
             double away = k->wavelength[p] - centre[l];
-            inverse[l] = 1.0 / (lsf2 + own[l]);
-            q[l] = 0.5 * away * away * inverse[l];
+            q[l] = away * away * half_inverse[l];
             q[l] = q[l] < 600 ? q[l] : 600;
         }
         AT_LEVEL(exp_minus)(q, value);
-        double *at = column + p * LANES;
-        for (int64_t l = 0; l < LANES; l++) at[l] = fma(flux * sqrt(inverse[l]), value[l], at[l]);
+        for (int64_t l = 0; l < LANES; l++) at[l] = fma(height[l], value[l], at[l]);
         k->present[p] |= (uint32_t)1 << t->line_column[j];
     }
 }
@@ -249,16 +264,40 @@ static void AT_LEVEL(solve_lane)(const scan_work *k, int lane, double total, con
 
 /* Shifts in cells of eight redshifts, the last repeated; whether each is one cell above its neighbour. */
 static int AT_LEVEL(lane_shifts)(const roman_scan_templates *t, int64_t n_z, const double *log_1pz,
-                                 double *shift, double *one_plus_z)
+                                 double *log_z, double *shift, double *one_plus_z)
 {
     int consecutive = 1;
-    for (int64_t l = 0; l < LANES; l++) {
-        double log_z = log_1pz[l < n_z ? l : n_z - 1];
-        shift[l] = log_z / t->log_step;
-        one_plus_z[l] = exp(log_z);
+    for (int l = 0; l < LANES; l++) {
+        log_z[l] = log_1pz[l < n_z ? l : n_z - 1];
+        shift[l] = log_z[l] / t->log_step;
+        one_plus_z[l] = exp(log_z[l]);
         consecutive &= l < n_z && fabs(shift[l] - shift[0] - l) < 1e-6;
     }
     return consecutive;
+}
+
+/* Fills what depends on the spectrum only; returns the sum of (flux / sigma)^2. */
+static double AT_LEVEL(load_spectrum)(scan_work *k, const double *flux, const double *weight, const double *lsf)
+{
+    const roman_scan_templates *t = k->t;
+    double total = 0;
+    for (int64_t p = 0; p < k->n; p++) {
+        k->root[p] = sqrt(weight[p]);
+        k->scaled[p] = k->root[p] * flux[p];
+        total = fma(k->scaled[p], k->scaled[p], total);
+        k->cell[p] = (t->log_end - log(k->wavelength[p])) / t->log_step;
+        k->widest = fmax(k->widest, lsf[p]);
+    }
+    int64_t p = 0;
+    for (int64_t g = 0; g < k->n_lsf; g++) {
+        double at = exp(k->lsf_start + (double)g * t->log_step);
+        while (p < k->n - 1 && k->wavelength[p + 1] < at) p++;
+        int64_t next = p < k->n - 1 ? p + 1 : p;
+        double width = k->wavelength[next] - k->wavelength[p];
+        double part = width > 0 ? fmin(fmax((at - k->wavelength[p]) / width, 0), 1) : 0;
+        k->lsf[g] = fma(part, lsf[next] - lsf[p], lsf[p]);
+    }
+    return total;
 }
 
 static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, const double *wavelength,
@@ -269,7 +308,9 @@ static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, con
     size_t work_bytes = (sizeof(scan_work) + 63) / 64 * 64;
     scan_work *k = aligned_alloc(64, work_bytes);
     size_t lines = (size_t)n * LANES * (size_t)(t->n_line_columns ? t->n_line_columns : 1);
-    double *memory = calloc(3 * (size_t)n + lines, sizeof *memory);
+    double start = log(wavelength[0]);
+    int64_t n_lsf = (int64_t)((log(wavelength[n - 1]) - start) / t->log_step) + 3;
+    double *memory = calloc(lines + 3 * (size_t)n + (size_t)n_lsf, sizeof *memory);
     uint32_t *present = calloc((size_t)n, sizeof *present);
     if (!k || !memory || !present) {
         free(k);
@@ -281,26 +322,21 @@ static int AT_LEVEL(redshift_scan)(const roman_scan_templates *t, int64_t n, con
     k->t = t;
     k->n = n;
     k->wavelength = wavelength;
-    k->lsf = lsf;
-    k->root = memory;
-    k->scaled = memory + n;
-    k->cell = memory + 2 * n;
-    k->lines = memory + 3 * n;
+    k->lines = memory;
+    k->root = memory + lines;
+    k->scaled = k->root + n;
+    k->cell = k->scaled + n;
+    k->lsf = k->cell + n;
+    k->lsf_start = start;
+    k->n_lsf = n_lsf;
     k->present = present;
-    double total = 0, x[ROMAN_SCAN_COLUMNS] = {0};
-    for (int64_t p = 0; p < n; p++) {
-        k->root[p] = sqrt(weight[p]);
-        k->scaled[p] = k->root[p] * flux[p];
-        total = fma(k->scaled[p], k->scaled[p], total);
-        k->cell[p] = (t->log_end - log(wavelength[p])) / t->log_step;
-        k->widest = fmax(k->widest, lsf[p]);
-    }
+    double total = AT_LEVEL(load_spectrum)(k, flux, weight, lsf), x[ROMAN_SCAN_COLUMNS] = {0};
     for (int64_t z = 0; z < n_z; z += LANES) {
-        double shift[LANES], one_plus_z[LANES];
-        int consecutive = AT_LEVEL(lane_shifts)(t, n_z - z, log_1pz + z, shift, one_plus_z);
-        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, one_plus_z, 1);
+        double log_z[LANES], shift[LANES], one_plus_z[LANES];
+        int consecutive = AT_LEVEL(lane_shifts)(t, n_z - z, log_1pz + z, log_z, shift, one_plus_z);
+        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, log_z, one_plus_z, 1);
         AT_LEVEL(normal_matrices)(k, shift, consecutive);
-        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, one_plus_z, 0);
+        for (int j = 0; j < t->n_lines; j++) AT_LEVEL(draw_line)(k, j, log_z, one_plus_z, 0);
         for (int l = 0; l < LANES && z + l < n_z; l++) {
             AT_LEVEL(solve_lane)(k, l, total, rate, x, found, z + l);
         }

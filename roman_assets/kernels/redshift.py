@@ -16,7 +16,7 @@ F64 = NDArray[np.float64]
 #: Most continua, and most columns in all, of one set of templates (csrc/redshift.h).
 MAX_CONTINUA, MAX_COLUMNS = 12, 24
 #: Lines are drawn to this many sigma of the widest LSF.
-_REACH = 5.5
+_REACH = 5.0
 
 
 def nnls(matrix: ArrayLike, right: ArrayLike) -> F64:
@@ -128,7 +128,7 @@ class ScanTemplates:
             self.lines.wavelength, self.lines.flux, self.lines.width, self.lines.column, strict=True
         ):
             centre = w * np.exp(log_1pz)
-            sigma = np.hypot(lsf, s * centre)
+            sigma = np.hypot(np.interp(centre, wavelength, lsf), s * centre)
             profile = f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2)
             reach = _REACH * np.hypot(lsf.max(), s * centre)
             drawn[column] += np.where(np.abs(wavelength - centre) < reach, profile, 0)

@@ -28,7 +28,7 @@ def templates(n_continua: int = 4) -> ScanTemplates:
 def spectrum(rng: np.random.Generator, n: int = 200) -> tuple[np.ndarray, ...]:
     wavelength = np.sort(rng.uniform(1000, 1930, n))
     weight = rng.uniform(0, 30, n) * (rng.random(n) > 0.1)
-    return wavelength, rng.normal(1, 0.3, n), weight, rng.uniform(1.5, 4, n)
+    return wavelength, rng.normal(1, 0.3, n), weight, rng.uniform(1.5, 3) * (wavelength / 1500) ** 0.5
 
 
 @prop
@@ -105,7 +105,7 @@ def test_evidence_is_the_integral_over_one_amplitude():
     rng = np.random.default_rng(3)
     t, (wavelength, flux, weight, lsf) = templates(0), spectrum(rng)
     z, rate = np.log(1.9), np.array([0.4, 0.0, 0.0])  # only H-alpha lies in the band ...
-    wavelength = np.linspace(1150, 1400, 200)  # ... of these pixels
+    wavelength, lsf = np.linspace(1150, 1400, 200), np.full(200, 2.0)  # ... of these pixels
     scan = redshift_scan(t, wavelength, flux, weight, lsf, [z], rate)
     line = t.columns(wavelength, lsf, z)[:, 0]
 
