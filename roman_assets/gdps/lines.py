@@ -12,7 +12,7 @@ from roman_assets.gdps.templates import CLASSES, LIGHT_KM_S, LineGroup
 
 F64 = NDArray[np.float64]
 #: Widths tried for the lines of a galaxy [km/s].
-_VELOCITIES = (60.0, 120.0, 220.0, 360.0, 550.0)
+_VELOCITIES = (110.0, 250.0, 500.0)
 #: Half width of the window of direct integration [sigma of the line].
 _WINDOW = 2.5
 #: Order of the polynomial that the fit adds to the template continuum.
@@ -71,8 +71,10 @@ def _profiles(wavelength: F64, lsf: F64, z: float, units: list[LineGroup], veloc
         width = (unit.velocity if velocity is None else velocity) / LIGHT_KM_S
         for line in unit.lines:
             centre = line.wavelength * (1 + z)
-            sigma = np.hypot(lsf, centre * width)
-            row += line.flux / total / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2)
+            sigma = np.hypot(np.interp(centre, wavelength, lsf), centre * width)
+            near = slice(*np.searchsorted(wavelength, (centre - 6 * sigma, centre + 6 * sigma)))
+            profile = np.exp(-0.5 * ((wavelength[near] - centre) / sigma) ** 2)
+            row[near] += line.flux / total / np.sqrt(2 * np.pi) / sigma * profile
     return out
 
 

@@ -16,7 +16,7 @@ F64 = NDArray[np.float64]
 _NEAR = np.linspace(-1.25, 1.25, 16)
 _WITHIN = np.linspace(-4.5, 4.5, 16)
 #: Maxima refined per class, and how far below the best one is still worth it [ln].
-_MAX_PEAKS, _DEPTH = 8, 14.0
+_MAX_PEAKS, _DEPTH = 6, 14.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RedshiftConfig:
     z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: prior
     density z^2 exp(-(z / z_scale)^z_power) of galaxies and quasars. template_error: relative error of the continua,
     added to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2,
-    min_bic, min_coverage, max_contamination, max_outliers: limits beyond which a warning is set. pdf_floor:
+    min_bic, min_coverage, max_contamination, max_outliers, min_signal (of the whole spectrum, in sigma): limits beyond which a warning is set. pdf_floor:
     probability of a cell of the pdf that is not worth storing. max_solutions: most candidates reported.
     """
 
@@ -44,6 +44,7 @@ class RedshiftConfig:
     min_coverage: float = 0.5
     max_contamination: float = 0.5
     max_outliers: float = 0.03
+    min_signal: float = 7.0
     pdf_floor: float = 1e-6
     max_solutions: int = 5
 

@@ -89,7 +89,8 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     columns = _columns(data, part.kind, best.z)
     amplitude = nnls(columns * np.sqrt(data.weight)[:, None], data.flux * np.sqrt(data.weight))[0]
     n_continua = len(scan_templates(part.kind, data.lsf_key).continua)
-    model, continuum = columns @ amplitude, columns[:, :n_continua] @ amplitude[:n_continua]
+    parts_of_model = columns * amplitude
+    model, continuum = parts_of_model.sum(axis=1), parts_of_model[:, :n_continua].sum(axis=1)
     chi2 = float((data.weight * (data.flux - model) ** 2).sum())
     lines = measure_lines(
         data.wavelength, data.flux * data.scale, data.scale**2 / data.weight, data.lsf, continuum * data.scale,
@@ -208,7 +209,9 @@ def _warnings(
         warn |= ZWarn.FEATURELESS
     if part.kind == "galaxy":
         warn |= _line_warnings(lines)
-    if float(np.abs(data.flux).sum() / np.sqrt((1 / data.weight).sum())) < 0:
+    # How much better the model is than nothing at all, in sigma.
+    gain = float((data.weight * (data.flux**2 - (data.flux - model) ** 2)).sum())
+    if gain < config.min_signal**2:
         warn |= ZWarn.POORDATA
     return warn
 

@@ -129,9 +129,10 @@ class ScanTemplates:
         ):
             centre = w * np.exp(log_1pz)
             sigma = np.hypot(np.interp(centre, wavelength, lsf), s * centre)
-            profile = f / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2)
             reach = _REACH * np.hypot(lsf.max(), s * centre)
-            drawn[column] += np.where(np.abs(wavelength - centre) < reach, profile, 0)
+            near = slice(*np.searchsorted(wavelength, (centre - reach, centre + reach)))
+            profile = np.exp(-0.5 * ((wavelength[near] - centre) / sigma) ** 2)
+            drawn[column, near] += f / np.sqrt(2 * np.pi) / sigma * profile
         return np.column_stack([*smooth, *drawn])
 
 
