@@ -11,8 +11,8 @@ from roman_assets.errors import InputError
 from roman_assets.gdps.templates import CLASSES, LIGHT_KM_S, LineGroup
 
 F64 = NDArray[np.float64]
-#: Widths tried for the lines of a galaxy [km/s].
-_VELOCITIES = (110.0, 250.0, 500.0)
+#: Widths tried for the lines of a galaxy [km/s], the usual one first.
+_VELOCITIES = (110.0, 0.0, 220.0, 350.0, 550.0)
 #: Half width of the window of direct integration [sigma of the line].
 _WINDOW = 2.5
 #: Order of the polynomial that the fit adds to the template continuum.
@@ -118,8 +118,8 @@ def measure_lines(
         right = (flux - continuum) * root
         solved, inverse = _least_squares(design, right)
         chi2 = float(((right - design @ solved) ** 2).sum())
-        # A width must earn its place: noise alone should not choose one.
-        if best is None or chi2 < best[0] - 4:
+        # Another width must earn its place.
+        if best is None or chi2 < best[0] - 2:
             best = (chi2, velocity, solved, inverse, profiles)
     assert best is not None
     _, velocity, solved, inverse, profiles = best

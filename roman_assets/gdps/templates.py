@@ -154,8 +154,9 @@ def _step(wavelength: F64, edge: float, softness: float) -> F64:
 def star_flux(wavelength: F64, temperature: float) -> F64:
     """F_lambda of a star of an effective temperature [K], 1 at 1 um, by the features named in the module's text."""
     log_t = float(np.log(temperature))
-    flux = planck(wavelength, temperature)
     hydrogen = _bump(log_t, 9300, 0.27, 0.55)
+    # The Paschen continuum of A stars is as steep as that of a body of 16,000 K (Vega: Bohlin 2014, AJ 147, 127).
+    flux = planck(wavelength, temperature * (1 + 0.75 * hydrogen))
     for edge, dex in ((364.6, 0.48), (820.4, 0.09), (1458.4, 0.03)):
         flux = flux * 10 ** (-dex * hydrogen * (1 - _step(wavelength, 1.01 * edge, 0.004 * edge)))
     for number, line in enumerate(_BALMER):
