@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 from roman_assets.kernels.redshift import LineTable, ScanTemplates
@@ -30,6 +31,11 @@ BLUEST, REDDEST = 115.0, 2600.0
 _BALMER = (656.461, 486.269, 434.168, 410.289, 397.120, 389.015, 383.648, 379.900, 377.173, 375.123, 373.544)
 _PASCHEN = (1875.61, 1282.16, 1094.11, 1005.22, 954.86)
 _BRACKETT = (2166.1, 1945.1, 1817.9, 1736.7, 1681.1, 1641.1, 1611.3, 1588.5)
+#: Opacity of H- relative to its maximum, bound-free and free-free.
+_H_MINUS = PchipInterpolator(
+    (120, 400, 600, 850, 1000, 1200, 1400, 1550, 1640, 1800, 2200, 2600),
+    (0.1, 0.45, 0.75, 1.0, 0.96, 0.80, 0.50, 0.26, 0.18, 0.20, 0.30, 0.40),
+)
 _TIO = (476.3, 495.6, 516.8, 545.0, 586.3, 616.0, 665.2, 705.5, 766.7, 843.4, 886.0)
 
 
@@ -112,15 +118,17 @@ QUASAR_GROUPS = (
     LineGroup("HeI broad", (Line("HeI10833", 1083.331, 1.0),), 0.3, _BROAD),
     LineGroup("OIII", (Line("OIII5008", 500.824, 1.0), Line("OIII4960", 496.030, 1 / 2.98)), 0.3, 600.0),
 )
-STAR_TEMPERATURES = {
-    "A": 9500.0, "F": 6800.0, "G": 5800.0, "K2": 4900.0, "K7": 4100.0, "M3": 3400.0, "M5": 3000.0, "M7": 2650.0,
+#: Effective temperature [K] and strength of the water bands: dwarfs have them, giants hardly.
+STARS = {
+    "A": (9500.0, 1.0), "F": (6800.0, 1.0), "G": (5800.0, 1.0), "K2": (4900.0, 1.0), "K7": (4100.0, 1.0),
+    "M3": (3400.0, 0.0), "M6": (2900.0, 0.0), "M7": (2650.0, 1.0),
 }  # fmt: skip
 CLASSES = {
     "galaxy": TemplateClass(
         "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "F stars", "old"), GALAXY_GROUPS, 0.0
     ),
     "qso": TemplateClass("qso", ("blue", "red", "iron", "hot dust"), QUASAR_GROUPS, 600.0),
-    "star": TemplateClass("star", tuple(STAR_TEMPERATURES), (), 0.0),
+    "star": TemplateClass("star", tuple(STARS), (), 0.0),
 }
 
 
@@ -151,12 +159,16 @@ def _step(wavelength: F64, edge: float, softness: float) -> F64:
     return np.asarray(0.5 * (1 + np.tanh((wavelength - edge) / softness)))
 
 
-def star_flux(wavelength: F64, temperature: float) -> F64:
+def star_flux(wavelength: F64, temperature: float, water: float = 1.0) -> F64:
     """F_lambda of a star of an effective temperature [K], 1 at 1 um, by the features named in the module's text."""
     log_t = float(np.log(temperature))
     hydrogen = _bump(log_t, 9300, 0.27, 0.55)
     # The Paschen continuum of A stars is as steep as that of a body of 16,000 K (Vega: Bohlin 2014, AJ 147, 127).
-    flux = planck(wavelength, temperature * (1 + 0.75 * hydrogen))
+    # H- hides the hot layers least at 1.64 um: the Sun's brightness temperature is 12 % higher there than at
+    # 0.85 um (Vernazza et al. 1976, ApJS 30, 1; opacity of Wishart 1979, MNRAS 187, 59P).
+    ion = float(np.clip((7500 - temperature) / 2000, 0, 1))
+    depth = 0.14 * ion * (0.6 - _H_MINUS(np.clip(wavelength, 120, 2600)))
+    flux = planck(wavelength, temperature * (1 + 0.75 * hydrogen) * (1 + depth))
     for edge, dex in ((364.6, 0.48), (820.4, 0.09), (1458.4, 0.03)):
         flux = flux * 10 ** (-dex * hydrogen * (1 - _step(wavelength, 1.01 * edge, 0.004 * edge)))
     for number, line in enumerate(_BALMER):
@@ -172,14 +184,15 @@ def star_flux(wavelength: F64, temperature: float) -> F64:
                               (589.4, 0.3, 0.5), (527.0, 0.25, 1.0), (854.4, 0.35, 0.4), (866.4, 0.3, 0.4),
                               (849.8, 0.15, 0.4)):  # fmt: skip
         flux = flux * _dip(wavelength, line, width * metal, half)
-    # H- is most transparent at 1.64 um.
-    flux = flux * (1 + 0.14 * min(metal, 1) * np.exp(-0.5 * ((wavelength - 1640) / 170) ** 2))
     cool = float(np.clip((4000 - temperature) / 1000, 0, 1.5))
     for head in _TIO:
         tail = np.where(wavelength > head, np.exp(-np.abs(wavelength - head) / 18), 0)
         flux = flux * (1 - min(0.45 * cool, 0.8) * tail)
-    for centre, half, depth in ((1130, 35, 0.06), (1410, 75, 0.22), (1890, 95, 0.28), (992, 9, 0.10)):
-        flux = flux * _band(wavelength, centre, half, min(depth * cool, 0.6))
+    # TiO, VO and FeH take the flux below 1.1 um.
+    flux = flux * (1 - 0.3 * cool * (1 - _step(wavelength, 1070, 90)))
+    for centre, half, deep in ((1130, 35, 0.06), (1410, 75, 0.22), (1890, 95, 0.28)):
+        flux = flux * _band(wavelength, centre, half, deep * cool * water)
+    flux = flux * _band(wavelength, 992, 9, 0.1 * cool)
     return np.asarray(flux / np.interp(1000.0, wavelength, flux))
 
 
@@ -222,7 +235,7 @@ def continuum(wavelength: F64, kind: str, name: str) -> F64:
     Of unit mean over 0.9 to 1.1 um; iron, which has nothing there, over 0.2 to 1.1 um.
     """
     if kind == "star":
-        flux = star_flux(wavelength, STAR_TEMPERATURES[name])
+        flux = star_flux(wavelength, *STARS[name])
     elif kind == "qso":
         flux = _quasar(wavelength, name)
     else:

@@ -9,7 +9,7 @@ from roman_assets.gdps.templates import (
     BLUEST,
     CLASSES,
     REDDEST,
-    STAR_TEMPERATURES,
+    STARS,
     attenuation,
     continuum,
     line_table,
@@ -49,8 +49,8 @@ def test_breaks_of_galaxies():
 def test_stars_by_temperature():
     """J - H of the spectral sequence grows from 0 at A0 to 0.6 at M (Pickles 1998, table 2)."""
     colours = []
-    for temperature in STAR_TEMPERATURES.values():
-        flux = star_flux(WAVE, temperature)
+    for temperature, water in STARS.values():
+        flux = star_flux(WAVE, temperature, water)
         # Vega's F_lambda ratio between 1.25 and 1.65 um is 2.76.
         colours.append(-2.5 * np.log10(mean(flux, 1160, 1340) / mean(flux, 1500, 1780) / 2.76))
     assert colours[0] == pytest.approx(0, abs=0.12)
