@@ -207,7 +207,7 @@ def _warnings(
         warn |= ZWarn.BAD_MINFIT
     if bic < config.min_bic:
         warn |= ZWarn.FEATURELESS
-    if part.kind == "galaxy":
+    if part.kind != "star":
         warn |= _line_warnings(lines)
     # How much better the model is than nothing at all, in sigma.
     gain = float((data.weight * (data.flux**2 - (data.flux - model) ** 2)).sum())

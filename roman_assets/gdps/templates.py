@@ -125,7 +125,7 @@ STARS = {
 }  # fmt: skip
 CLASSES = {
     "galaxy": TemplateClass(
-        "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "F stars", "old"), GALAXY_GROUPS, 0.0
+        "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "old", "old dusty"), GALAXY_GROUPS, 0.0
     ),
     "qso": TemplateClass("qso", ("blue", "red", "iron", "hot dust"), QUASAR_GROUPS, 600.0),
     "star": TemplateClass("star", tuple(STARS), (), 0.0),
@@ -208,10 +208,10 @@ def _population(wavelength: F64, parts: dict[float, float], at: float) -> F64:
 _POPULATIONS = {
     "young": {30000.0: 0.50, 14000.0: 0.32, 9500.0: 0.15, 4000.0: 0.03},
     "A stars": {13000.0: 0.10, 9300.0: 0.52, 7400.0: 0.20, 4700.0: 0.15, 3800.0: 0.03},
-    "F stars": {7000.0: 0.40, 6200.0: 0.25, 4800.0: 0.28, 3700.0: 0.07},
     "old": {6000.0: 0.32, 5200.0: 0.25, 4500.0: 0.33, 3600.0: 0.10},
 }
-_DUST = {"young dusty": 0.45, "A stars dusty": 0.45}
+#: E(B-V) of the dusty continua: with those without dust it spans what galaxies of each age show.
+_DUST = 0.6
 
 
 def _quasar(wavelength: F64, name: str) -> F64:
@@ -240,7 +240,7 @@ def continuum(wavelength: F64, kind: str, name: str) -> F64:
         flux = _quasar(wavelength, name)
     else:
         flux = _population(wavelength, _POPULATIONS[name.removesuffix(" dusty")], 450.0)
-        flux = flux * 10 ** (-0.4 * _DUST.get(name, 0.0) * attenuation(wavelength))
+        flux = flux * 10 ** (-0.4 * (_DUST if name.endswith("dusty") else 0.0) * attenuation(wavelength))
     low = 200 if name == "iron" else 900
     return np.asarray(flux / flux[(wavelength > low) & (wavelength < 1100)].mean())
 
