@@ -1,6 +1,6 @@
 """How a table product is described, checked and turned into an Arrow schema with units and descriptions.
 
-The tables themselves are in `msos_tables`.
+The tables themselves are in `msos_tables` and `gdps_tables`.
 """
 
 from __future__ import annotations
@@ -81,18 +81,24 @@ class TableSchema:
 
 def find_schema(kind: str) -> TableSchema:
     """The schema of a kind of table; InputError if there is none."""
-    from roman_assets.products.msos_tables import TABLES
-
-    for schema in TABLES:
+    tables = _tables()
+    for schema in tables:
         if schema.kind == kind:
             return schema
     raise InputError(
         f"no table schema for products of kind {kind!r}",
         field="kind",
         remedy="use one of "
-        + ", ".join(schema.kind for schema in TABLES)
-        + ", or add it in products/msos_tables.py",
+        + ", ".join(schema.kind for schema in tables)
+        + ", or add it in products/msos_tables.py or gdps_tables.py",
     )
+
+
+def _tables() -> tuple[TableSchema, ...]:
+    from roman_assets.products.gdps_tables import TABLES as SPECTRAL
+    from roman_assets.products.msos_tables import TABLES as MICROLENSING
+
+    return (*MICROLENSING, *SPECTRAL)
 
 
 def to_arrow_schema(schema: TableSchema, metadata: dict[str, str] | None = None) -> pa.Schema:
@@ -222,18 +228,16 @@ def _error(schema: TableSchema, column: str | None, problem: str, remedy: str) -
 
 def data_dictionary(schemas: Iterable[TableSchema] | None = None) -> str:
     """Markdown: every table's partition, order and columns with types, units and meaning."""
-    from roman_assets.products.msos_tables import TABLES
-
     lines = [
         "# Data dictionary",
         "",
-        "Made from `roman_assets/products/msos_tables.py` by `data_dictionary()`: edit that, not this.",
+        "Made from `roman_assets/products/msos_tables.py` and `gdps_tables.py` by `data_dictionary()`: edit those, not this.",
         "Tables are parquet files (zstd, floats byte-stream-split); units and descriptions are also in the",
         "files' own schema. Times are MJD (UTC), angles ICRS degrees, pixels 0-based with integers at the",
         "centres, magnitudes AB. NaN is a measurement that failed, null what does not apply.",
         "",
     ]
-    for schema in schemas if schemas is not None else TABLES:
+    for schema in schemas if schemas is not None else _tables():
         lines += [
             f"## {schema.kind}",
             "",

@@ -1,71 +1,25 @@
-"""What the stages share: results, partition texts, pointings, archive facts."""
+"""What the stages share: partition texts, pointings, archive facts, code versions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
-
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import ArchiveFacts
-from roman_assets.products.records import ProductRecord
 from roman_assets.survey.model import separation_deg
 
-Progress = Callable[[str], None]
+__all__ = ["Check", "Progress", "StageResult", "day_partition", "region_partition", "silent"]
 PIXEL_DEG = 0.11 / 3600.0
 #: Order of the HEALPix cells that name pointings (0.8 arcsec, less than their reach) and objects.
 POINTING_ORDER, OBJECT_ORDER = 18, 29
 
 
-@dataclass(frozen=True)
-class Check:
-    """Outcome of one quality gate; `severe` gates stop what is downstream."""
-
-    name: str
-    passed: bool
-    description: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    severe: bool = False
-
-
-@dataclass
-class StageResult:
-    """What a stage made of one partition: products, figures, pictures (PNG), caveats, checks; `history`: hashes of
-    products of earlier partitions that it read."""
-
-    records: list[ProductRecord] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    caveats: list[str] = field(default_factory=list)
-    history: list[str] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-
-    @property
-    def new(self) -> int:
-        """How many products were made rather than found."""
-        return sum(record.outcome == "new" for record in self.records)
-
-
-def silent(_text: str) -> None:
-    """Progress that nobody watches."""
-
-
-def day_partition(day: str, detector: str) -> str:
-    """Partition text of one day of one detector."""
-    return f"day={day}/detector={detector}"
-
-
 def season_partition(season: str, detector: str) -> str:
     """Partition text of one season of one detector."""
     return f"season={season}/detector={detector}"
-
-
-def region_partition(region: str) -> str:
-    """Partition text of a sky region."""
-    return f"region={region}"
 
 
 def pointing_name(exposure: RegisteredExposure) -> str:

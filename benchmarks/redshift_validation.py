@@ -1,0 +1,109 @@
+"""Are the redshifts right, are their probabilities, and are the warnings honest?
+
+Two sets: galaxies drawn from our own templates and priors (do the stated probabilities come true?), and
+the sources of grism_scene, whose spectra owe nothing to our templates (are the redshifts right?).
+Run: ``python benchmarks/redshift_validation.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kstest
+from spectra_simulation import Simulated, scene_spectra, template_spectra
+
+from roman_assets.gdps.posterior import RedshiftConfig
+from roman_assets.gdps.redshift import Redshift, measure_redshift
+
+Row = dict[str, Any]
+F64 = NDArray[np.float64]
+NUMBER, REALISATIONS = 2000, 8
+TOLERANCE = 0.003
+
+
+def rows(data_folder: Path) -> list[Row]:
+    """name, value, required, data_set, passed."""
+    return [*_probability_rows(data_folder), *_scene_rows(data_folder)]
+
+
+def _measured(
+    simulated: Iterable[Simulated], config: RedshiftConfig | None = None
+) -> list[tuple[Simulated, Redshift]]:
+    return [(s, measure_redshift(s.spectrum, config)) for s in simulated]
+
+
+def _probability_rows(data_folder: Path) -> list[Row]:
+    # Only galaxies are drawn: the prior says so.
+    config = RedshiftConfig(class_prior={"galaxy": 1.0})
+    pit = probability_integrals(_measured(template_spectra(data_folder, NUMBER, seed=1), config))
+    inside = 100 * float(((pit > 0.15866) & (pit < 0.84134)).mean())
+    p = float(kstest(pit, "uniform").pvalue)
+    data = f"{NUMBER} galaxies from our templates and priors, all S/N, with warnings or without"
+    return [
+        _row("redshift.pit_ks_p", p, "> 0.01", data, p > 0.01),
+        _row("redshift.interval_68_coverage_percent", inside, "63 to 73", data, 63 <= inside <= 73),
+    ]
+
+
+def probability_integrals(pairs: list[tuple[Simulated, Redshift]]) -> F64:
+    """Probability below the true redshift, of every measured one."""
+    return np.array([r.pdf.cumulative(s.z) for s, r in pairs if r.pdf is not None])
+
+
+def _scene_rows(data_folder: Path) -> list[Row]:
+    pairs = _measured(scene_spectra(data_folder, REALISATIONS, seed=2))
+    strong = np.array([sum(sn > 5 for sn in s.line_sn.values()) for s, _ in pairs])
+    z, true = np.array([r.z for _, r in pairs]), np.array([s.z for s, _ in pairs])
+    away = (z - true) / (1 + true)
+    right = np.abs(away) < TOLERANCE
+    among = np.array([any(abs(c.z - s.z) < TOLERANCE * (1 + s.z) for c in r.solutions) for s, r in pairs])
+    clean = np.array([r.zwarn == 0 for _, r in pairs])
+    galaxy = np.array([s.kind == "galaxy" for s, _ in pairs])
+    two, one = galaxy & (strong >= 2), galaxy & (strong == 1)
+
+    def said(chosen: NDArray[np.bool_], what: str) -> str:
+        return f"grism_scene, {int(chosen.sum())} spectra ({REALISATIONS} noise realisations) of {what}"
+
+    pair, lone = said(two, "sources with two lines at S/N > 5"), said(one, "sources with one line at S/N > 5")
+    good = away[two & right]
+    bias, scatter = float(np.median(good)), float(np.sqrt((good**2).mean()))
+    shares = [100 * float(x) for x in (right[two].mean(), among[one].mean(), (~right[clean]).mean())]
+    unflagged = said(clean, "all sources without warning")
+    return [
+        _row("redshift.right_two_lines_percent", shares[0], ">= 97", pair, shares[0] >= 97),
+        _row("redshift.scatter_two_lines", scatter, "<= 0.001 (1 + z)", pair, scatter <= 0.001),
+        _row("redshift.bias_two_lines", bias, "|.| < 2e-4 (1 + z)", pair, abs(bias) < 2e-4),
+        _row("redshift.single_line_among_solutions_percent", shares[1], ">= 90", lone, shares[1] >= 90),
+        _row("redshift.unflagged_failures_percent", shares[2], "< 2", unflagged, shares[2] < 2),
+        *_context_rows(right, clean, two, one, galaxy, said),
+    ]
+
+
+def _context_rows(right: Any, clean: Any, two: Any, one: Any, galaxy: Any, said: Any) -> list[Row]:
+    """Without requirement: what the warnings cost."""
+    none = galaxy & ~two & ~one
+    sets = (
+        ("two_lines", two, "two lines"), ("one_line", one, "one line"), ("no_line", none, "no line at S/N > 5"),
+        ("star", ~galaxy, "stars"),
+    )  # fmt: skip
+    result = []
+    for name, chosen, what in sets:
+        for verb, values in (("without_warning", clean), ("right", right)):
+            share = 100 * float(values[chosen].mean())
+            result.append(_row(f"redshift.{verb}_{name}_percent", share, "", said(chosen, what), None))
+    return result
+
+
+def _row(name: str, value: float, required: str, data_set: str, passed: bool | None) -> Row:
+    return {"name": name, "value": value, "required": required, "data_set": data_set, "passed": passed}
+
+
+if __name__ == "__main__":
+    from collect import data_folder as folder
+
+    for row in rows(folder()):
+        print(row)
