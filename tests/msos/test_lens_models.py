@@ -1,6 +1,7 @@
 """Models beyond the point lens, on light curves whose truth is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -48,6 +49,13 @@ def two(mjd: np.ndarray) -> np.ndarray:
 
 def near(model: LensModel, name: str, truth: float, sigmas: float = 4.0) -> bool:
     return abs(model[name] - truth) < sigmas * model.error(name)
+
+
+def test_a_start_far_from_any_event_is_no_error() -> None:
+    """The minimiser came to such a place from the point-lens fit of a planetary event of a tiny field."""
+    curve, lens = observed(ONE_SEASON, disc(ONE_SEASON), 1, 60030)
+    for te in (1e-320, 1e300):
+        assert not fit_finite_source(curve, replace(lens, te=te)).chi2 < lens.chi2 - 1e3
 
 
 @pytest.mark.parametrize("seed", [1, 2])
