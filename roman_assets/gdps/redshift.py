@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.lines import LineFit, measure_lines
@@ -26,6 +25,7 @@ from roman_assets.gdps.posterior import (
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.templates import LIGHT_KM_S, scan_templates
 from roman_assets.gdps.zwarn import ZWarn
+from roman_assets.kernels.redshift import redshift_scan
 
 F64 = NDArray[np.float64]
 #: Fewest good pixels that are fitted at all.
@@ -86,11 +86,7 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     found = solutions(pdf, config)
     best = found[0]
     part, at = _at(parts, best)
-    columns = _columns(data, part.kind, best.z)
-    amplitude = nnls(columns * np.sqrt(data.weight)[:, None], data.flux * np.sqrt(data.weight))[0]
-    n_continua = len(scan_templates(part.kind, data.lsf_key).continua)
-    parts_of_model = columns * amplitude
-    model, continuum = parts_of_model.sum(axis=1), parts_of_model[:, :n_continua].sum(axis=1)
+    amplitude, model, continuum = _best_fit(data, part.kind, best.z)
     chi2 = float((data.weight * (data.flux - model) ** 2).sum())
     lines = measure_lines(
         data.wavelength, data.flux * data.scale, data.scale**2 / data.weight, data.lsf, continuum * data.scale,
@@ -110,7 +106,9 @@ def prepare(spectrum: Spectrum, config: RedshiftConfig) -> Data:
     """Good pixels in units of their median error, with the templates' own error added to the variance."""
     good = spectrum.good
     wavelength, flux, variance = (a[good] for a in (spectrum.wavelength, spectrum.flux, spectrum.variance))
-    lsf, scale = spectrum.lsf_sigma[good], float(np.median(np.sqrt(variance)))
+    # A line narrower than a pixel is still a pixel wide.
+    lsf = np.maximum(spectrum.lsf_sigma, 0.4 * np.gradient(spectrum.wavelength))[good]
+    scale = float(np.median(np.sqrt(variance)))
     flux, variance = flux / scale, variance / scale**2
     smooth = _local_mean(flux, 1 / variance, 30)
     weight = 1 / (variance + (config.template_error * smooth) ** 2)
@@ -154,8 +152,14 @@ def _contamination(spectrum: Spectrum) -> float:
     return foreign / (foreign + own) if foreign > 0 else 0.0
 
 
-def _columns(data: Data, kind: str, z: float) -> F64:
-    return scan_templates(kind, data.lsf_key).columns(data.wavelength, data.lsf, float(np.log1p(z)))
+def _best_fit(data: Data, kind: str, z: float) -> tuple[F64, F64, F64]:
+    """Amplitudes without the lines' prior, model and its continuum at one redshift."""
+    templates, log_z = scan_templates(kind, data.lsf_key), float(np.log1p(z))
+    flat = np.zeros(templates.lines.n_columns)
+    scan = redshift_scan(templates, data.wavelength, data.flux, data.weight, data.lsf, [log_z], flat)
+    amplitude, n = scan.amplitude[0], len(templates.continua)
+    each = templates.columns(data.wavelength, data.lsf, log_z) * amplitude
+    return amplitude, each.sum(axis=1), each[:, :n].sum(axis=1)
 
 
 def _at(parts: list[ClassPosterior], best: Solution) -> tuple[ClassPosterior, int]:
