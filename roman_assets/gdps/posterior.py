@@ -17,6 +17,8 @@ _NEAR = np.linspace(-1.25, 1.25, 16)
 _WITHIN = np.linspace(-4.5, 4.5, 16)
 #: Maxima refined per class, and how far below the best one is still worth it [ln].
 _MAX_PEAKS, _DEPTH = 6, 14.0
+#: The strongest of a handful of exponential line fluxes is about this many of their means: what is seen is the strongest.
+_STRONGEST = 1.6
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class _ClassScan:
         self.data, self.kind, self.config = data, kind, config
         self.templates: ScanTemplates = scan_templates(kind, data.lsf_key)
         groups = CLASSES[kind].groups
-        self.rate = np.array([1 / (group.typical * data.line_flux) for group in groups])
+        self.rate = np.array([_STRONGEST / (group.typical * data.line_flux) for group in groups])
         # Continua are fitted, not integrated over: a class with more of them must not win by that (AIC).
         self.log_weight = float(np.log(config.class_prior[kind])) - len(self.templates.continua)
 
