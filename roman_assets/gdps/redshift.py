@@ -77,7 +77,10 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     if contamination > config.max_contamination:
         warn |= ZWarn.CONTAMINATION
     good = int(spectrum.good.sum())
-    parts = posteriors(data := prepare(spectrum, config), config) if good >= MIN_PIXELS else []
+    if good >= MIN_PIXELS:
+        data = prepare(spectrum, config)
+        good = len(data.wavelength)
+    parts = posteriors(data, config) if good >= MIN_PIXELS else []
     if not parts:
         warn |= ZWarn.NODATA if good < MIN_PIXELS else ZWarn.LITTLE_COVERAGE | ZWarn.BAD_MINFIT
         nan = float("nan")
@@ -103,13 +106,16 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
 
 
 def prepare(spectrum: Spectrum, config: RedshiftConfig) -> Data:
-    """Good pixels in units of their median error, with the templates' own error added to the variance."""
-    good = spectrum.good
-    wavelength, flux, variance = (a[good] for a in (spectrum.wavelength, spectrum.flux, spectrum.variance))
+    """Good pixels in units of their median error, with the templates' own error added to the variance.
+
+    A pixel 1e6 times brighter than the errors is no measurement, and none is 1e4 times better than the others.
+    """
+    scale = float(np.median(np.sqrt(spectrum.variance[spectrum.good])))
+    use = spectrum.good & (np.abs(np.nan_to_num(spectrum.flux)) < 1e6 * scale)
+    wavelength, flux = spectrum.wavelength[use], spectrum.flux[use] / scale
+    variance = np.maximum(np.sqrt(spectrum.variance[use]) / scale, 1e-4) ** 2
     # A line narrower than a pixel is still a pixel wide.
-    lsf = np.maximum(spectrum.lsf_sigma, 0.4 * np.gradient(spectrum.wavelength))[good]
-    scale = float(np.median(np.sqrt(variance)))
-    flux, variance = flux / scale, variance / scale**2
+    lsf = np.maximum(spectrum.lsf_sigma, 0.4 * np.gradient(spectrum.wavelength))[use]
     smooth = _local_mean(flux, 1 / variance, 30)
     weight = 1 / (variance + (config.template_error * smooth) ** 2)
     return Data(wavelength, flux, weight, lsf, scale, _line_flux(wavelength, flux, weight, lsf))
@@ -202,7 +208,8 @@ def _warnings(
         warn |= ZWarn.SMALL_DELTA_CHI2
     if not (amplitude > 0).any():
         warn |= ZWarn.NEGATIVE_MODEL
-    if (np.abs(data.flux - model) * np.sqrt(data.weight) > 5).mean() > config.max_outliers:
+    away = data.weight * (data.flux - model) ** 2
+    if (away > 25).mean() > config.max_outliers or away.mean() > config.max_chi2:
         warn |= ZWarn.MANY_OUTLIERS
     low, high = part.z[0], part.z[-1]
     if part.kind != "star" and not low + 0.002 * (1 + low) < best.z < high - 0.002 * (1 + high):
