@@ -28,9 +28,9 @@ class RedshiftConfig:
     z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: prior
     density z^2 exp(-(z / z_scale)^z_power) of galaxies and quasars. template_error: relative error of the continua,
     added to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2,
-    min_bic, min_coverage, max_contamination, max_outliers (share of pixels), max_chi2 (per pixel), min_signal (of the
-    whole spectrum, in sigma): limits beyond which a warning is set. pdf_floor: probability of a cell of the pdf that is not worth storing.
-    max_solutions: most candidates reported.
+    min_bic, min_coverage, max_contamination, max_outliers (share of pixels), max_chi2 (per pixel), min_signal (of
+    the whole spectrum, in sigma): limits beyond which a warning is set. pdf_floor: probability of a cell of the pdf
+    that is not worth storing. max_solutions: most candidates reported.
     """
 
     z_range: dict[str, tuple[float, float]] = field(
