@@ -132,7 +132,7 @@ def _local_mean(flux: F64, weight: F64, half: int, hole: int = -1) -> F64:
 
 
 def _line_flux(wavelength: F64, flux: F64, weight: F64, lsf: F64) -> float:
-    """Flux of the most significant narrow excess over the local mean, at least four times the typical error."""
+    """Flux of the most significant narrow excess over the local mean: of a line, or of the noise that lines hide in."""
     excess = flux - _local_mean(flux, weight, 25, 6)
     pixel, sigma = float(np.median(np.diff(wavelength))), float(np.median(lsf))
     offset = np.arange(-6, 7) * pixel
@@ -141,7 +141,7 @@ def _line_flux(wavelength: F64, flux: F64, weight: F64, lsf: F64) -> float:
     norm = np.maximum(norm, 1e-6 * norm.max())
     matched = np.convolve(weight * excess, profile, "same")
     k = int(np.argmax(matched / np.sqrt(norm)))
-    return float(max(matched[k] / norm[k], 4 / np.sqrt(np.median(norm))))
+    return float(max(matched[k] / norm[k], 1 / np.sqrt(np.median(norm))))
 
 
 def _coverage(spectrum: Spectrum, config: RedshiftConfig) -> float:
