@@ -105,7 +105,7 @@ def test_evidence_is_the_integral_over_one_amplitude():
     rng = np.random.default_rng(3)
     t, (wavelength, flux, weight, lsf) = templates(0), spectrum(rng)
     z, rate = np.log(1.9), np.array([0.4, 0.0, 0.0])  # only H-alpha lies in the band ...
-    wavelength, lsf = np.linspace(1150, 1400, 200), np.full(200, 2.0)  # ... of these pixels
+    wavelength, lsf = np.linspace(1150, 1400, 400), np.full(400, 2.0)  # ... of these pixels
     scan = redshift_scan(t, wavelength, flux, weight, lsf, [z], rate)
     line = t.columns(wavelength, lsf, z)[:, 0]
 
