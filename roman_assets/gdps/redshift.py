@@ -234,7 +234,7 @@ def _line_warnings(lines: LineFit) -> ZWarn:
         warn |= ZWarn.NEGATIVE_EMISSION
     # [N II] is not told apart from H-alpha by everyone: it is no second line.
     seen = [line for line in lines.lines if line.sn > 3 and line.name != "NII6585"]
-    if len(seen) == 1 and seen[0].sn > 5:
+    if len(seen) == 1:
         warn |= ZWarn.SINGLE_LINE
     return warn
 
