@@ -129,7 +129,7 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     const roman_scan_templates *t = k->t;
     double root = k->root[p], from[LANES], fraction[LANES];
     if (consecutive) {
-        double at = k->cell[p] + shift[0], whole = floor(at);
+        double at = fmax(k->cell[p] + shift[0], 0), whole = floor(at); /* rounding must not lead out */
         double part = (at - whole) * root;
         for (int i = 0; i < t->n_continua; i++) {
             const double *row = t->continua + i * t->n_cells + (int64_t)whole, *next = row + 1;
@@ -141,6 +141,7 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     int32_t index[LANES];
     for (int64_t l = 0; l < LANES; l++) {
         double at = k->cell[p] + shift[l];
+        at = at > 0 ? at : 0;
         from[l] = floor(at);
         fraction[l] = (at - from[l]) * root;
         index[l] = (int32_t)from[l];
