@@ -172,7 +172,10 @@ def _check(curve: LightCurve, lens: PointLensFit, shapes: int) -> None:
 
 
 def _project(curve: LightCurve, p: F64, shape: Shape, sources: int) -> tuple[F64, F64, F64, list[F64]]:
-    return solve_fluxes(curve, [shape(p, band) for band in curve.bands])
+    # A step may lead out of the numbers (tE of exp(800) d): no light then, a bad fit, from which the next step returns.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        shapes = [np.nan_to_num(shape(p, band), nan=0.0, posinf=0.0, neginf=0.0) for band in curve.bands]
+    return solve_fluxes(curve, shapes)
 
 
 def solve_fluxes(

@@ -160,3 +160,16 @@ def test_annual_parallax_agrees_with_mulensmodel() -> None:
     # Ours is seen from L2, a hundredth further out: the parallax vector scales with it.
     ours = model_curve(event | {"pi_en": 0.3 / 1.01, "pi_ee": -0.2 / 1.01}, "F146", mjd)
     assert ours == pytest.approx(model.get_magnification(mjd + 2400000.5), rel=1e-5)
+
+
+def test_a_step_out_of_the_numbers_is_a_bad_fit_and_no_failure() -> None:
+    """A faint spike leaves tE free, and the fit may ask for exp(800) days."""
+    from roman_assets.msos import lens_models
+
+    curve, _ = observed(ONE_SEASON, disc(ONE_SEASON), 1, 60030.0)
+    fs, fb, residual, _ = lens_models._project(
+        curve, np.array([800.0]), lambda p, band: np.exp(p[0]) * np.ones((1, len(band))) / band.mjd, 1
+    )
+    assert fs[0, 0] == 0
+    assert fb[0] == pytest.approx(float(np.mean(curve.bands[0].flux)))
+    assert np.isfinite(residual).all()
