@@ -93,6 +93,8 @@ def _context_rows(right: Any, clean: Any, two: Any, one: Any, galaxy: Any, said:
     result = []
     for name, chosen, what in sets:
         for verb, values in (("without_warning", clean), ("right", right)):
+            if (verb, name) == ("right", "two_lines"):
+                continue  # has a requirement: above
             share = 100 * float(values[chosen].mean())
             result.append(_row(f"redshift.{verb}_{name}_percent", share, "", said(chosen, what), None))
     return result

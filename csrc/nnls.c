@@ -145,6 +145,24 @@ static double log_tail(double t)
     return -log(below);
 }
 
+/* The same up to y = room. */
+static double log_tail_within(double t, double room)
+{
+    if (room * (t + 1) < 1e-7) return log(fmax(room, 1e-300));
+    double beyond = log_tail(t + room) - room * (t + 0.5 * room) - log_tail(t);
+    return log_tail(t) + log1p(-exp(fmin(beyond, -1e-12)));
+}
+
+/* How far a column can grow before one of the positive columns, following it by -share each, is used up. */
+static double room_to_grow(int k, const int *at, const double *x, const double *share)
+{
+    double room = INFINITY;
+    for (int i = 0; i < k; i++) {
+        if (share[i] > 0) room = fmin(room, x[at[i]] / share[i]);
+    }
+    return room;
+}
+
 double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const double *c, const double *x)
 {
     if (n < 1 || n > N || first < 0) return NAN;
@@ -175,8 +193,10 @@ double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const
         }
         forward(k, l, v);
         for (int i = 0; i < k; i++) curvature = fma(-v[i], v[i], curvature);
-        double width = sqrt(fmax(curvature, RIDGE));
-        sum += log_tail(fmax(-dual, 0) / width) - log(width);
+        backward(k, l, v);
+        double width = sqrt(fmax(curvature, RIDGE)), room = width * room_to_grow(k, at, x, v);
+        double tail = fmax(-dual, 0) / width;
+        sum += (room < 40 ? log_tail_within(tail, room) : log_tail(tail)) - log(width);
     }
     return sum;
 }

@@ -16,7 +16,7 @@ int roman_nnls(int32_t n, const double *h, const double *c, double *x);
 /* log of the integral of exp(-(x'Hx/2 - c'x)) over the columns first .. n - 1, all >= 0, relative to its maximum at
  * x (as roman_nnls returns it); the columns before `first` follow as they fit best, where x has them positive.
  * Laplace over the positive columns, each cut at zero by its marginal error, times one exponential-Gaussian
- * tail for every column at its bound. Absent columns count 0. */
+ * tail for every column at its bound, as long as what it takes from the others lasts. Absent columns count 0. */
 double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const double *c, const double *x);
 /* cffi: end */
 

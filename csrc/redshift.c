@@ -9,8 +9,8 @@ static int templates_valid(const roman_scan_templates *t)
 {
     int columns = t->n_continua + t->n_line_columns;
     if (t->n_continua < 0 || t->n_continua > ROMAN_SCAN_CONTINUA || t->n_line_columns < 0 || columns < 1 ||
-        columns > ROMAN_SCAN_COLUMNS || t->n_lines < 0 || t->n_cells < 2 || !isfinite(t->log_end) ||
-        !(t->log_step > 0) || !isfinite(t->log_step)) {
+        columns > ROMAN_SCAN_COLUMNS || t->n_lines < 0 || t->n_cells < 2 || t->n_cells > 1000000000 ||
+        !isfinite(t->log_end) || !(t->log_step > 0) || !isfinite(t->log_step)) {
         return 0;
     }
     for (int k = 0; k < t->n_lines; k++) {

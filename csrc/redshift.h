@@ -2,8 +2,8 @@
  *
  * At every redshift the model is a non-negative sum of columns: continua, tabulated over log wavelength, and
  * line templates, each a set of Gaussians of fixed flux ratios as wide as the spectrum's line-spread
- * function at their centre and the line's own width together. The normal matrices of eight redshifts are summed side by side in the
- * vector lanes: on a log(1+z) grid whose step is that of the table, neighbouring redshifts read neighbouring
+ * function at their centre and the line's own width together. The normal matrices of eight redshifts are summed
+ * side by side in the vector lanes: on a log(1+z) grid whose step is that of the table, neighbouring redshifts read neighbouring
  * cells, and no sum crosses lanes, so that all levels give the same bits. Lines touch few pixels: only the
  * columns present in a pixel cost anything there.
  *

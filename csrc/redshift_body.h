@@ -129,7 +129,7 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     const roman_scan_templates *t = k->t;
     double root = k->root[p], from[LANES], fraction[LANES];
     if (consecutive) {
-        double at = k->cell[p] + shift[0], whole = floor(at);
+        double at = fmax(k->cell[p] + shift[0], 0), whole = floor(at); /* rounding must not lead out */
         double part = (at - whole) * root;
         for (int i = 0; i < t->n_continua; i++) {
             const double *row = t->continua + i * t->n_cells + (int64_t)whole, *next = row + 1;
@@ -141,6 +141,7 @@ static void AT_LEVEL(continua_at)(const scan_work *k, int64_t p, const double *s
     int32_t index[LANES];
     for (int64_t l = 0; l < LANES; l++) {
         double at = k->cell[p] + shift[l];
+        at = at > 0 ? at : 0;
         from[l] = floor(at);
         fraction[l] = (at - from[l]) * root;
         index[l] = (int32_t)from[l];
@@ -184,31 +185,39 @@ static void AT_LEVEL(add_lines)(scan_work *restrict k, int64_t p, double (*restr
     }
 }
 
-/* Adds the products of the tile's columns, two rows by four columns at a time: registers hold the sums. */
-static void AT_LEVEL(add_tile)(scan_work *restrict k, int pixels)
+/* Adds rows i, i + 1 by `width` columns from j of the tile's products: registers hold the sums. `width` is a
+ * constant wherever this is called. */
+static inline void AT_LEVEL(add_block)(scan_work *restrict k, int64_t pixels, int64_t i, int64_t j, const int64_t width)
 {
-    int nc = k->t->n_continua;
-    for (int64_t i = 0; i <= nc; i += 2) {
-        for (int64_t j = 0; j <= i + 1 && j < nc; j += 4) {
-            double sum[8][LANES];
-            memset(sum, 0, sizeof sum);
-            for (int64_t q = 0; q < pixels; q++) {
-                const double *a = k->tile[q][i], *b = k->tile[q][i + 1];
-                for (int64_t m = 0; m < 4; m++) {
-                    const double *c = k->tile[q][j + m];
-                    for (int64_t l = 0; l < LANES; l++) {
-                        sum[m][l] = fma(a[l], c[l], sum[m][l]);
-                        sum[4 + m][l] = fma(b[l], c[l], sum[4 + m][l]);
-                    }
-                }
-            }
-            for (int64_t r = i; r <= i + 1 && r <= nc; r++) {
-                double(*row)[LANES] = r < nc ? k->h + SCAN_FIRST_PAIR(r) : k->b;
-                for (int m = 0; m < 4 && j + m < nc && j + m <= r; m++) {
-                    for (int64_t l = 0; l < LANES; l++) row[j + m][l] += sum[4 * (r - i) + m][l];
-                }
+    int64_t nc = k->t->n_continua;
+    double sum[2][4][LANES];
+    memset(sum, 0, sizeof sum);
+    for (int64_t q = 0; q < pixels; q++) {
+        const double *a = k->tile[q][i], *b = k->tile[q][i + 1];
+        for (int64_t m = 0; m < width; m++) {
+            const double *c = k->tile[q][j + m];
+            for (int64_t l = 0; l < LANES; l++) {
+                sum[0][m][l] = fma(a[l], c[l], sum[0][m][l]);
+                sum[1][m][l] = fma(b[l], c[l], sum[1][m][l]);
             }
         }
+    }
+    for (int64_t r = i; r <= i + 1 && r <= nc; r++) {
+        double(*row)[LANES] = r < nc ? k->h + SCAN_FIRST_PAIR(r) : k->b;
+        for (int64_t m = 0; m < width && j + m < nc && j + m <= r; m++) {
+            for (int64_t l = 0; l < LANES; l++) row[j + m][l] += sum[r - i][m][l];
+        }
+    }
+}
+
+/* Adds the products of the tile's columns: the lower triangle of the continua, and below it the flux. */
+static void AT_LEVEL(add_tile)(scan_work *restrict k, int64_t pixels)
+{
+    int64_t nc = k->t->n_continua;
+    for (int64_t i = 0; i <= nc; i += 2) {
+        int64_t n = i + 2 < nc ? i + 2 : nc, j = 0;
+        for (; n - j > 2; j += 4) AT_LEVEL(add_block)(k, pixels, i, j, 4);
+        if (j < n) AT_LEVEL(add_block)(k, pixels, i, j, 2);
     }
 }
 

@@ -162,6 +162,10 @@ static void test_volume(void)
     double h2[4] = {1, 0, 0, 1}, c2[2] = {0.7, -2}, x2[2] = {0.7, 0};
     CHECK_CLOSE(exp(roman_orthant_log_volume(2, 0, h2, c2, x2)), half * (1 + erf(0.7 / sqrt(2))) * tail, 1e-9);
     CHECK_CLOSE(exp(roman_orthant_log_volume(2, 1, h2, c2, x2)), tail, 1e-9);
+    /* Twins, of which the second costs 0.5 more: exp(-0.5 y) over y = 0 .. 2, times the bell of their sum. */
+    double twins[4] = {1, 1, 1, 1}, cost[2] = {2, 1.5}, both[2] = {2, 0};
+    CHECK_CLOSE(exp(roman_orthant_log_volume(2, 0, twins, cost, both)),
+                half * (1 + erf(2 / sqrt(2))) * (1 - exp(-1)) / 0.5, 1e-4);
     c = -50; /* far out: 1 / t, less its cube */
     CHECK_CLOSE(exp(roman_orthant_log_volume(1, 0, &h, &c, &x2[1])), 0.02 - 0.02 * 0.02 * 0.02, 1e-7);
 }

@@ -17,6 +17,8 @@ _NEAR = np.linspace(-1.25, 1.25, 16)
 _WITHIN = np.linspace(-4.5, 4.5, 16)
 #: Maxima refined per class, and how far below the best one is still worth it [ln].
 _MAX_PEAKS, _DEPTH = 6, 14.0
+#: What is seen is the strongest line of a band: with fluxes from the prior, this many times H-alpha's mean, on average.
+_STRONGEST = 1.36
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class RedshiftConfig:
     z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: prior
     density z^2 exp(-(z / z_scale)^z_power) of galaxies and quasars. template_error: relative error of the continua,
     added to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2,
-    min_bic, min_coverage, max_contamination, max_outliers, min_signal (of the whole spectrum, in sigma): limits
-    beyond which a warning is set. pdf_floor: probability of a cell of the pdf that is not worth storing.
-    max_solutions: most candidates reported.
+    min_bic, min_coverage, max_contamination, max_outliers (share of pixels), max_chi2 (per pixel), min_signal (of
+    the whole spectrum, in sigma): limits beyond which a warning is set. pdf_floor: probability of a cell of the pdf
+    that is not worth storing. max_solutions: most candidates reported.
     """
 
     z_range: dict[str, tuple[float, float]] = field(
@@ -45,6 +47,7 @@ class RedshiftConfig:
     min_coverage: float = 0.5
     max_contamination: float = 0.5
     max_outliers: float = 0.03
+    max_chi2: float = 3.0
     min_signal: float = 7.0
     pdf_floor: float = 1e-6
     max_solutions: int = 5
@@ -102,7 +105,7 @@ class _ClassScan:
         self.data, self.kind, self.config = data, kind, config
         self.templates: ScanTemplates = scan_templates(kind, data.lsf_key)
         groups = CLASSES[kind].groups
-        self.rate = np.array([1 / (group.typical * data.line_flux) for group in groups])
+        self.rate = np.array([_STRONGEST / (group.typical * data.line_flux) for group in groups])
         # Continua are fitted, not integrated over: a class with more of them must not win by that (AIC).
         self.log_weight = float(np.log(config.class_prior[kind])) - len(self.templates.continua)
 

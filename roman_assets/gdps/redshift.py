@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.lines import LineFit, measure_lines
@@ -26,6 +25,7 @@ from roman_assets.gdps.posterior import (
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.templates import LIGHT_KM_S, scan_templates
 from roman_assets.gdps.zwarn import ZWarn
+from roman_assets.kernels.redshift import redshift_scan
 
 F64 = NDArray[np.float64]
 #: Fewest good pixels that are fitted at all.
@@ -77,7 +77,10 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     if contamination > config.max_contamination:
         warn |= ZWarn.CONTAMINATION
     good = int(spectrum.good.sum())
-    parts = posteriors(data := prepare(spectrum, config), config) if good >= MIN_PIXELS else []
+    if good >= MIN_PIXELS:
+        data = prepare(spectrum, config)
+        good = len(data.wavelength)
+    parts = posteriors(data, config) if good >= MIN_PIXELS else []
     if not parts:
         warn |= ZWarn.NODATA if good < MIN_PIXELS else ZWarn.LITTLE_COVERAGE | ZWarn.BAD_MINFIT
         nan = float("nan")
@@ -86,11 +89,7 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     found = solutions(pdf, config)
     best = found[0]
     part, at = _at(parts, best)
-    columns = _columns(data, part.kind, best.z)
-    amplitude = nnls(columns * np.sqrt(data.weight)[:, None], data.flux * np.sqrt(data.weight))[0]
-    n_continua = len(scan_templates(part.kind, data.lsf_key).continua)
-    parts_of_model = columns * amplitude
-    model, continuum = parts_of_model.sum(axis=1), parts_of_model[:, :n_continua].sum(axis=1)
+    amplitude, model, continuum = _best_fit(data, part.kind, best.z)
     chi2 = float((data.weight * (data.flux - model) ** 2).sum())
     lines = measure_lines(
         data.wavelength, data.flux * data.scale, data.scale**2 / data.weight, data.lsf, continuum * data.scale,
@@ -107,11 +106,16 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
 
 
 def prepare(spectrum: Spectrum, config: RedshiftConfig) -> Data:
-    """Good pixels in units of their median error, with the templates' own error added to the variance."""
-    good = spectrum.good
-    wavelength, flux, variance = (a[good] for a in (spectrum.wavelength, spectrum.flux, spectrum.variance))
-    lsf, scale = spectrum.lsf_sigma[good], float(np.median(np.sqrt(variance)))
-    flux, variance = flux / scale, variance / scale**2
+    """Good pixels in units of their median error, with the templates' own error added to the variance.
+
+    A pixel 1e6 times brighter than the errors is no measurement, and none is 1e4 times better than the others.
+    """
+    scale = float(np.median(np.sqrt(spectrum.variance[spectrum.good])))
+    use = spectrum.good & (np.abs(np.nan_to_num(spectrum.flux)) < 1e6 * scale)
+    wavelength, flux = spectrum.wavelength[use], spectrum.flux[use] / scale
+    variance = np.maximum(np.sqrt(spectrum.variance[use]) / scale, 1e-4) ** 2
+    # A line narrower than a pixel is still a pixel wide.
+    lsf = np.maximum(spectrum.lsf_sigma, 0.4 * np.gradient(spectrum.wavelength))[use]
     smooth = _local_mean(flux, 1 / variance, 30)
     weight = 1 / (variance + (config.template_error * smooth) ** 2)
     return Data(wavelength, flux, weight, lsf, scale, _line_flux(wavelength, flux, weight, lsf))
@@ -128,7 +132,7 @@ def _local_mean(flux: F64, weight: F64, half: int, hole: int = -1) -> F64:
 
 
 def _line_flux(wavelength: F64, flux: F64, weight: F64, lsf: F64) -> float:
-    """Flux of the most significant narrow excess over the local mean, at least four times the typical error."""
+    """Flux of the most significant narrow excess over the local mean: of a line, or of the noise that lines hide in."""
     excess = flux - _local_mean(flux, weight, 25, 6)
     pixel, sigma = float(np.median(np.diff(wavelength))), float(np.median(lsf))
     offset = np.arange(-6, 7) * pixel
@@ -137,7 +141,7 @@ def _line_flux(wavelength: F64, flux: F64, weight: F64, lsf: F64) -> float:
     norm = np.maximum(norm, 1e-6 * norm.max())
     matched = np.convolve(weight * excess, profile, "same")
     k = int(np.argmax(matched / np.sqrt(norm)))
-    return float(max(matched[k] / norm[k], 4 / np.sqrt(np.median(norm))))
+    return float(max(matched[k] / norm[k], 1 / np.sqrt(np.median(norm))))
 
 
 def _coverage(spectrum: Spectrum, config: RedshiftConfig) -> float:
@@ -154,8 +158,14 @@ def _contamination(spectrum: Spectrum) -> float:
     return foreign / (foreign + own) if foreign > 0 else 0.0
 
 
-def _columns(data: Data, kind: str, z: float) -> F64:
-    return scan_templates(kind, data.lsf_key).columns(data.wavelength, data.lsf, float(np.log1p(z)))
+def _best_fit(data: Data, kind: str, z: float) -> tuple[F64, F64, F64]:
+    """Amplitudes without the lines' prior, model and its continuum at one redshift."""
+    templates, log_z = scan_templates(kind, data.lsf_key), float(np.log1p(z))
+    flat = np.zeros(templates.lines.n_columns)
+    scan = redshift_scan(templates, data.wavelength, data.flux, data.weight, data.lsf, [log_z], flat)
+    amplitude, n = scan.amplitude[0], len(templates.continua)
+    each = templates.columns(data.wavelength, data.lsf, log_z) * amplitude
+    return amplitude, each.sum(axis=1), each[:, :n].sum(axis=1)
 
 
 def _at(parts: list[ClassPosterior], best: Solution) -> tuple[ClassPosterior, int]:
@@ -198,7 +208,8 @@ def _warnings(
         warn |= ZWarn.SMALL_DELTA_CHI2
     if not (amplitude > 0).any():
         warn |= ZWarn.NEGATIVE_MODEL
-    if (np.abs(data.flux - model) * np.sqrt(data.weight) > 5).mean() > config.max_outliers:
+    away = data.weight * (data.flux - model) ** 2
+    if (away > 25).mean() > config.max_outliers or away.mean() > config.max_chi2:
         warn |= ZWarn.MANY_OUTLIERS
     low, high = part.z[0], part.z[-1]
     if part.kind != "star" and not low + 0.002 * (1 + low) < best.z < high - 0.002 * (1 + high):
@@ -223,7 +234,7 @@ def _line_warnings(lines: LineFit) -> ZWarn:
         warn |= ZWarn.NEGATIVE_EMISSION
     # [N II] is not told apart from H-alpha by everyone: it is no second line.
     seen = [line for line in lines.lines if line.sn > 3 and line.name != "NII6585"]
-    if len(seen) == 1 and seen[0].sn > 5:
+    if len(seen) == 1:
         warn |= ZWarn.SINGLE_LINE
     return warn
 

@@ -52,8 +52,8 @@ class Line:
 class LineGroup:
     """Lines whose flux ratios are fixed.
 
-    typical: expected flux of the unit line relative to the source's strongest line, the mean of an exponential
-    prior. velocity: the lines' own sigma [km/s].
+    typical: expected flux of the unit line relative to H-alpha's, the mean of an exponential prior. velocity: the
+    lines' own sigma [km/s].
     """
 
     name: str

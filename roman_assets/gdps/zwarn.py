@@ -12,7 +12,7 @@ class ZWarn(IntFlag):
     LITTLE_COVERAGE = 1 << 1  #: too little of the band has good pixels
     SMALL_DELTA_CHI2 = 1 << 2  #: another redshift is nearly as good: chi2 or probability
     NEGATIVE_MODEL = 1 << 3  #: no template has a positive amplitude
-    MANY_OUTLIERS = 1 << 4  #: too many pixels far from the best fit
+    MANY_OUTLIERS = 1 << 4  #: too many pixels far from the best fit, or too far
     Z_FITLIMIT = 1 << 5  #: the best redshift is at the edge of the range
     NEGATIVE_EMISSION = 1 << 6  #: a principal line is significantly negative
     UNPLUGGED = 1 << 7  #: no data by construction: the trace misses the detector (set by whoever extracts)

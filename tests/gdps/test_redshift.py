@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.redshift import SCHEMA, RedshiftConfig, measure, measure_redshift
@@ -161,3 +163,46 @@ def test_broad_lines_make_a_quasar():
     result = measure_redshift(spectrum)
     assert result.kind == "qso"
     assert result.z == pytest.approx(z, abs=0.01)
+
+
+def test_prism():
+    """Pixels of 2 to 12 nm, a resolution of 100, other ends of the band: H-alpha and [O III] at z = 1.2."""
+    rng = np.random.default_rng(2)
+    wavelength = np.exp(np.linspace(np.log(750), np.log(1800), 200))
+    lsf, z = wavelength / 100 / 2.3548, 1.2
+    flux = 5e-20 * (wavelength / 1500) ** -1
+    for name, strength in (("Ha", 2e-18), ("OIII5008", 2e-18), ("OIII4960", 6.7e-19), ("Hb", 6e-19), ("OII", 1e-18)):
+        away = (wavelength - LINES[name] * (1 + z)) / lsf
+        flux = flux + strength / np.sqrt(2 * np.pi) / lsf * np.exp(-0.5 * away**2)
+    noise = np.full(200, 5e-21)
+    spectrum = Spectrum(
+        wavelength, flux + rng.normal(0, noise), noise**2, np.zeros(200), np.zeros(200, np.uint32), lsf
+    )
+    result = measure_redshift(spectrum, RedshiftConfig(band=(750.0, 1800.0)))
+    assert result.z == pytest.approx(z, abs=0.002)
+    assert result.zwarn == 0
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), what=st.sampled_from(["spikes", "huge", "tiny", "constant", "few", "steps", "zero"]))
+def test_rubbish_is_measured_without_a_crash_or_trust(seed, what):
+    """Whatever is in the pixels: a row comes back, and a redshift of rubbish has a warning."""
+    rng = np.random.default_rng(seed)
+    n = len(WAVELENGTH)
+    flux, variance, flags = rng.normal(0, NOISE, n), np.full(n, NOISE**2), np.zeros(n, np.uint32)
+    if what == "spikes":
+        flux[rng.integers(0, n, 30)] *= 10 ** rng.uniform(2, 12, 30)
+    elif what == "huge":
+        flux[rng.integers(0, n)] = 1e200
+    elif what == "tiny":
+        variance[rng.integers(0, n, 5)] = 1e-300
+    elif what == "constant":
+        flux[:] = NOISE
+    elif what == "few":
+        flags[rng.permutation(n)[: n - rng.integers(0, 80)]] = 1
+    elif what == "steps":
+        flux += 20 * NOISE * (rng.random(n // 40 + 1).repeat(40)[:n] > 0.5)
+    else:
+        flux[:] = 0
+    frame = measure([Spectrum(WAVELENGTH, flux, variance, np.zeros(n), flags, np.full(n, 0.95))])
+    assert frame["zwarn"][0] != 0

@@ -139,6 +139,7 @@ def test_parquet_long_and_lists(tmp_path):
         read_spectra(tmp_path / "bare.parquet")
 
 
+@pytest.mark.filterwarnings("ignore:.*did not parse as fits unit")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -25,9 +25,9 @@ def templates(n_continua: int = 4) -> ScanTemplates:
     return ScanTemplates(grid, np.array(rows).reshape(n_continua, len(grid)), LINES)
 
 
-def spectrum(rng: np.random.Generator, n: int = 200) -> tuple[np.ndarray, ...]:
-    wavelength = np.sort(rng.uniform(1000, 1930, n))
-    weight = rng.uniform(0, 30, n) * (rng.random(n) > 0.1)
+def spectrum(rng: np.random.Generator, n: int = 400) -> tuple[np.ndarray, ...]:
+    wavelength = np.linspace(1000, 1930, n) + rng.uniform(-1, 1, n)
+    weight = rng.uniform(1, 30, n) * (rng.random(n) > 0.05)
     return wavelength, rng.normal(1, 0.3, n), weight, rng.uniform(1.5, 3) * (wavelength / 1500) ** 0.5
 
 
@@ -105,7 +105,7 @@ def test_evidence_is_the_integral_over_one_amplitude():
     rng = np.random.default_rng(3)
     t, (wavelength, flux, weight, lsf) = templates(0), spectrum(rng)
     z, rate = np.log(1.9), np.array([0.4, 0.0, 0.0])  # only H-alpha lies in the band ...
-    wavelength, lsf = np.linspace(1150, 1400, 200), np.full(200, 2.0)  # ... of these pixels
+    wavelength, lsf = np.linspace(1150, 1400, 400), np.full(400, 2.0)  # ... of these pixels
     scan = redshift_scan(t, wavelength, flux, weight, lsf, [z], rate)
     line = t.columns(wavelength, lsf, z)[:, 0]
 
@@ -164,7 +164,7 @@ def test_scan_refuses(change, field):
     names = dict(zip(("wavelength", "flux", "weight", "lsf"), spectrum(rng), strict=True))
     call = names | {"log_1pz": [0.5], "rate": [1.0] * 3}
     for name, value in change.items():
-        call[name] = np.where(np.arange(200) == 7, value, call[name]) if np.isscalar(value) else value
+        call[name] = np.where(np.arange(400) == 7, value, call[name]) if np.isscalar(value) else value
     with pytest.raises(InputError) as error:
         redshift_scan(templates(), **call)
     assert error.value.field == field

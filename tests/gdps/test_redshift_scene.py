@@ -1,0 +1,28 @@
+"""Redshifts of the shared grism scene's spectra against the project's requirements: the code of `make validate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def validation():
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    try:
+        import redshift_validation
+    finally:
+        sys.path.pop(0)
+    return redshift_validation
+
+
+def test_requirements(shared_data, validation, monkeypatch):
+    monkeypatch.setattr(validation, "REALISATIONS", 2)
+    monkeypatch.setattr(validation, "NUMBER", 800)
+    rows = [row for row in validation.rows(shared_data) if row["passed"] is not None]
+    assert len(rows) == 7
+    assert not [row for row in rows if not row["passed"]]
