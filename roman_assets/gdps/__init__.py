@@ -1,0 +1,1 @@
+"""Grism and prism spectroscopy (GDPS): traces, dispersion, contamination, extraction, redshifts."""
