@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from roman_assets.msos.efficiency import counts, efficiency_map, recover
-from roman_assets.msos.injection import CONTROL, PLANET, POINT_LENS, InjectionConfig, find_targets
+from roman_assets.msos.injection import CONTROL, PLANET, POINT_LENS, InjectionConfig, draw, find_targets
 from roman_assets.msos.plots import efficiency_figure
 
 EPOCHS, PER_DAY, STARS, ZERO_POINT = 6400, 96, 400, 26.79
@@ -31,7 +31,8 @@ def measure() -> pl.DataFrame:
     flux = base + error * rng.standard_normal(error.shape)
     curves = {"F146": (mjd, flux.astype(np.float32), error.astype(np.float32))}
     targets = find_targets(curves, np.arange(STARS), ZERO_POINT, CONFIG)
-    return recover(curves, targets, "s01", "WFI01", CONFIG, progress=lambda done, of: print(f"{done} of {of}", end="\r"))
+    injections = draw(targets, (mjd[0], mjd[-1]), "s01", "WFI01", CONFIG)
+    return recover(curves, targets, injections, CONFIG, progress=lambda done, of: print(f"{done} of {of}", end="\r"))
 
 
 def document(table: pl.DataFrame, recovered: pl.DataFrame) -> str:

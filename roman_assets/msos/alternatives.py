@@ -118,11 +118,11 @@ def _harmonic_chi2(t: F64, flux: F64, w: F64, frequency: F64) -> F64:
     return chi2
 
 
-def binned(mjd: F64, flux: F64, error: F64, width: float) -> tuple[F64, F64, F64]:
-    """Weighted means in bins of `width` [d]: times, fluxes, errors."""
+def binned(mjd: F64, flux: F64, error: F64, width: float, origin: float | None = None) -> tuple[F64, F64, F64]:
+    """Weighted means in bins of `width` [d], counted from `origin` or the first point: times, fluxes, errors."""
     if len(mjd) == 0:
         return mjd, flux, error
-    cell = np.floor((mjd - mjd[0]) / width).astype(np.int64)
+    cell = np.floor((mjd - (mjd[0] if origin is None else origin)) / width).astype(np.int64)
     start = np.flatnonzero(np.concatenate([[True], np.diff(cell) != 0]))
     w = 1.0 / error**2
     total = np.add.reduceat(w, start)

@@ -41,7 +41,10 @@ CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
         "variable_share": ("few objects are variable", False),
     },
     "season_events": {"candidate_rate": ("the number of events is plausible", False)},
-    "detection_efficiency": {"false_events": ("curves without a signal are not called microlensing", False)},
+    "detection_efficiency": {
+        "false_events": ("curves without a signal are not called microlensing", False),
+        "media_agree": ("signals injected into images are found as those injected into light curves", False),
+    },
     "survey_objects": {},
     "survey_events": {"models": ("every candidate has a model", False)},
 }
@@ -95,11 +98,14 @@ class CatalogueSettings(dg.Config):
 
 
 class InjectionSettings(dg.Config):
-    """Run configuration of detection_efficiency: injections per cell of the maps, and curves without a signal."""
+    """Run configuration of detection_efficiency: injections per cell of the maps, curves without a signal, and signals
+    injected into the images of a window of a pointing."""
 
     per_cell: int = 8
     planets_per_cell: int = 20
     controls: int = 1000
+    image_injections: int = 24
+    image_px: int = 512
 
 
 def build_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
@@ -210,7 +216,8 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
     @_asset(
         "detection_efficiency", p.season_detector,
-        "Share of point lenses and planets, injected into the season's light curves, that the search finds; false events.",
+        "Share of point lenses and planets, injected into the season's light curves and images, that the search finds; "
+        "false events.",
         {"c", "parquet"}, SEASON, pool=POOL_SEASON,
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("season_events")],
     )  # fmt: skip

@@ -22,7 +22,6 @@ from roman_assets.msos.injection import (
     InjectionConfig,
     Targets,
     baseline,
-    draw,
     inject,
     main_element,
     noise_law,
@@ -45,10 +44,11 @@ class Counts:
 
 
 def recover(
-    curves: Curves, targets: Targets, season: str, detector: str, config: InjectionConfig = InjectionConfig(),
+    curves: Curves, targets: Targets, injections: Sequence[Injection], config: InjectionConfig = InjectionConfig(),
     saturated: NDArray[np.bool_] | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:  # fmt: skip
-    """What becomes of every injection, one row each: its parameters, class (null where nothing was found), detected.
+    """What becomes of the injections (`injection.draw`), one row each: its parameters, class (null where nothing was
+    found), detected.
 
     Signals go into the element with most epochs, which is the one that is searched.
     """
@@ -56,7 +56,6 @@ def recover(
     mjd, flux, error = curves[element]
     good = np.isfinite(flux) & (error > 0)
     law = noise_law(baseline(flux, good), baseline(error, good), saturated)
-    injections = draw(targets, (float(mjd.min()), float(mjd.max())), season, detector, config)
     base = dict(zip(targets.row.tolist(), targets.flux.tolist(), strict=True))
     rows: list[dict[str, Any]] = []
     for start in range(0, len(injections), BATCH):
@@ -65,13 +64,13 @@ def recover(
         block, errors = np.stack([m[0] for m in made]), np.stack([m[1] for m in made])
         events = find_events({element: mjd}, {element: block}, {element: errors}, config.events)
         best = {row["row"]: row for row in events.iter_rows(named=True)}
-        rows += [_judge(one, best.get(k), made[k][2], config) for k, one in enumerate(batch)]
+        rows += [judge(one, best.get(k), made[k][2], config) for k, one in enumerate(batch)]
         if progress is not None:
             progress(start + len(batch), len(injections))
-    return pl.DataFrame(rows, schema=_COLUMNS)
+    return pl.DataFrame(rows, schema=RECOVERED_COLUMNS)
 
 
-_COLUMNS = {
+RECOVERED_COLUMNS = {
     "serial": pl.Int32, "kind": pl.String, "row": pl.Int32, "source_mag": pl.Float64, "t0": pl.Float64,
     "u0": pl.Float64, "te": pl.Float64, "rho": pl.Float64, "s": pl.Float64, "q": pl.Float64, "alpha": pl.Float64,
     "event_class": pl.String, "detected": pl.Boolean,
@@ -93,10 +92,11 @@ def _curve(
     return f, e, float(np.nansum(np.where(e > 0, z * z, 0.0)))
 
 
-def _judge(
+def judge(
     one: Injection, event: dict[str, Any] | None, chi2_true: float, config: InjectionConfig
 ) -> dict[str, Any]:
-    row = {name: getattr(one, name) for name in _COLUMNS if hasattr(one, name)}
+    """The row of an injection: `event` is what was found of it, `chi2_true` that of the true model."""
+    row = {name: getattr(one, name) for name in RECOVERED_COLUMNS if hasattr(one, name)}
     lens = event is not None and event["event_class"] in MICROLENSING
     if event is not None and one.kind != CONTROL:
         lens = lens and abs(event["t0"] - one.t0) < config.match_te * one.te
@@ -104,6 +104,13 @@ def _judge(
         flagged = event["event_class"] == ANOMALOUS_LENS
         lens = lens and flagged and event["chi2_pspl"] - chi2_true > config.planet_dchi2
     return row | {"event_class": None if event is None else event["event_class"], "detected": bool(lens)}
+
+
+def agreement(light_curves: pl.DataFrame, images: pl.DataFrame) -> tuple[int, int, int]:
+    """Of the signals injected into both: how many, found in both or neither, and found in the light curves alone."""
+    both = light_curves.join(images.select("serial", in_images="detected"), on="serial", how="inner")
+    same = int((both["detected"] == both["in_images"]).sum())
+    return both.height, same, int((both["detected"] & ~both["in_images"]).sum())
 
 
 def counts(recovered: pl.DataFrame) -> Counts:

@@ -11,13 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.kernels.events import finite_source, point_lens_excess
 from roman_assets.msos import classify
-from roman_assets.msos.binary_lens import (
-    BINARY_LENS,
-    BinaryLensConfig,
-    binary_magnification,
-    fit_binary_lens,
-    parallax_shift,
-)
+from roman_assets.msos.binary_lens import fit_binary_lens
+from roman_assets.msos.binary_magnification import BinaryLensConfig, binary_magnification, parallax_shift
+from roman_assets.msos.binary_minimum import BINARY_LENS, orbit
 from roman_assets.msos.lens_models import (
     BINARY_SOURCE,
     FSPL,
@@ -133,7 +129,7 @@ def model_columns(
     if chosen is None:
         return row
     for name in chosen.parameters:
-        unit = float(np.degrees(1.0)) if name == "alpha" else 1.0
+        unit = float(np.degrees(1.0)) if name in ("alpha", "dalpha_dt") else 1.0
         row |= {name: chosen[name] * unit, f"{name}_err": _finite(chosen.error(name) * unit)}
     row |= {
         "model": chosen.name, "teff": abs(chosen["u0"]) * chosen["te"], "parameters": list(chosen.parameters),
@@ -165,14 +161,15 @@ def model_curve(event: Mapping[str, Any], band: str, mjd: ArrayLike) -> F64:
         u = np.maximum(np.hypot(tau, u0 + event["pi_en"] * east - event["pi_ee"] * north), 1e-9)
         shape = (u * u + 2) / (u * np.sqrt(u * u + 4))
     elif model == BINARY_LENS:
-        alpha = np.radians(event["alpha"])
+        s: Any = event["s"]
+        alpha: Any = float(np.radians(event["alpha"]))
         shift: Any = (0.0, 0.0)
         if event.get("pi_en") is not None:
             offsets = Observer(event["ra"], event["dec"]).offsets(times, event["t0_par"])
             shift = parallax_shift(event["pi_en"], event["pi_ee"], offsets)
-        shape = binary_magnification(
-            times, t0, u0, te, event["rho"], event["s"], event["q"], float(alpha), shift=shift
-        )
+        if event.get("ds_dt") is not None:
+            s, alpha = orbit(s, alpha, event["ds_dt"], np.radians(event["dalpha_dt"]), times, event["t0_par"])
+        shape = binary_magnification(times, t0, u0, te, event["rho"], s, event["q"], alpha, shift=shift)
     else:
         shape = 1 + point_lens_excess(times, t0, abs(u0), te)
     flux = event["fs"][k] * shape + event["fb"][k]

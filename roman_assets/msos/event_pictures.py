@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from roman_assets.msos.anomaly import host_lens
-from roman_assets.msos.binary_lens import BINARY_LENS
+from roman_assets.msos.binary_minimum import BINARY_LENS
 from roman_assets.msos.classify import ANOMALOUS_LENS
 from roman_assets.msos.event_models import model_curve
 from roman_assets.msos.plots import event_figure

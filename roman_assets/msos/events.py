@@ -11,15 +11,10 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.classify import (
-    ANOMALOUS_LENS,
-    MICROLENSING,
-    ClassifyConfig,
-    classify,
-    high_points,
-    longest_run,
-)
+from roman_assets.msos.classify import ANOMALOUS_LENS, MICROLENSING, classify
+from roman_assets.msos.classify_config import ClassifyConfig
 from roman_assets.msos.event_models import CLASS_OF, ModelConfig, choose, higher_models, model_columns, twins
+from roman_assets.msos.evidence import high_points, longest_run
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import (
     MODEL_VERSION,
@@ -222,7 +217,8 @@ def _row(
         "chi2_pspl": fit.chi2, "dchi2_flat": fit.dchi2,
         "n_over_3sigma": int(high.sum()), "longest_run": longest_run(high),
         "coverage": coverage(curve, t0, te) if fit.fitted else 0.0,
-        "event_class": verdict.event_class, "probability": verdict.probability, "reason": verdict.reason,
+        "event_class": verdict.event_class, "probability": verdict.probability,
+        "p_microlensing": verdict.p_microlensing, "reason": verdict.reason,
         "degeneracy": 0, "veto": verdict.veto,
         "finder_version": FINDER_VERSION, "model_version": MODEL_VERSION,
     }  # fmt: skip

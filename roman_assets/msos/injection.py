@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.binary_lens import binary_magnification
+from roman_assets.msos.binary_magnification import binary_magnification
 from roman_assets.msos.event_models import ModelConfig
 from roman_assets.msos.events import EventConfig
 from roman_assets.msos.point_lens import magnification
@@ -40,7 +40,9 @@ class InjectionConfig:
 
     A candidate is the injected event if its class is microlensing and its t0 within match_te tE of the truth. A
     planet is detected if, besides, the best single lens leaves more than planet_dchi2 (Penny et al. 2019, ApJS
-    241, 3). `confidence` is that of the binomial intervals; `events` is the configuration of the event finder.
+    241, 3). `image_injections` of the signals go into the images too, inside a window of `image_px` px, on stars at
+    least `image_apart` px from each other. `confidence` is that of the binomial intervals; `events` is the
+    configuration of the event finder.
     """
 
     te_edges: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -59,6 +61,9 @@ class InjectionConfig:
     match_te: float = 1.0
     planet_dchi2: float = 160.0
     min_points: int = 8
+    image_injections: int = 24
+    image_px: int = 512
+    image_apart: float = 12.0
     confidence: float = 0.6827
     # Models beyond the point lens only name the sub-class.
     events: EventConfig = field(default_factory=lambda: EventConfig(models=ModelConfig(min_dchi2=np.inf)))
@@ -74,7 +79,7 @@ class InjectionConfig:
                 "tE, rho and the share of the source must be positive, u0 not negative, the share at most 1",
                 field="InjectionConfig", remedy="correct the ranges",
             )  # fmt: skip
-        counts = ("per_cell", "planets_per_cell", "controls")
+        counts = ("per_cell", "planets_per_cell", "controls", "image_injections")
         if min(getattr(self, name) for name in counts) < 0 or not 0 < self.confidence < 1:
             raise InputError(
                 f"{', '.join(counts)} must not be negative, confidence between 0 and 1",

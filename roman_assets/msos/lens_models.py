@@ -175,24 +175,52 @@ def _project(curve: LightCurve, p: F64, shape: Shape, sources: int) -> tuple[F64
     return solve_fluxes(curve, [shape(p, band) for band in curve.bands])
 
 
-def solve_fluxes(curve: LightCurve, shapes: Sequence[F64]) -> tuple[F64, F64, F64, list[F64]]:
+def solve_fluxes(
+    curve: LightCurve, shapes: Sequence[F64], blend_widths: F64 | None = None
+) -> tuple[F64, F64, F64, list[F64]]:
     """Fluxes of sources and blend at shapes (sources, n) of each band of n points.
 
-    Returns fluxes (bands, sources) and (bands,), residuals (points,) in errors, and per band the columns
-    (sources + 1, n) of the linear fit in errors.
+    `blend_widths` (bands,) [flux]: a negative blend costs its square in this width (see `blend_widths`), as a residual
+    of its own per band, after those of the points; infinite where a blend may be anything.
+
+    Returns fluxes (bands, sources) and (bands,), residuals (points, or points + bands) in errors, and per band the
+    columns (sources + 1, n) of the linear fit in errors.
     """
     fs, fb = np.zeros((len(curve.bands), len(shapes[0]))), np.zeros(len(curve.bands))
-    residuals, columns = [], []
+    residuals, columns, costs = [], [], np.zeros(len(curve.bands))
     for k, (band, shape) in enumerate(zip(curve.bands, shapes, strict=True)):
         design = np.vstack([shape, np.ones((1, len(band)))]) / band.flux_err
-        scale = np.sqrt((design**2).sum(axis=1, keepdims=True))
-        scale[scale == 0] = 1
         target = band.flux / band.flux_err
-        solution = np.linalg.lstsq((design / scale).T, target, rcond=1e-12)[0] / scale[:, 0]
+        solution = _linear(design, target)
+        if blend_widths is not None and solution[-1] < 0 and np.isfinite(blend_widths[k]):
+            row = np.zeros((len(design), 1))
+            row[-1] = 1 / blend_widths[k]
+            solution = _linear(np.hstack([design, row]), np.append(target, 0.0))
+            costs[k] = min(solution[-1], 0.0) / blend_widths[k]
         fs[k], fb[k] = solution[:-1], solution[-1]
         residuals.append(target - solution @ design)
         columns.append(design)
-    return fs, fb, np.concatenate(residuals), columns
+    return fs, fb, np.concatenate(residuals if blend_widths is None else [*residuals, costs]), columns
+
+
+def _linear(design: F64, target: F64) -> F64:
+    scale = np.sqrt((design**2).sum(axis=1, keepdims=True))
+    scale[scale == 0] = 1
+    return np.asarray(np.linalg.lstsq((design / scale).T, target, rcond=1e-12)[0] / scale[:, 0])
+
+
+def blend_widths(curve: LightCurve, share: float = 0.1) -> F64:
+    """Widths (bands,) [flux] for `solve_fluxes`: a share of the baseline, infinite where the flux is no star's.
+
+    A source does not give more light than the star it is part of; sky and neighbours subtracted too much make the
+    blend a little negative all the same. A series around zero is a difference from a reference, whose blend may be
+    anything.
+    """
+    widths = np.full(len(curve.bands), np.inf)
+    for k, band in enumerate(curve.bands):
+        if len(band) and (base := float(np.percentile(band.flux, 20))) > 3 * float(np.median(band.flux_err)):
+            widths[k] = share * base
+    return widths
 
 
 def _best(

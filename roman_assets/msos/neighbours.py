@@ -18,13 +18,15 @@ RADIUS_MAS = 330.0
 SAME_PEAK_SIGMA, SAME_PEAK_DAYS = 4.0, 0.02
 VETO_NEIGHBOUR = 4
 GHOST_CLASS = "artefact"
+#: Chance that an event beside a stronger one at the same time is its light, not another event.
+GHOST_CHANCE = 0.9
 
 
 def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     """`events` with the ghosts among those of `classes` called artefacts, with bit 4 of veto and a reason.
 
-    Needs the columns object_id, ra, dec [deg], t0, t0_err, teff [d], dchi2_flat, event_class, probability, veto and
-    reason. Rows keep their order.
+    Needs the columns object_id, ra, dec [deg], t0, t0_err, teff [d], dchi2_flat, event_class, probability,
+    p_microlensing, veto and reason. Rows keep their order.
     """
     rows = [i for i, name in enumerate(events["event_class"]) if name in classes]
     if len(rows) < 2:
@@ -45,13 +47,16 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     if not ghosts:
         return events
     names, chances = events["event_class"].to_list(), events["probability"].to_list()
+    lens = events["p_microlensing"].to_list()
     vetoes, reasons = events["veto"].to_list(), events["reason"].to_list()
     for ghost, event in ghosts.items():
         row, other = rows[ghost], rows[event]
         distance = np.rad2deg(np.linalg.norm(place[ghost] - place[event])) / MAS_DEG
-        names[row], chances[row], vetoes[row] = GHOST_CLASS, 0.9, vetoes[row] | VETO_NEIGHBOUR
+        names[row], chances[row], vetoes[row] = GHOST_CLASS, GHOST_CHANCE, vetoes[row] | VETO_NEIGHBOUR
+        lens[row] = min(lens[row], 1.0 - GHOST_CHANCE)
         reasons[row] = f"brightens with object {events['object_id'][other]} {distance:.0f} mas away: light of one event"
     return events.with_columns(
         event_class=pl.Series(names), probability=pl.Series(chances, dtype=events.schema["probability"]),
+        p_microlensing=pl.Series(lens, dtype=events.schema["p_microlensing"]),
         veto=pl.Series(vetoes, dtype=events.schema["veto"]), reason=pl.Series(reasons),
     )  # fmt: skip

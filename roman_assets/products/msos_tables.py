@@ -235,6 +235,8 @@ _EVENT_MODEL = (
     *_parameter("s", "", "separation of the lenses in Einstein radii"),
     *_parameter("q", "", "mass ratio of the lenses"),
     *_parameter("alpha", "deg", "angle of the source's trajectory"),
+    *_parameter("ds_dt", "1/yr", "change of s by the lenses' orbit; s and alpha hold at t0_par"),
+    *_parameter("dalpha_dt", "deg/yr", "change of alpha by the lenses' orbit"),
     C("parameters", pl.List(TEXT), "", "names of the fitted parameters in the order of the covariance"),
     C("covariance", pl.List(F64), "", "covariance matrix, row by row"),
     C("bands", pl.List(TEXT), "", "optical elements in the order of fs and fb"),
@@ -266,7 +268,8 @@ _EVENT_MODEL = (
         "single_lens, finite_source, parallax, binary_source, binary_lens, microlensing (no sub-class), cataclysmic, "
         "variable, artefact or unclear",
     ),
-    C("probability", F32, "", "of that class"),
+    C("probability", F32, "", "that a candidate like this is of that class (any lens, for a lens; noise, for unclear)"),
+    C("p_microlensing", F32, "", "that it is a lens of any kind; kinds of candidates taken as equally frequent"),
     C("reason", TEXT, "", "why that class"),
     C("degeneracy", I16, "", "0 the best solution; 1, 2.. solutions that the data cannot tell from it"),
     C("veto", U32, "", "bits: 1 few points, 2 one exposure, 4 neighbours, 8 colour, 16 period, 32 asymmetry"),

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.binary_lens import binary_magnification
+from roman_assets.msos.binary_magnification import binary_magnification
 from roman_assets.simulate.config import MiniSurvey, detector_frame, patch_of
 
 Array = NDArray[np.float64]

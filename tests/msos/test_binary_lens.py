@@ -8,22 +8,25 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.msos.anomaly import find_anomaly, host_lens
-from roman_assets.msos.binary_lens import (
+from roman_assets.msos.binary_bins import reduced
+from roman_assets.msos.binary_lens import fit_binary_lens
+from roman_assets.msos.binary_magnification import (
     BinaryLensConfig,
     binary_magnification,
     centre_of_magnification,
-    fit_binary_lens,
 )
+from roman_assets.msos.binary_minimum import NAMES, Problem, linear_covariance, minimum, orbit
+from roman_assets.msos.binary_posterior import covariance_about, explore
 from roman_assets.msos.event_models import ModelConfig, model_curve, twins
 from roman_assets.msos.events import EventConfig, find_events
-from roman_assets.msos.lens_models import BINARY_SOURCE, FSPL
+from roman_assets.msos.lens_models import BINARY_SOURCE, FSPL, blend_widths, solve_fluxes
 from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, magnification
 
 MJD = 61465.0 + np.arange(40 * 48) / 48
 WIDE = {"t0": 61485.0, "u0": 0.2, "te": 6.0, "rho": 1e-3, "s": 1.3, "q": 3e-3, "alpha": 0.9}
 #: A coarser grid and fewer fits than the pipeline's: the tests' planet is plain to see.
-QUICK = BinaryLensConfig(alphas=16, log_q=(-3.6, -2.6), rhos=(1e-3,), starts=4, kept=2)
+QUICK = BinaryLensConfig(alphas=16, log_q=(-3.6, -2.6), rhos=(1e-3,), starts=4, kept=2, steps=20)
 
 
 def curve_of(parameters, seed=1, error=5.0, shift=(0.0, 0.0)):
@@ -82,12 +85,13 @@ def test_the_anomaly_is_where_the_planet_is():
 
 
 def test_a_planet_comes_back(fitted):
+    """As the best solution, or as one that these data cannot tell from it (a larger source nearer in)."""
     _, models = fitted
-    best = models[0]
-    assert best.chi2 / best.dof < 1.1
-    for name in ("t0", "u0", "te", "s", "q"):
-        assert abs(best[name] - WIDE[name]) < 4 * best.error(name), name
-    assert best.usable
+    assert models[0].chi2 / models[0].dof < 1.1
+    alike = [m for m in models if m.chi2 < models[0].chi2 + ModelConfig().twin_dchi2]
+    names = ("t0", "u0", "te", "s", "q")
+    assert any(all(abs(m[n] - WIDE[n]) < 4 * m.error(n) for n in names) for m in alike)
+    assert all(m.usable for m in alike)
 
 
 def test_solutions_are_in_order_and_differ(fitted):
@@ -124,6 +128,87 @@ def test_parallax_moves_the_source_as_in_the_point_lens_fit():
     still = binary_magnification(MJD, **(WIDE | {"q": 1e-9}), shift=shift)
     u = np.hypot((MJD - 61485.0) / 6.0 + shift[0], 0.2 + shift[1])
     np.testing.assert_allclose(still, (u * u + 2) / (u * np.sqrt(u * u + 4)), rtol=2e-3)
+
+
+def test_lenses_that_orbit_turn_and_come_nearer():
+    times = np.array([0.0, 365.25])
+    apart, angle = orbit(1.2, 0.3, -0.4, 0.5, times, 0.0)
+    np.testing.assert_allclose(apart, [1.2, 0.8])
+    np.testing.assert_allclose(angle, [0.3, 0.8])
+    still = binary_magnification(MJD, **WIDE)
+    years = (MJD - WIDE["t0"]) / 365.25
+    moved = binary_magnification(MJD, **(WIDE | {"s": 1.3 + 0 * years, "alpha": 0.9 + 0 * years}))
+    np.testing.assert_allclose(moved, still, rtol=1e-6)
+    assert np.abs(binary_magnification(MJD, **(WIDE | {"alpha": 0.9 + years})) - still).max() > 0.01
+
+
+@pytest.mark.slow
+def test_an_orbit_that_the_data_show_is_fitted():
+    """Without it s would be off by many errors, as in event 128 of the data challenge."""
+    truth, observer = WIDE | {"te": 12.0, "s": 1.1, "q": 0.02}, Observer(268.0, -29.2)
+    s, alpha = orbit(1.1, 0.9, -1.0, 4.0, MJD, 61485.0)
+    rng = np.random.default_rng(5)
+    flux = 5000 * binary_magnification(MJD, **(truth | {"s": s, "alpha": alpha})) + 2000 + 5 * rng.normal(size=MJD.size)
+    curve = LightCurve((Band("F146", MJD, flux, np.full(MJD.size, 5.0)),))
+    lens = fit_point_lens(curve, [(61485.0, 2.4)])
+    best = fit_binary_lens(curve, lens, replace(QUICK, log_q=(-1.7,), starts=6), observer)[0]
+    assert "dalpha_dt" in best.parameters
+    assert best.chi2 / best.dof < 1.1
+    years = (61485.0 - lens.t0) / 365.25
+    assert abs(best["dalpha_dt"] * np.sign(best["u0"]) - 4.0) < 4 * best.error("dalpha_dt")  # or its mirror image
+    for name, value in (("te", 12.0), ("q", 0.02), ("ds_dt", -1.0), ("s", 1.1 + years)):
+        assert abs(best[name] - value) < 4 * best.error(name), name
+
+
+def test_bins_that_follow_a_model_keep_what_tells_it_from_its_neighbours():
+    curve = curve_of(WIDE)
+    whole = Problem(curve, QUICK, 1e-4, blend_widths(curve), sides=True)
+    p = np.array([WIDE[n] if n in ("t0", "u0", "alpha") else np.log(WIDE[n]) for n in NAMES[:7]])
+    few = reduced(whole, p)
+    assert len(few.curve) < 0.6 * len(curve)
+    for index, step in ((1, 0.002), (2, 0.01), (4, 0.002), (5, 0.1), (6, 0.01)):
+        other = p.copy()
+        other[index] += step
+        assert few.chi2(other) - few.chi2(p) == pytest.approx(whole.chi2(other) - whole.chi2(p), rel=0.05, abs=1.0), index
+
+
+def test_bins_do_not_hide_what_the_model_does_not_know():
+    """A caustic crossing stays in the data, although the point lens that bins them is straight there."""
+    curve = curve_of(WIDE)
+    whole = Problem(curve, QUICK, 1e-4, blend_widths(curve))
+    bare = np.array([WIDE["t0"], WIDE["u0"], np.log(WIDE["te"]), np.log(1e-3), 0.26, np.log(1e-7), 0.9])
+    few = reduced(whole, bare)
+    lost = (whole.chi2(bare) - len(curve)) - (few.chi2(bare) - len(few.curve))
+    assert abs(lost) < 0.05 * (whole.chi2(bare) - len(curve))
+
+
+@pytest.mark.slow
+def test_a_chain_gives_the_errors_of_the_slopes_where_chi2_is_a_parabola():
+    curve = curve_of(WIDE)
+    problem = Problem(curve, replace(QUICK, steps=60), 1e-4, blend_widths(curve), sides=True)
+    start = np.array([WIDE[n] if n in ("t0", "u0", "alpha") else np.log(WIDE[n]) for n in NAMES[:7]])
+    p = minimum(problem, start, evaluations=20)[1]
+    few = reduced(problem, p)
+    samples, _ = explore(few, p)
+    again, _ = explore(few, p)
+    np.testing.assert_array_equal(samples, again)
+    ratio = np.sqrt(np.diag(covariance_about(p, samples)) / np.diag(linear_covariance(few, p)))
+    for index in (0, 1, 2, 4, 6):
+        assert 0.6 < ratio[index] < 1.7, NAMES[index]
+
+
+def test_a_negative_blend_costs_what_its_width_says():
+    """fs 2 over a flux of 1 asks for a blend of -1: with a width of 0.1 it stays near zero."""
+    t = np.arange(100.0)
+    a = magnification(t, 50.0, 0.5, 10.0)
+    curve = LightCurve((Band("F146", t, 2 * a - 1, np.full(100, 0.5)),))
+    free = solve_fluxes(curve, [a[None]])
+    held = solve_fluxes(curve, [a[None]], np.array([0.1]))
+    assert free[1][0] == pytest.approx(-1.0)
+    assert -0.3 < held[1][0] < 0
+    assert len(held[2]) == len(free[2]) + 1
+    assert held[2][-1] == pytest.approx(held[1][0] / 0.1)
+    assert np.isinf(blend_widths(LightCurve((Band("F146", t, a - a.min(), np.full(100, 0.5)),)))).all()
 
 
 def test_parallax_is_fitted_with_its_prior_and_te_stays_unbiased():

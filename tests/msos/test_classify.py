@@ -7,7 +7,8 @@ import pytest
 
 from roman_assets.msos import classify as rules
 from roman_assets.msos.alternatives import fit_outburst, fit_periodic, noise_scale
-from roman_assets.msos.classify import ClassifyConfig, classify
+from roman_assets.msos.classify import classify
+from roman_assets.msos.classify_config import ClassifyConfig
 from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens
 from roman_assets.msos.search import search
 from tests.msos.event_curves import dense_epochs, paczynski

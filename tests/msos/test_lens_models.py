@@ -8,7 +8,7 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.events import finite_source
-from roman_assets.msos.binary_lens import BinaryLensConfig
+from roman_assets.msos.binary_magnification import BinaryLensConfig
 from roman_assets.msos.event_models import ModelConfig, choose, higher_models, model_curve
 from roman_assets.msos.events import EventConfig, find_events
 from roman_assets.msos.lens_models import LensModel, fit_binary_source, fit_finite_source, fit_parallax

@@ -18,9 +18,9 @@ def table(
         {
             "object_id": [1, 2], "ra": [268.0, 268.0], "dec": [-29.0, -29.0 - separation_px * PIXEL_DEG], "t0": t0,
             "teff": [0.1, 0.1], "t0_err": [0.001, None], "dchi2_flat": dchi2, "event_class": ["single_lens", "single_lens"],
-            "probability": [0.98, 0.98], "veto": [0, 1], "reason": ["a lens", "a lens"],
+            "probability": [0.98, 0.98], "p_microlensing": [0.98, 0.98], "veto": [0, 1], "reason": ["a lens", "a lens"],
         },
-        schema_overrides={"veto": pl.UInt32, "probability": pl.Float32},
+        schema_overrides={"veto": pl.UInt32, "probability": pl.Float32, "p_microlensing": pl.Float32},
     )  # fmt: skip
 
 

@@ -135,10 +135,10 @@ CODE = {
     "daily_light_curves": "3",
     "season_light_curves": "2",
     "season_objects": "1",
-    "season_events": "4",
-    "detection_efficiency": "1",
+    "season_events": "5",
+    "detection_efficiency": "2",
     "survey_objects": "1",
-    "survey_events": "4",
+    "survey_events": "5",
 }
 
 
