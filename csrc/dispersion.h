@@ -1,71 +1,47 @@
-/* Dispersed images of sources: every pixel of a source's stamp, at every wavelength, is a small parallelogram of
- * uniform light that the optics put on the detector; a detector pixel gets the part that overlaps it.
+/* Slitless image of one source: its trace, drawn as light on a grid finer than the pixels, convolved with the
+ * source's pixel-integrated profile.
  *
- * A source stands at a reference place; its stamp is an image on the undispersed detector, rows along y. The
- * trace gives where light from the reference place falls at the edges of the wavelength bins; within a bin light
- * is uniform along the trace. A 2 x 2 matrix (a b; c d), constant within an interval of bins, takes offsets (dx,
- * dy) on the undispersed image to offsets (a dx + b dy, c dx + d dy) on the dispersed one. A stamp may have a
- * plane for every end of an interval (a PSF that changes with wavelength); light between them is shared.
+ * Light of a wavelength bin lies evenly on the segment between the trace's places at the bin's edges. It is shared
+ * linearly among the nodes of a grid with over_y x over_x nodes a pixel; a node's light has the profile sampled for a
+ * source that stands there. Linear sharing between samples of a pixel-integrated profile is the exact overlap of
+ * light that is uniform within 1 / over of a pixel. A profile may have planes for several wavelengths (a PSF that
+ * widens to the red); the light of a bin is shared between two. Sums of flux are kept.
  *
- * How: the light of a stamp row in a detector row is summed over the bins first, exactly, with its first moment in
- * x; where those moments put it, the stamp's pixels are shared among the columns. The light of a detector row
- * comes from a stretch of trace over which x varies a little: overlaps are piecewise linear in x, and where a
- * stretch straddles two pieces, they are joined smoothly. Steep traces are cut into shorter stretches, so that the
- * error stays below 1e-3 of the brightest pixel. Neglected are the shear of a single stamp pixel and c beyond
- * first order. The dispersion runs along y (rows); callers transpose what runs along x.
- *
- * Coordinates are those of the image: pixel (0, 0) has its centre at (0, 0). */
+ * Coordinates are those of the image: pixel (0, 0) has its centre at (0, 0). Any direction of dispersion will do. */
 #ifndef ROMAN_DISPERSION_H
 #define ROMAN_DISPERSION_H
 
 #include <stdint.h>
 
+#define ROMAN_STAMP_WIDTH 16 /* of whose multiples stamps and cut-outs are wide */
+
 /* cffi: begin */
 typedef struct {
-    int64_t n;
-    const float *stamps;
-    const int64_t *start;      /* [n] of each source's first plane in stamps */
-    const int32_t *ny, *nx;    /* [n] */
-    const int32_t *planes;     /* [n] 1, or intervals + 1 */
-    const double *x, *y;       /* [n] centre of a stamp's first pixel from the reference place [undispersed px] */
-    const double *pitch;       /* [n] side of a stamp pixel [undispersed px] */
-} roman_sources;
+    const float *stamps;    /* [planes][over_y][over_x][ny][nx], by the source's place within its pixel */
+    int32_t planes, over_y, over_x, ny, nx;
+    int32_t row, column;    /* of a stamp's first pixel from the pixel that the source stands in */
+} roman_profile;
 
 typedef struct {
-    int32_t bins, intervals;
-    const int32_t *first;      /* [intervals + 1] first bin of each interval, then `bins` */
-    const double *share;       /* [bins] of the plane at the interval's upper end, 0 to 1 */
-    const double *x, *y;       /* [n][bins + 1] trace of the reference place at the bins' edges [px] */
-    const double *matrix;      /* [n][intervals][4] a, b, c, d */
-} roman_traces;
+    int64_t bins;
+    const double *x, *y;    /* [bins + 1] places of the bins' edges [px] */
+    const int32_t *plane;   /* [bins] the lower of the two planes that serve a bin; not falling */
+    const double *share;    /* [bins] of the next plane, 0 to 1 */
+} roman_trace;
 
-/* Where each source's cut-out lies in the image, and in the block of all cut-outs, where a row has ROMAN_BOX_MARGIN
- * pixels more. Rows are clipped as the caller likes; columns hold the whole width of the dispersed source and two
- * more on either side. */
 typedef struct {
-    const int64_t *row, *column;   /* [n] of the first pixel */
-    const int32_t *rows, *columns; /* [n] */
-    const int64_t *start;          /* [n] of the first pixel in the block */
-} roman_boxes;
+    int32_t row, column;    /* of the first pixel in the image */
+    int32_t ny, nx;
+} roman_cutout;
 
-/* The cut-outs of sources begin to end - 1, overwritten, for light [n][bins]: the flux of each bin for a stamp of
- * unit sum. `cutouts` begins with the cut-out of source `begin`. */
-int roman_disperse(const roman_sources *sources, const roman_traces *traces, const roman_boxes *boxes,
-                   int64_t begin, int64_t end, const double *light, float *cutouts, int32_t threads, int32_t level);
+/* pixels [ny][nx] += the source with light [bins]. Light that falls outside the rows is lost; columns must hold
+ * all of it, or the call is refused. */
+int roman_disperse(const roman_profile *profile, const roman_trace *trace, const double *light,
+                   const roman_cutout *cutout, float *pixels, int32_t level);
 
-/* The adjoint: light [n][bins] of those sources, overwritten, from their cut-outs. */
-int roman_disperse_adjoint(const roman_sources *sources, const roman_traces *traces, const roman_boxes *boxes,
-                           int64_t begin, int64_t end, const float *cutouts, double *light, int32_t threads,
-                           int32_t level);
-
-/* image [ny][nx] += cut-outs in the order of the sources, whatever the number of threads; and cut-outs taken
- * from the image, 0 outside it. */
-int roman_cutouts_add(const roman_boxes *boxes, int64_t begin, int64_t end, const float *cutouts, int64_t ny,
-                      int64_t nx, float *image, int32_t threads);
-int roman_cutouts_take(const roman_boxes *boxes, int64_t begin, int64_t end, int64_t ny, int64_t nx,
-                       const float *image, float *cutouts, int32_t threads);
+/* The adjoint: light [bins], overwritten, is the sum of `pixels` over each bin's image of unit light. */
+int roman_disperse_adjoint(const roman_profile *profile, const roman_trace *trace, const float *pixels,
+                           const roman_cutout *cutout, double *light, int32_t level);
 /* cffi: end */
-
-#define ROMAN_BOX_MARGIN 16
 
 #endif
