@@ -30,7 +30,7 @@ typedef struct {
 static inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 /* Places at which a bin's light is put down, so close that their number does not matter. */
-static inline int steps_of(double dx, double dy) { return 1 + (int)(2 * fmax(fabs(dx), fabs(dy))); }
+static inline int steps_of(double dx, double dy) { return 1 + (int)(1.5 * fmax(fabs(dx), fabs(dy))); }
 
 /* One bin's share in a plane. */
 static inline double share_of(const roman_trace *t, int64_t bin, int plane)
@@ -68,8 +68,8 @@ static int holds(const roman_profile *p, const roman_trace *t, const roman_cutou
         low = fmin(low, t->x[bin]);
         high = fmax(high, t->x[bin]);
     }
-    int64_t first = floor_div((int64_t)floor(low * p->over_x), p->over_x) + p->column;
-    int64_t last = floor_div((int64_t)floor(high * p->over_x) + 1, p->over_x) + p->column + p->nx;
+    int64_t first = floor_div((int64_t)floor(low * p->over_x) - 1, p->over_x) + p->column;
+    int64_t last = floor_div((int64_t)floor(high * p->over_x) + 2, p->over_x) + p->column + p->nx;
     return first >= c->column && last <= (int64_t)c->column + c->nx;
 }
 
@@ -81,8 +81,8 @@ static int lay_out(const roman_profile *p, const roman_trace *t, nodes *g)
         low = fmin(low, t->y[bin]);
         high = fmax(high, t->y[bin]);
     }
-    g->first_row = (int64_t)floor(low * p->over_y);
-    g->rows = (int64_t)floor(high * p->over_y) + 2 - g->first_row;
+    g->first_row = (int64_t)floor(low * p->over_y) - 1;
+    g->rows = (int64_t)floor(high * p->over_y) + 3 - g->first_row;
     g->low = malloc((size_t)(3 * g->rows + 1) * sizeof *g->low);
     if (!g->low) return 0;
     g->high = g->low + g->rows;
@@ -94,9 +94,9 @@ static int lay_out(const roman_profile *p, const roman_trace *t, nodes *g)
     for (int64_t bin = 0; bin < t->bins; bin++) {
         double x0 = t->x[bin] * p->over_x, x1 = t->x[bin + 1] * p->over_x;
         double y0 = t->y[bin] * p->over_y, y1 = t->y[bin + 1] * p->over_y;
-        int64_t left = (int64_t)floor(fmin(x0, x1)), right = (int64_t)floor(fmax(x0, x1)) + 2;
-        int64_t bottom = (int64_t)floor(fmin(y0, y1)) - g->first_row;
-        int64_t top = (int64_t)floor(fmax(y0, y1)) + 2 - g->first_row;
+        int64_t left = (int64_t)floor(fmin(x0, x1)) - 1, right = (int64_t)floor(fmax(x0, x1)) + 3;
+        int64_t bottom = (int64_t)floor(fmin(y0, y1)) - 1 - g->first_row;
+        int64_t top = (int64_t)floor(fmax(y0, y1)) + 3 - g->first_row;
         for (int64_t r = bottom; r < top; r++) {
             if (left < g->low[r]) g->low[r] = left;
             if (right > g->high[r]) g->high[r] = right;

@@ -1,11 +1,11 @@
 /* Slitless image of one source: its trace, drawn as light on a grid finer than the pixels, convolved with the
  * source's pixel-integrated profile.
  *
- * Light of a wavelength bin lies evenly on the segment between the trace's places at the bin's edges. It is shared
- * linearly among the nodes of a grid with over_y x over_x nodes a pixel; a node's light has the profile sampled for a
- * source that stands there. Linear sharing between samples of a pixel-integrated profile is the exact overlap of
- * light that is uniform within 1 / over of a pixel. A profile may have planes for several wavelengths (a PSF that
- * widens to the red); the light of a bin is shared between two. Sums of flux are kept.
+ * Light of a wavelength bin lies evenly on the segment between the trace's places at the bin's edges. It goes to the
+ * nodes of a grid with over_y x over_x nodes a pixel by cubic B-splines; a node's light has the profile of a source
+ * that stands there. Stamps that are the spline coefficients of a pixel-integrated profile, not its values, make that
+ * an interpolation. A profile may have planes for several wavelengths (a PSF that widens to the red); the light of a
+ * bin is shared between two. Sums of flux are kept.
  *
  * Coordinates are those of the image: pixel (0, 0) has its centre at (0, 0). Any direction of dispersion will do. */
 #ifndef ROMAN_DISPERSION_H
@@ -17,7 +17,7 @@
 
 /* cffi: begin */
 typedef struct {
-    const float *stamps;    /* [planes][over_y][over_x][ny][nx], by the source's place within its pixel */
+    const float *stamps;    /* [planes][over_y][over_x][ny][nx], by the node's place within its pixel */
     int32_t planes, over_y, over_x, ny, nx;
     int32_t row, column;    /* of a stamp's first pixel from the pixel that the source stands in */
 } roman_profile;

@@ -1,5 +1,15 @@
 /* Body of dispersion.c, compiled once per vector level (levels.h). */
 
+/* Weights of a cubic B-spline at the four nodes around a place `f` after the second. */
+static inline void AT_LEVEL(spline)(double f, double w[4])
+{
+    double g = 1 - f;
+    w[0] = g * g * g / 6;
+    w[3] = f * f * f / 6;
+    w[1] = fma(f * f, 0.5 * f - 1, 2.0 / 3);
+    w[2] = 1 - w[0] - w[1] - w[3];
+}
+
 /* Light onto the nodes, or nodes gathered into light, of the bins from `first` to `end` - 1. */
 static void AT_LEVEL(light_and_nodes)(dispersion *d, int plane, int64_t first, int64_t end)
 {
@@ -14,36 +24,38 @@ static void AT_LEVEL(light_and_nodes)(dispersion *d, int plane, int64_t first, i
         int steps = steps_of(dx, dy);
         double each = (d->forward ? d->light[bin] : 1) * weight / steps, sum = 0;
         for (int k = 0; k < steps; k++) {
-            double along = (k + 0.5) / steps, px = fma(along, dx, x), py = fma(along, dy, y);
-            double column = floor(px), row = floor(py), fx = px - column, fy = py - row;
-            int64_t r = (int64_t)row - g->first_row;
-            double *low = g->value + g->start[r] + ((int64_t)column - g->low[r]);
-            double *high = g->value + g->start[r + 1] + ((int64_t)column - g->low[r + 1]);
-            if (d->forward) {
-                low[0] = fma(each, (1 - fx) * (1 - fy), low[0]);
-                low[1] = fma(each, fx * (1 - fy), low[1]);
-                high[0] = fma(each, (1 - fx) * fy, high[0]);
-                high[1] = fma(each, fx * fy, high[1]);
-            } else {
-                double below = fma(fx, low[1] - low[0], low[0]), above = fma(fx, high[1] - high[0], high[0]);
-                sum += fma(fy, above - below, below);
+            double along = (k + 0.5) / steps, px = fma(along, dx, x), py = fma(along, dy, y), wx[4], wy[4];
+            double column = floor(px), row = floor(py);
+            AT_LEVEL(spline)(px - column, wx);
+            AT_LEVEL(spline)(py - row, wy);
+            for (int j = 0; j < 4; j++) {
+                int64_t r = (int64_t)row - 1 + j - g->first_row;
+                double *node = g->value + g->start[r] + ((int64_t)column - 1 - g->low[r]), w = each * wy[j];
+                if (d->forward) {
+                    for (int i = 0; i < 4; i++) node[i] = fma(w, wx[i], node[i]);
+                } else {
+                    sum = fma(w, fma(wx[0], node[0], wx[1] * node[1]) + fma(wx[2], node[2], wx[3] * node[3]), sum);
+                }
             }
         }
-        if (!d->forward) d->light[bin] = fma(each, sum, d->light[bin]);
+        if (!d->forward) d->light[bin] += sum;
     }
 }
 
-/* pixels += sum of `count` stamps, each with its weight; a row has `width` pixels, the next begins `stride` on. */
-static void AT_LEVEL(add_stamps)(const float *const *stamp, const float *weight, int rows, int width,
-                                 float *pixels, int64_t stride)
+/* pixels += sum of TOGETHER stamps, each with its weight; a row of pixels begins `stride` after the last. */
+static void AT_LEVEL(add_stamps)(const float *const *stamp, const float *weight, int rows, int width, float *pixels,
+                                 int64_t stride)
 {
     const float *a = stamp[0], *b = stamp[1], *c = stamp[2], *e = stamp[3];
     float wa = weight[0], wb = weight[1], wc = weight[2], we = weight[3];
     for (int j = 0; j < rows; j++) {
-        float *restrict out = pixels + j * stride;
-        for (int i = 0; i < width; i++) {
-            int at = j * width + i;
-            out[i] = fmaf(we, e[at], fmaf(wc, c[at], fmaf(wb, b[at], fmaf(wa, a[at], out[i]))));
+        for (int i = 0; i < width; i += ROMAN_STAMP_WIDTH) {
+            float *restrict out = pixels + j * stride + i;
+            const float *restrict pa = a + j * width + i, *restrict pb = b + j * width + i;
+            const float *restrict pc = c + j * width + i, *restrict pe = e + j * width + i;
+            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) {
+                out[l] = fmaf(we, pe[l], fmaf(wc, pc[l], fmaf(wb, pb[l], fmaf(wa, pa[l], out[l]))));
+            }
         }
     }
 }
@@ -114,8 +126,8 @@ static int AT_LEVEL(one_plane)(dispersion *d, int plane)
     while (end > first && t->plane[end - 1] > plane) end--;
     for (int64_t bin = first; bin <= end && first < end; bin++) {
         int64_t row = (int64_t)floor(t->y[bin] * p->over_y);
-        if (row < bottom) bottom = row;
-        if (row + 2 > top) top = row + 2;
+        if (row - 1 < bottom) bottom = row - 1;
+        if (row + 3 > top) top = row + 3;
     }
     if (first == end) return ROMAN_OK;
     memset(g->value, 0, (size_t)g->start[g->rows] * sizeof *g->value);

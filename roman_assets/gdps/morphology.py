@@ -20,8 +20,8 @@ from roman_assets.errors import InputError
 from roman_assets.kernels.dispersion import Stamps
 
 F64 = NDArray[np.float64]
-#: Samples per pixel (across, along the dispersion): across, the profile is seen as it is; along, it is smeared.
-OVER_ACROSS, OVER_ALONG = 4, 2
+#: Samples per pixel of the stamps; the kernel interpolates between them by cubic splines.
+OVER = 2
 #: Samples per pixel of the PSF table and what its cores are counted in (simulate/spectral_psf.py).
 PSF_OVERSAMPLE, PSF_UNIT = 4, 2e-6
 #: Half sizes of stamps [px]: with the pixel in the middle they fill whole vectors.
@@ -198,36 +198,31 @@ def half_size(shape: Shape, brightness: float) -> int:
     return next((h for h in HALVES if h >= wings), HALVES[-1])
 
 
-def stamps_of_samples(planes: Sequence[F64], half: int, over: tuple[int, int]) -> Stamps:
+def stamps_of_samples(planes: Sequence[F64], half: int) -> Stamps:
     """Stamps from fine samples of pixel-integrated profiles.
 
     Parameters
     ----------
     planes
         Each (4 (2 half + 1), same), sample a being (a - 2 (2 half + 1)) / 4 px from the source.
-    over
-        Samples per pixel that are kept (y, x): 1, 2 or 4.
 
-    Light is shared linearly between samples by the kernel, which widens a profile by 1/6 of the squared step on
-    average; a stencil of unit sum narrows the samples by as much first.
+    The kernel wants coefficients of a cubic B-spline, by which it interpolates between the samples.
     """
-    step = [PSF_OVERSAMPLE // o for o in over]
-    middle = PSF_OVERSAMPLE * (2 * half + 1) // 2
-    # Sample a of Stamps is row - 1 + (a + 1) / over px from the source, with row = -half.
-    first = [middle - PSF_OVERSAMPLE * (half + 1) + s for s in step]
-    size = [o * (2 * half + 1) for o in over]
+    from scipy.ndimage import spline_filter
+
+    step = PSF_OVERSAMPLE // OVER
+    # Sample a of Stamps is row - 1 + (a + 1) / OVER px from the source, with row = -half.
+    first = PSF_OVERSAMPLE * (2 * half + 1) // 2 - PSF_OVERSAMPLE * (half + 1) + step
+    at = PSF_OVERSAMPLE + first + step * np.arange(OVER * (2 * half + 1))
     kept = []
     for plane in planes:
         padded = np.pad(plane, PSF_OVERSAMPLE)
-        y, x = (PSF_OVERSAMPLE + f + s * np.arange(-1, n + 1) for f, s, n in zip(first, step, size, strict=True))
-        fine = padded[np.ix_(y, x)]
-        fine = fine[1:-1] * (7 / 6) - (fine[:-2] + fine[2:]) / 12
-        kept.append(fine[:, 1:-1] * (7 / 6) - (fine[:, :-2] + fine[:, 2:]) / 12)
-    return Stamps(np.array(kept), over, -half, -half)
+        kept.append(spline_filter(padded[np.ix_(at, at)], order=3, mode="mirror"))
+    return Stamps(np.array(kept), (OVER, OVER), -half, -half)
 
 
 def source_stamps(
-    psf: SpectralPsf, shape: Shape, wavelengths: ArrayLike, matrices: ArrayLike, half: int, dispersion_axis: str = "y"
+    psf: SpectralPsf, shape: Shape, wavelengths: ArrayLike, matrices: ArrayLike, half: int
 ) -> Stamps:
     """A source's stamps on the dispersed image, one plane for each wavelength.
 
@@ -240,7 +235,6 @@ def source_stamps(
     half
         Half size of the stamps [px].
     """
-    over = (OVER_ALONG, OVER_ACROSS) if dispersion_axis == "y" else (OVER_ACROSS, OVER_ALONG)
     planes = []
     count = PSF_OVERSAMPLE * (2 * half + 1)
     ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
@@ -253,4 +247,4 @@ def source_stamps(
             profile = shape.transform(m[0, 0] * kx + m[1, 0] * ky, m[0, 1] * kx + m[1, 1] * ky)
             samples = np.fft.irfft2(np.fft.rfft2(samples) * profile, s=samples.shape)
         planes.append(samples)
-    return stamps_of_samples(planes, half, over)
+    return stamps_of_samples(planes, half)

@@ -33,7 +33,7 @@ class Stamps:
     Parameters
     ----------
     samples
-        (planes, over_y * ny, over_x * nx) float32, share of the flux per pixel. Sample (a, b) is that of a pixel
+        (planes, over_y * ny, over_x * nx) float32, cubic B-spline coefficients of the share of the flux per pixel. Sample (a, b) is that of a pixel
         whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x) px from the source.
     over
         Samples per pixel (y, x).
@@ -104,9 +104,9 @@ class BinTrace:
     def box(self, stamps: Stamps, rows: int) -> CutoutBox:
         """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
         low = int(np.floor(self.x.min())) - 1 + stamps.column
-        high = int(np.floor(self.x.max())) + 2 + stamps.column + stamps.width
-        bottom = min(max(int(np.floor(self.y.min())) + stamps.row, 0), rows)
-        top = min(max(int(np.floor(self.y.max())) + 2 + stamps.row + stamps.shape[0], 0), rows)
+        high = int(np.floor(self.x.max())) + 3 + stamps.column + stamps.width
+        bottom = min(max(int(np.floor(self.y.min())) - 1 + stamps.row, 0), rows)
+        top = min(max(int(np.floor(self.y.max())) + 3 + stamps.row + stamps.shape[0], 0), rows)
         return CutoutBox(bottom, low, max(top - bottom, 0), high - low)
 
 
