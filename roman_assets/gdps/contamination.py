@@ -1,0 +1,154 @@
+"""Models of all sources on an exposure, so that what contaminates each can be subtracted.
+
+Spectra start from the colours of the photometry and are improved in turns, the brightest first: what the residual
+image still holds along a source's trace is extracted with the source's own profile, and what of it is significant at
+some scale is added. All orders follow, so that bright sources' orders 0 and 2 and sources off the detector, which
+order 1 does not show, rest on colours alone. The background is fitted beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roman_assets.gdps.denoise import significant
+from roman_assets.gdps.dispersion import add_cutout, take_cutout
+from roman_assets.gdps.scene import MAIN, PlacedSource, Scene
+from roman_assets.msos.frames import Frame
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ContaminationConfig:
+    """Settings of the model fit."""
+
+    iterations: int = 4
+    sigmas: float = 3.0  # significance of a correction
+    background_degree: int = 2  # of a polynomial in x and y
+    profile_error: float = 0.05  # share by which a source's model may be wrong in any pixel
+
+
+@dataclass
+class ExposureModel:
+    """What an exposure is made of, (ny, nx) float64 [DN/s].
+
+    Attributes
+    ----------
+    background, sources
+        Sky, and all orders of all sources.
+    profile_variance
+        Sum over sources and orders of the squared error of their models.
+    scene
+        The sources with their spectra.
+    """
+
+    background: F64
+    sources: F64
+    profile_variance: F64
+    scene: Scene
+
+
+def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64:
+    """A polynomial surface (ny, nx) through `data`, weighted, pixels beyond `clip` sigma left out in turns."""
+    ny, nx = data.shape
+    v, u = np.meshgrid(np.linspace(-1, 1, ny), np.linspace(-1, 1, nx), indexing="ij")
+    terms = np.stack([u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)])
+    use, surface = weight > 0, np.zeros_like(data)
+    for _ in range(4):
+        # A tenth of the pixels fixes a handful of coefficients far below the noise of one.
+        at = np.flatnonzero(use.ravel())
+        at = at[:: max(len(at) // 100_000, 1)]
+        if len(at) < 10 * len(terms):
+            break
+        root = np.sqrt(weight.ravel()[at])
+        solution, *_ = np.linalg.lstsq((terms.reshape(len(terms), -1)[:, at] * root).T, data.ravel()[at] * root, rcond=None)
+        surface = np.tensordot(solution, terms, axes=1)
+        use = (weight > 0) & (np.abs(data - surface) * np.sqrt(weight) < clip)
+    return surface
+
+
+def fit_sources(frame: Frame, scene: Scene, config: ContaminationConfig = ContaminationConfig()) -> ExposureModel:
+    """Improves the spectra of a scene, in place, until its image explains the exposure.
+
+    Parameters
+    ----------
+    frame
+        The dispersed exposure [DN/s]; a DN is an electron, as the Level 2 products have it after gain correction.
+    scene
+        Its sources (`build_scene`).
+    """
+    data = frame.data.astype(np.float64)
+    total = scene.model()
+    sky = background(data - total, frame.weight(np.maximum(total, 0) + 0.5, 0.0).astype(np.float64), config.background_degree)
+    for _ in range(config.iterations):
+        expected = np.maximum(total + sky, 0)
+        spread = _profile_variance(scene, config.profile_error)
+        variance = frame.read_variance + frame.poisson_slope * expected
+        residual = np.where(frame.good, data - sky - total, 0)
+        for source in sorted(scene.sources, key=_brightness):
+            if source.response is not None:
+                _improve(scene, source, residual, variance, spread, frame.good, config)
+        total = scene.model()
+        weight = np.where(frame.good, 1 / (variance + spread), 0)
+        sky = background(data - total, weight, config.background_degree)
+    return ExposureModel(sky, total, _profile_variance(scene, config.profile_error), scene)
+
+
+def _brightness(source: PlacedSource) -> float:
+    return -float(source.images[MAIN].sum()) if MAIN in source.images else 0.0
+
+
+def _profile_variance(scene: Scene, error: float) -> F64:
+    total = np.zeros(scene.shape)
+    for source in scene.sources:
+        for order, image in source.images.items():
+            add_cutout(total, source.orders[order].box, (error * image.astype(np.float64)) ** 2)
+    return total
+
+
+def row_wavelengths(scene: Scene, source: PlacedSource) -> F64:
+    """(box.ny,) wavelengths [um] of the rows of a source's main cut-out; NaN outside its band."""
+    main = source.orders[MAIN]
+    places = main.trace.y if main.trace.y[-1] > main.trace.y[0] else main.trace.y[::-1]
+    edges = scene.grid if main.trace.y[-1] > main.trace.y[0] else scene.grid[::-1]
+    rows = main.box.row + np.arange(main.box.ny, dtype=np.float64)
+    return np.interp(rows, places, edges, left=np.nan, right=np.nan)
+
+
+def _improve(
+    scene: Scene, source: PlacedSource, residual: F64, variance: F64, spread: F64, good: NDArray[np.bool_],
+    config: ContaminationConfig,
+) -> None:  # fmt: skip
+    """One source's turn: its correction goes into its spectrum and out of the residual image."""
+    main = source.orders[MAIN]
+    response = source.response
+    assert response is not None
+    box = main.box
+    own = (config.profile_error * source.images[MAIN].astype(np.float64)) ** 2
+    noise = take_cutout(variance, box).astype(np.float64) + np.maximum(take_cutout(spread, box) - own, 0)
+    use = take_cutout(good.astype(np.float32), box) > 0
+    weight = np.divide(1.0, noise, out=np.zeros_like(noise), where=use & (noise > 0))
+    response64 = response.astype(np.float64)
+    information = (response64**2 * weight).sum(axis=1)
+    if not information.max() > 0:
+        return
+    left = (response64 * weight * take_cutout(residual, box)).sum(axis=1)
+    enough = information > 1e-4 * information.max()
+    change = np.divide(left, information, out=np.zeros_like(left), where=enough)
+    correction = significant(change, np.where(enough, information, 0), config.sigmas)
+    waves = row_wavelengths(scene, source)
+    known = enough & np.isfinite(waves)
+    if not correction.any() or known.sum() < 8:
+        return
+    order = np.argsort(waves[known])
+    spectrum = source.spectrum + np.interp(scene.centres, waves[known][order], correction[known][order], left=0, right=0)
+    before = dict(source.images)
+    scene.set_spectrum(source, spectrum)
+    for name, image in source.images.items():
+        add_cutout(residual, source.orders[name].box, before[name] - image)
+    # Masked pixels stay without a say.
+    residual[~good] = 0
