@@ -22,6 +22,10 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 
+#: A source's own offset across the dispersion is used if its error is below this; no offset is larger than that [px].
+MOVED_ERROR_PX, FARTHEST_MOVE_PX = 0.03, 0.5
+
+
 @dataclass(frozen=True)
 class ContaminationConfig:
     """Settings of the model fit."""
@@ -30,6 +34,7 @@ class ContaminationConfig:
     sigmas: float = 3.0  # significance of a correction
     background_degree: int = 2  # of a polynomial in x and y
     profile_error: float = 0.05  # share by which a source's model may be wrong in any pixel
+    recentre: bool = True  # let bright traces find their place across the dispersion
 
 
 @dataclass
@@ -84,7 +89,10 @@ def fit_sources(frame: Frame, scene: Scene, config: ContaminationConfig = Contam
     data = frame.data.astype(np.float64)
     total = scene.model()
     sky = background(data - total, frame.weight(np.maximum(total, 0) + 0.5, 0.0).astype(np.float64), config.background_degree)
-    for _ in range(config.iterations):
+    for turn in range(config.iterations):
+        if turn == 1 and config.recentre:
+            recentre(frame, scene, data - sky - total, total + sky)
+            total = scene.model()
         expected = np.maximum(total + sky, 0)
         spread = _profile_variance(scene, config.profile_error)
         variance = frame.read_variance + frame.poisson_slope * expected
@@ -96,6 +104,38 @@ def fit_sources(frame: Frame, scene: Scene, config: ContaminationConfig = Contam
         weight = np.where(frame.good, 1 / (variance + spread), 0)
         sky = background(data - total, weight, config.background_degree)
     return ExposureModel(sky, total, _profile_variance(scene, config.profile_error), scene)
+
+
+def recentre(frame: Frame, scene: Scene, residual: F64, expected: F64) -> None:
+    """Moves traces across the dispersion to where their light is: all by the common offset, bright ones by their own.
+
+    Positions of a catalogue err by hundredths of a pixel and pointings by more; a trace of a thousand pixels shows
+    both. A source's own offset counts where its error is below MOVED_ERROR_PX.
+    """
+    weight = np.where(frame.good, 1 / (frame.read_variance + frame.poisson_slope * np.maximum(expected, 0)), 0)
+    offsets = [(source, *_offset(scene, source, residual, weight)) for source in scene.sources if source.response is not None]
+    sure = np.array([(o, e) for _, o, e in offsets if e < MOVED_ERROR_PX]).reshape(-1, 2)
+    common = float(np.median(sure[:, 0])) if len(sure) >= 3 else 0.0
+    own = {id(source): offset for source, offset, error in offsets if error < MOVED_ERROR_PX}
+    for source in scene.sources:
+        scene.move(source, float(np.clip(own.get(id(source), common), -FARTHEST_MOVE_PX, FARTHEST_MOVE_PX)))
+
+
+def _offset(
+    scene: Scene, source: PlacedSource, residual: F64, weight: F64
+) -> tuple[float, float]:
+    """Offset across the dispersion [px] that explains a source's residual best, and its error."""
+    main, image = source.orders[MAIN], source.images[MAIN].astype(np.float64)
+    step = 0.05
+    slope = (scene.moved_image(source, step).astype(np.float64) - image) / step
+    pixels, weights = take_cutout(residual, main.box).astype(np.float64), take_cutout(weight, main.box).astype(np.float64)
+    terms = np.stack([slope, image]).reshape(2, -1)
+    matrix = (terms * weights.ravel()) @ terms.T
+    if not np.linalg.det(matrix) > 0:
+        return 0.0, np.inf
+    inverse = np.linalg.inv(matrix)
+    offset = float((inverse @ ((terms * weights.ravel()) @ pixels.ravel()))[0])
+    return offset, float(np.sqrt(inverse[0, 0]))
 
 
 def _brightness(source: PlacedSource) -> float:

@@ -24,6 +24,8 @@ F64 = NDArray[np.float64]
 OVER = 2
 #: Samples per pixel of the PSF table and what its cores are counted in (simulate/spectral_psf.py).
 PSF_OVERSAMPLE, PSF_UNIT = 4, 2e-6
+#: Half side [px] of the square whose centroid is a source's place.
+CENTRE_HALF_PX = 3
 #: Half sizes of stamps [px]: with the pixel in the middle they fill whole vectors.
 HALVES = (7, 15, 23, 31)
 #: h of an exponential exp(-r / h) and b of a de Vaucouleurs profile exp(-b r^(1/4)) of half-light radius 1.
@@ -136,7 +138,9 @@ class SpectralPsf:
         rows = _psf_table().filter(pl.col("detector") == detector).sort("wavelength_um")
         if rows.is_empty():
             raise InputError(f"no PSF of detector {detector!r}", field="detector", remedy="use WFI01 to WFI18")
-        values = np.stack([_with_wings(core, wing) for core, wing in zip(rows["core"], rows["wings"], strict=True)])
+        values = np.stack([
+            _centred(_with_wings(core, wing)) for core, wing in zip(rows["core"], rows["wings"], strict=True)
+        ])
         return cls(detector, rows["wavelength_um"].to_numpy(), values)
 
     def samples(self, wavelength: float, half: int, matrix: F64) -> F64:
@@ -182,6 +186,21 @@ def _with_wings(core: ArrayLike, wings: ArrayLike) -> F64:
     return np.asarray(result)
 
 
+def _centred(values: F64) -> F64:
+    """The PSF with the centroid of its core on the middle sample: catalogues give centroids."""
+    from scipy.ndimage import shift
+
+    middle, reach = values.shape[0] // 2, CENTRE_HALF_PX * PSF_OVERSAMPLE
+    axis = np.arange(-reach, reach + 1)
+    moved = values
+    total = np.zeros(2)
+    for _ in range(3):
+        core = moved[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
+        total -= (core.sum(axis=1) @ axis / core.sum(), core.sum(axis=0) @ axis / core.sum())
+        moved = shift(values, total, order=3, mode="nearest")
+    return np.asarray(moved)
+
+
 # --- stamps ---------------------------------------------------------------------------------------------
 
 
@@ -193,8 +212,8 @@ def half_size(shape: Shape, brightness: float) -> int:
     brightness
         Electrons of the source in the brightest pixel row of its trace, over that row's noise in one pixel.
     """
-    # The PSF's wings fall by r^-3 from about 0.3 % of the flux per px at 4 px; an exponential's outskirts are added.
-    wings = 4.0 * np.cbrt(max(0.003 * brightness / 0.2, 0.2)) + 3.0 * shape.major
+    # Summed along the dispersion, the PSF has 0.5 % of the light per px at 5 px, and falls by r^-2.
+    wings = max(5 * np.sqrt(max(0.1 * brightness, 0.0)), 4.0) + 3.0 * shape.major
     return next((h for h in HALVES if h >= wings), HALVES[-1])
 
 

@@ -84,12 +84,15 @@ class Scene:
         Those of which any light falls on the window.
     shape
         (ny, nx) of the window.
+    across
+        The axis across the dispersion.
     """
 
     grid: F64
     bands: list[Band]
     sources: list[PlacedSource]
     shape: tuple[int, int]
+    across: str = "x"  # the axis across the dispersion
 
     @property
     def centres(self) -> F64:
@@ -102,6 +105,17 @@ class Scene:
         for band in self.bands:
             if band.order in source.orders:
                 source.images[band.order] = source.orders[band.order].image(band.light(spectrum))
+
+    def moved_image(self, source: PlacedSource, offset: float) -> F32:
+        """The main order's image, in its cut-out, of a source moved by `offset` px across the dispersion."""
+        return source.orders[MAIN].moved(offset, self.across).image(self.bands[0].light(source.spectrum))
+
+    def move(self, source: PlacedSource, offset: float) -> None:
+        """Moves all orders of a source by `offset` px across the dispersion."""
+        source.orders = {order: placed.moved(offset, self.across) for order, placed in source.orders.items()}
+        self.set_spectrum(source, source.spectrum)
+        if MAIN in source.orders:
+            source.response = source.orders[MAIN].image(self.bands[0].rates)
 
     def model(self) -> F64:
         """(ny, nx) float64 [electrons/s], all orders of all sources."""
@@ -130,7 +144,7 @@ def build_scene(
         orders = _orders(trace, window, at, shapes[index], psf, bands, spectra[index])
         if orders:
             placed.append(PlacedSource(index, orders, spectra[index]))
-    scene = Scene(grid, bands, placed, (window.ny, window.nx))
+    scene = Scene(grid, bands, placed, (window.ny, window.nx), "x" if trace.dispersion_axis == "y" else "y")
     for source in placed:
         scene.set_spectrum(source, source.spectrum)
         if MAIN in source.orders:

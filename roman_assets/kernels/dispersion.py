@@ -101,12 +101,18 @@ class BinTrace:
              "share": pointer(self._share)},
         )  # fmt: skip
 
+    @property
+    def planes(self) -> tuple[NDArray[np.int32], F64]:
+        """Lower plane and share of the next, as they were given."""
+        return self._plane, self._share
+
     def box(self, stamps: Stamps, rows: int) -> CutoutBox:
         """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
-        low = int(np.floor(self.x.min())) - 1 + stamps.column
-        high = int(np.floor(self.x.max())) + 3 + stamps.column + stamps.width
-        bottom = min(max(int(np.floor(self.y.min())) - 1 + stamps.row, 0), rows)
-        top = min(max(int(np.floor(self.y.max())) + 3 + stamps.row + stamps.shape[0], 0), rows)
+        # A pixel more on either side: traces are moved by fractions of one.
+        low = int(np.floor(self.x.min())) - 2 + stamps.column
+        high = int(np.floor(self.x.max())) + 4 + stamps.column + stamps.width
+        bottom = min(max(int(np.floor(self.y.min())) - 2 + stamps.row, 0), rows)
+        top = min(max(int(np.floor(self.y.max())) + 4 + stamps.row + stamps.shape[0], 0), rows)
         return CutoutBox(bottom, low, max(top - bottom, 0), high - low)
 
 
