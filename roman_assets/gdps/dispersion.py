@@ -88,11 +88,9 @@ class DispersedSource:
         """Adjoint of `image`: (bins,) from a cut-out."""
         return disperse_adjoint(self.stamps, self.trace, pixels, self.box)
 
-    def moved(self, offset: float, axis: str) -> DispersedSource:
-        """The source `offset` px farther along the image's `axis` (x or y), less than a pixel, in the same cut-out."""
-        x, y = self.trace.x, self.trace.y
-        trace = BinTrace(x + offset, y, *self.trace.planes) if axis == "x" else BinTrace(x, y + offset, *self.trace.planes)
-        return DispersedSource(self.stamps, trace, self.box)
+    def moved(self, offset: float) -> DispersedSource:
+        """The source `offset` px farther along x, less than a pixel, in the same cut-out."""
+        return DispersedSource(self.stamps, BinTrace(self.trace.x + offset, self.trace.y, *self.trace.planes), self.box)
 
     def seen(self, nx: int) -> bool:
         """Whether the cut-out meets the window of `nx` columns."""

@@ -84,15 +84,12 @@ class Scene:
         Those of which any light falls on the window.
     shape
         (ny, nx) of the window.
-    across
-        The axis across the dispersion.
     """
 
     grid: F64
     bands: list[Band]
     sources: list[PlacedSource]
     shape: tuple[int, int]
-    across: str = "x"  # the axis across the dispersion
 
     @property
     def centres(self) -> F64:
@@ -108,11 +105,11 @@ class Scene:
 
     def moved_image(self, source: PlacedSource, offset: float) -> F32:
         """The main order's image, in its cut-out, of a source moved by `offset` px across the dispersion."""
-        return source.orders[MAIN].moved(offset, self.across).image(self.bands[0].light(source.spectrum))
+        return source.orders[MAIN].moved(offset).image(self.bands[0].light(source.spectrum))
 
     def move(self, source: PlacedSource, offset: float) -> None:
         """Moves all orders of a source by `offset` px across the dispersion."""
-        source.orders = {order: placed.moved(offset, self.across) for order, placed in source.orders.items()}
+        source.orders = {order: placed.moved(offset) for order, placed in source.orders.items()}
         self.set_spectrum(source, source.spectrum)
         if MAIN in source.orders:
             source.response = source.orders[MAIN].image(self.bands[0].rates)
@@ -133,7 +130,17 @@ def build_scene(
     """Places all sources; spectra are those of their colours.
 
     Sources far off the window are kept if any of their orders reaches it.
+
+    Raises
+    ------
+    InputError
+        The element disperses along rows, which extraction does not know, or the throughput lacks order 1.
     """
+    if trace.dispersion_axis != "y":
+        raise InputError(
+            "the dispersion runs along rows", file=trace.origin.name, field="dispersion_axis",
+            remedy="turn the exposure and its configuration by 90 deg",
+        )  # fmt: skip
     x, y, shapes = sources.on(to_pixels)
     middle = window.xstart + window.nx / 2, window.ystart + window.ny / 2
     grid, bands = _bands(trace, throughput, *middle)
@@ -144,7 +151,7 @@ def build_scene(
         orders = _orders(trace, window, at, shapes[index], psf, bands, spectra[index])
         if orders:
             placed.append(PlacedSource(index, orders, spectra[index]))
-    scene = Scene(grid, bands, placed, (window.ny, window.nx), "x" if trace.dispersion_axis == "y" else "y")
+    scene = Scene(grid, bands, placed, (window.ny, window.nx))
     for source in placed:
         scene.set_spectrum(source, source.spectrum)
         if MAIN in source.orders:

@@ -1,0 +1,236 @@
+"""Optimal extraction of decontaminated spectra from one exposure.
+
+Horne (1986), with the profile at every wavelength from the model of the source: in each detector row the flux density
+is the weighted fit of the source's image for a spectrum of unit flux density, so that the effective area, the width
+of a pixel in wavelength, and the profile's change along the trace are all in one place. Weights hold the noise of the
+modelled light, not of the data, and what the contamination may be wrong by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources, row_wavelengths
+from roman_assets.gdps.dispersion import Window, take_cutout
+from roman_assets.gdps.morphology import OVER, SpectralPsf
+from roman_assets.gdps.optical_model import OpticalTrace
+from roman_assets.gdps.scene import MAIN, NODES, PlacedSource, Scene, build_scene
+from roman_assets.gdps.sources import SourceList
+from roman_assets.gdps.spectrum import Spectrum
+from roman_assets.gdps.throughput import FAINTEST_SHARE, Throughput
+from roman_assets.kernels.dispersion import CutoutBox, Stamps
+from roman_assets.msos.frames import Frame
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+NO_DATA, MASKED, LOW_THROUGHPUT, CONTAMINATED, OUTLIER = 1, 2, 4, 8, 16
+#: What the flags of a spectrum's pixels mean.
+FLAGS = {
+    NO_DATA: "no pixel of the trace was usable",
+    MASKED: "less than 70 % of the profile's weight was usable",
+    LOW_THROUGHPUT: "the effective area is below 5 % of its maximum",
+    CONTAMINATED: "the contamination is above five times the flux and its error",
+    OUTLIER: "exposures disagree, and too few are left",
+}
+_ENOUGH_PROFILE, _MUCH_CONTAMINATION = 0.7, 5.0
+
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """Settings of extraction."""
+
+    contamination: ContaminationConfig = ContaminationConfig()
+    reject_sigma: float = 7.0  # of a pixel off the source's fitted profile
+    profile_tolerance: float = 0.2  # share of the source's light in a pixel that is no ground for rejection
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A source's trace in two dimensions, (ny, nx) float32 each; the box may reach beyond the exposure's columns.
+
+    science
+        Exposure without background and contamination [DN/s].
+    contamination
+        What was subtracted of other sources and other orders [DN/s].
+    model
+        The source's own order 1 [DN/s].
+    weights
+        Inverse variance [(DN/s)^-2]; 0 where unusable.
+    wavelength
+        (ny, nx) [nm]; NaN outside the band.
+    """
+
+    box: CutoutBox
+    science: F32
+    contamination: F32
+    model: F32
+    weights: F32
+    wavelength: F32
+
+
+@dataclass(frozen=True)
+class ExtractedSource:
+    """One source on one exposure: 1D and 2D."""
+
+    source_id: int
+    spectrum: Spectrum
+    cutout: Cutout
+
+
+@dataclass(frozen=True)
+class ExposureSpectra:
+    """What `extract_exposure` gives.
+
+    Attributes
+    ----------
+    exposure_id
+        Of the frame.
+    sources
+        Those whose order 1 falls on the exposure, in the order of the source list.
+    model
+        Background and all sources; `model.scene` holds the fitted spectra of all of them.
+    residual
+        (ny, nx) float32 exposure minus model [DN/s], 0 where unusable.
+    references
+        Flat record of the optical model and throughput used (`Origin.record`).
+    """
+
+    exposure_id: str
+    sources: list[ExtractedSource]
+    model: ExposureModel
+    residual: F32
+    references: dict[str, str]
+
+
+def extract_exposure(
+    frame: Frame, window: Window, sources: SourceList, trace: OpticalTrace, throughput: Throughput,
+    psf: SpectralPsf | None = None, config: ExtractionConfig = ExtractionConfig(),
+) -> ExposureSpectra:  # fmt: skip
+    """Decontaminated spectra of all sources on one dispersed exposure.
+
+    Parameters
+    ----------
+    frame
+        The exposure (`msos.frames.prepare`): data [DN/s], mask, noise, sky-to-pixel map of the undispersed pointing.
+    window
+        Where its array lies on the detector [px of the optical model].
+    sources
+        Of the direct image, those beyond the window's edges included.
+    trace, throughput
+        Of the element on this detector.
+    psf
+        Monochromatic PSFs; those of the package for the detector if not given.
+
+    Raises
+    ------
+    InputError
+        The element disperses along rows, or the throughput has no order 1.
+    """
+    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf or SpectralPsf.of(frame.detector))
+    model = fit_sources(frame, scene, config.contamination)
+    variance = frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0)
+    net = frame.data - model.background
+    extracted = [
+        _extract(frame, net, variance, model, source, int(sources.id[source.index]), throughput, config)
+        for source in scene.sources
+        if source.response is not None
+    ]
+    residual = np.where(frame.good, net - model.sources, 0).astype(np.float32)
+    references = trace.origin.record("optical_model") | throughput.origin.record("throughput")
+    return ExposureSpectra(frame.name, [e for e in extracted if e is not None], model, residual, references)
+
+
+def _extract(
+    frame: Frame, net: F64, variance: F64, model: ExposureModel, source: PlacedSource, source_id: int,
+    throughput: Throughput, config: ExtractionConfig,
+) -> ExtractedSource | None:  # fmt: skip
+    """One source; None if its trace has no usable pixel."""
+    main, image = source.orders[MAIN], source.images[MAIN].astype(np.float64)
+    assert source.response is not None
+    box, response = main.box, source.response.astype(np.float64)
+    others = take_cutout(model.sources, box).astype(np.float64) - image
+    on_image = take_cutout(np.ones(frame.shape, dtype=np.float32), box) > 0
+    others[~on_image] = 0
+    own = (config.contamination.profile_error * image) ** 2
+    noise = take_cutout(variance, box) + np.maximum(take_cutout(model.profile_variance, box) - own, 0)
+    use = (take_cutout(frame.good.astype(np.float32), box) > 0) & (noise > 0)
+    science = take_cutout(net, box) - others
+    weight = np.divide(1.0, noise, out=np.zeros_like(noise, dtype=np.float64), where=use)
+    weight = _without_outliers(science, response, weight, config)
+    waves = row_wavelengths(model.scene, source) * 1e3
+    information = (response**2 * weight).sum(axis=1)
+    known = np.isfinite(waves) & (information > 0)
+    if not known.any():
+        return None
+    per = np.divide(1.0, information, out=np.zeros_like(information), where=known)
+    flux = (response * weight * science).sum(axis=1) * per
+    contaminating = (response * weight * others).sum(axis=1) * per
+    profile = (response**2).sum(axis=1)
+    covered = np.divide((response**2 * (weight > 0)).sum(axis=1), profile, out=np.zeros_like(profile), where=profile > 0)
+    flags = np.where(known, 0, NO_DATA).astype(np.uint32)
+    flags[known & (covered < _ENOUGH_PROFILE)] |= MASKED
+    area = throughput.area(MAIN, np.nan_to_num(waves) / 1e3)
+    flags[area < FAINTEST_SHARE * throughput.curves[MAIN][1].max()] |= LOW_THROUGHPUT
+    error = np.sqrt(per)
+    flags[known & (contaminating > _MUCH_CONTAMINATION * (np.maximum(flux, 0) + error))] |= CONTAMINATED
+    row_sigma = line_spread(model.scene, source, waves / 1e3)
+    order = np.flatnonzero(np.isfinite(waves))
+    order = order[np.argsort(waves[order])]
+    flux, per, contaminating = (np.where(known, v, 0.0) for v in (flux, per, contaminating))
+    spectrum = Spectrum(
+        waves[order], flux[order], np.where(known, per, np.inf)[order], contaminating[order], flags[order], row_sigma[order]
+    )
+    wavelength = np.broadcast_to(waves[:, None], science.shape).astype(np.float32)
+    cutout = Cutout(
+        box, *(np.asarray(v, dtype=np.float32) for v in (science, others, image, weight)), wavelength
+    )
+    return ExtractedSource(source_id, spectrum, cutout)
+
+
+def _without_outliers(science: F64, response: F64, weight: F64, config: ExtractionConfig) -> F64:
+    """Weights, 0 for pixels that no amplitude of the profile explains: cosmic rays that the ramp fit has missed."""
+    current = weight
+    for _ in range(2):
+        information = (response**2 * current).sum(axis=1)
+        amplitude = np.divide((response * current * science).sum(axis=1), information, out=np.zeros_like(information), where=information > 0)
+        fitted = amplitude[:, None] * response
+        allowed = config.reject_sigma + config.profile_tolerance * np.abs(fitted) * np.sqrt(weight)
+        # The worst pixel of a row pulls the fit: one at a time.
+        off = np.abs(science - fitted) * np.sqrt(current) / allowed
+        worst = off.argmax(axis=1)
+        rows = np.flatnonzero(off[np.arange(len(off)), worst] > 1)
+        if not len(rows):
+            break
+        current = current.copy()
+        current[rows, worst[rows]] = 0
+    return current
+
+
+def line_spread(scene: Scene, source: PlacedSource, wavelength: F64) -> F64:
+    """Sigma [nm] at wavelengths [um] of the Gaussian as wide as the source's profile along the dispersion.
+
+    The profile includes the PSF and the pixel; across, it is weighted as extraction weighs it. A Gaussian has the
+    integral of its square 1 / (2 sqrt(pi) sigma): unlike the second moment it does not hang on the wings.
+    """
+    main = source.orders[MAIN]
+    nodes = np.array([n for n in NODES if scene.grid[0] - 0.1 < n < scene.grid[-1] + 0.1])
+    sigma_px = np.array([_profile_sigma(main.stamps, plane) for plane in range(main.stamps.planes)])
+    steps = np.abs(np.gradient(scene.grid, main.trace.y)) * 1e3
+    at = np.where(np.isfinite(wavelength), wavelength, scene.grid[0])
+    return np.interp(at, nodes, sigma_px) * np.interp(at, scene.grid, steps)
+
+
+def _profile_sigma(stamps: Stamps, plane: int) -> float:
+    phases = stamps.phases[plane].astype(np.float64)  # (over_y, over_x, ny, nx)
+    over_y, _, ny, _ = phases.shape
+    # The source in the middle of its pixel across; along, all phases interleaved, nearest pixel last.
+    middle = phases[:, 0]
+    across = middle.sum(axis=(0, 1))
+    along = (middle * across).sum(axis=2)[::-1].T.reshape(ny * over_y)
+    # Coefficients of a cubic spline to values at the samples.
+    values = np.convolve(along, [1 / 6, 2 / 3, 1 / 6], mode="same")
+    density = values / values.sum() * OVER
+    return float(1 / (2 * np.sqrt(np.pi) * (density**2).sum() / OVER))
