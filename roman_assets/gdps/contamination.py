@@ -34,6 +34,7 @@ class ContaminationConfig:
     sigmas: float = 3.0  # significance of a correction
     background_degree: int = 2  # of a polynomial in x and y
     profile_error: float = 0.05  # share by which a source's model may be wrong in any pixel
+    colour_error: float = 0.02  # share by which continua depart from the colours of the photometry
     recentre: bool = True  # let bright traces find their place across the dispersion
 
 
@@ -169,7 +170,8 @@ def _improve(
     assert response is not None
     box = main.box
     own = (config.profile_error * source.images[MAIN].astype(np.float64)) ** 2
-    noise = take_cutout(variance, box).astype(np.float64) + np.maximum(take_cutout(spread, box) - own, 0)
+    doubt = np.maximum(take_cutout(spread, box) - own, 0)
+    noise = take_cutout(variance, box).astype(np.float64) + doubt
     use = take_cutout(good.astype(np.float32), box) > 0
     weight = np.divide(1.0, noise, out=np.zeros_like(noise), where=use & (noise > 0))
     response64 = response.astype(np.float64)
@@ -179,8 +181,11 @@ def _improve(
     left = (response64 * weight * take_cutout(residual, box)).sum(axis=1)
     enough = information > 1e-4 * information.max()
     change = np.divide(left, information, out=np.zeros_like(left), where=enough)
-    correction = significant(change, np.where(enough, information, 0), config.sigmas)
     waves = row_wavelengths(scene, source)
+    prior = config.colour_error * np.interp(np.nan_to_num(waves), scene.centres, np.abs(source.colours))
+    # What neighbours' profiles may be wrong by is wrong all along the trace.
+    systematic = np.divide((response64 * weight * np.sqrt(doubt)).sum(axis=1), information, out=np.zeros_like(left), where=enough)
+    correction = significant(change, np.where(enough, information, 0), prior, systematic, config.sigmas)
     known = enough & np.isfinite(waves)
     if not correction.any() or known.sum() < 8:
         return

@@ -17,6 +17,7 @@ from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, 
 from roman_assets.gdps.dispersion import Window, take_cutout
 from roman_assets.gdps.morphology import OVER, SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace
+from roman_assets.gdps.psf_fit import psf_of_exposure
 from roman_assets.gdps.scene import MAIN, NODES, PlacedSource, Scene, build_scene
 from roman_assets.gdps.sources import SourceList
 from roman_assets.gdps.spectrum import Spectrum
@@ -122,14 +123,16 @@ def extract_exposure(
     trace, throughput
         Of the element on this detector.
     psf
-        Monochromatic PSFs; those of the package for the detector if not given.
+        Monochromatic PSFs; `psf_of_exposure` if not given.
 
     Raises
     ------
     InputError
         The element disperses along rows, or the throughput has no order 1.
     """
-    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf or SpectralPsf.of(frame.detector))
+    if psf is None:
+        psf = psf_of_exposure(frame, window, sources, trace, throughput)
+    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)
     model = fit_sources(frame, scene, config.contamination)
     variance = frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0)
     net = frame.data - model.background

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.gdps.contamination import background, recentre
-from roman_assets.gdps.dispersion import DispersedSource, add_cutout, plane_shares, take_cutout
+from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, plane_shares, take_cutout
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
-from roman_assets.gdps.scene import MAIN, PlacedSource, Scene
+from roman_assets.gdps.scene import MAIN, PlacedSource, Scene, build_scene
+from roman_assets.gdps.sources import SourceList
+from roman_assets.gdps.throughput import Throughput
 from roman_assets.gdps.traces import TraceModel
 from roman_assets.kernels.dispersion import BinTrace
 from roman_assets.msos.frames import Frame
@@ -21,6 +23,20 @@ USUAL_BLUR_PX = 0.11
 _TRIED_PX = (0.0, 0.12, 0.18, 0.25, 0.35)
 _FEWEST_STARS, _MOST_STARS = 2, 12
 _BRIGHT, _CORE_PX = 30.0, 3.5  # signal to noise of a star's brightest pixels; half width that is compared
+
+
+def psf_of_exposure(
+    frame: Frame, window: Window, sources: SourceList, trace: TraceModel, throughput: Throughput
+) -> SpectralPsf:
+    """The optical model's PSF of the frame's detector, as wide as the exposure's bright stars say."""
+    psf = SpectralPsf.of(frame.detector)
+    point = sources.half_light == 0
+    if not point.any():
+        return replace(psf, blur=USUAL_BLUR_PX, _cache={})
+    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)
+    x, y = frame.to_pixels(sources.ra, sources.dec)
+    places = np.stack([x + window.xstart, y + window.ystart], axis=1)
+    return replace(psf, blur=fitted_blur(frame, scene, trace, psf, places, point), _cache={})
 
 
 def fitted_blur(frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, places: F64, point: NDArray[np.bool_]) -> float:

@@ -66,6 +66,7 @@ class PlacedSource:
     index: int
     orders: dict[str, DispersedSource]
     spectrum: F64  # (main bins,) [W m-2 nm-1]
+    colours: F64  # the same by the photometry alone
     images: dict[str, F32] = field(default_factory=dict)  # by order, at `spectrum`
     response: F32 | None = None  # order 1 for 1 W m-2 nm-1
 
@@ -150,7 +151,7 @@ def build_scene(
         at = x[index] + window.xstart, y[index] + window.ystart
         orders = _orders(trace, window, at, shapes[index], psf, bands, spectra[index])
         if orders:
-            placed.append(PlacedSource(index, orders, spectra[index]))
+            placed.append(PlacedSource(index, orders, spectra[index], spectra[index]))
     scene = Scene(grid, bands, placed, (window.ny, window.nx))
     for source in placed:
         scene.set_spectrum(source, source.spectrum)
