@@ -30,8 +30,8 @@ MOVED_ERROR_PX, FARTHEST_MOVE_PX = 0.03, 0.5
 class ContaminationConfig:
     """Settings of the model fit."""
 
-    iterations: int = 4
-    sigmas: float = 3.0  # significance of a correction
+    iterations: int = 3
+    sigmas: float = 4.5  # significance of a correction
     background_degree: int = 2  # of a polynomial in x and y
     profile_error: float = 0.05  # share by which a source's model may be wrong in any pixel
     colour_error: float = 0.02  # share by which continua depart from the colours of the photometry
