@@ -151,7 +151,7 @@ def _continua(scene: Scene) -> list[Row]:
             if row["f158_mag"] > BRIGHT_MAG or use.sum() < 300 or not _isolated(spectrum, use):
                 continue
             expected, weight = as_seen(spectrum, wave, flux)[use], 1 / spectrum.variance[use]
-            ratios[row["class"]].append(float((weight * spectrum.flux[use]) @ expected / (weight * expected) @ expected))
+            ratios[row["class"]].append(float((weight * expected) @ spectrum.flux[use] / ((weight * expected) @ expected)))
     result = []
     for kind, values in ratios.items():
         bias = float(np.median(values)) - 1 if values else float("nan")

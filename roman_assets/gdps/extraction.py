@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources, row_wavelengths
 from roman_assets.gdps.dispersion import Window, take_cutout
-from roman_assets.gdps.morphology import OVER, SpectralPsf
+from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace
 from roman_assets.gdps.psf_fit import psf_of_exposure
 from roman_assets.gdps.scene import MAIN, NODES, PlacedSource, Scene, build_scene
@@ -213,10 +213,11 @@ def _without_outliers(science: F64, response: F64, weight: F64, config: Extracti
 
 
 def line_spread(scene: Scene, source: PlacedSource, wavelength: F64) -> F64:
-    """Sigma [nm] at wavelengths [um] of the Gaussian as wide as the source's profile along the dispersion.
+    """Sigma [nm] at wavelengths [um] of the Gaussian whose fit gives the right flux of a narrow line.
 
-    The profile includes the PSF and the pixel; across, it is weighted as extraction weighs it. A Gaussian has the
-    integral of its square 1 / (2 sqrt(pi) sigma): unlike the second moment it does not hang on the wings.
+    The profile along the dispersion includes the PSF and the pixel; across, it is weighted as extraction weighs it.
+    A galaxy's profile is more peaked and has wider wings than a Gaussian: of equal second moments, or of equal
+    peaks, the fitted fluxes would be off by a tenth.
     """
     main = source.orders[MAIN]
     nodes = np.array([n for n in NODES if scene.grid[0] - 0.1 < n < scene.grid[-1] + 0.1])
@@ -235,5 +236,18 @@ def _profile_sigma(stamps: Stamps, plane: int) -> float:
     along = (middle * across).sum(axis=2)[::-1].T.reshape(ny * over_y)
     # Coefficients of a cubic spline to values at the samples.
     values = np.convolve(along, [1 / 6, 2 / 3, 1 / 6], mode="same")
-    density = values / values.sum() * OVER
-    return float(1 / (2 * np.sqrt(np.pi) * (density**2).sum() / OVER))
+    density = np.maximum(values, 0) / np.maximum(values, 0).sum() * over_y
+    offset = np.arange(len(density)) - density @ np.arange(len(density)) / density.sum()
+    return _flux_keeping_sigma(offset / over_y, density / over_y)
+
+
+def _flux_keeping_sigma(offset: F64, share: F64) -> float:
+    """Sigma of the Gaussian g for which the least-squares flux, sum p g / sum g^2, of a profile p is 1."""
+    low, high = 0.2, max(float(np.ptp(offset)) / 4, 1.0)
+    for _ in range(40):
+        sigma = (low + high) / 2
+        gauss = np.exp(-0.5 * (offset / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+        # A Gaussian that is too narrow asks for more than the profile has in its core.
+        flux = float(share @ gauss) * 2 * np.sqrt(np.pi) * sigma
+        low, high = (sigma, high) if flux < 1 else (low, sigma)
+    return (low + high) / 2
