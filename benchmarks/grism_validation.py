@@ -238,7 +238,7 @@ def _lines(scene: Scene) -> list[Row]:
         result.append(_row(f"pulls of {len(pulls)} line fluxes, {name}: width", width, "0.9 to 1.2", 0.9 <= width <= 1.2))
         bias = float(np.median(ratios)) - 1 if ratios else float("nan")
         result.append(_row(
-            f"flux of {len(ratios)} lines above 10 sigma, {name}: median bias", bias, "within 0.05", abs(bias) <= 0.05
+            f"flux of {len(ratios)} lines above 10 sigma, {name}: median bias", bias, "within 0.10", abs(bias) <= 0.10
         ))  # fmt: skip
     return result
 
