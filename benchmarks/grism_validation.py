@@ -19,11 +19,10 @@ from roman_assets.exposures.reader import read_image
 from roman_assets.gdps.combination import combine
 from roman_assets.gdps.contamination import ContaminationConfig, fit_sources
 from roman_assets.gdps.direct_image import bulge_shares
-from roman_assets.gdps.dispersion import Window, take_cutout
+from roman_assets.gdps.dispersion import Window, add_cutout, take_cutout
 from roman_assets.gdps.extraction import (
     ExposureSpectra,
     ExtractedSource,
-    ExtractionConfig,
     extract_exposure,
     psf_of_exposure,
 )
@@ -33,10 +32,12 @@ from roman_assets.gdps.scene import MAIN, build_scene
 from roman_assets.gdps.sources import SourceList
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.throughput import Throughput, read_throughput
+from roman_assets.kernels.dispersion import CutoutBox
 from roman_assets.msos.frames import Frame, prepare
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 DATA_SET = "grism_scene"
 BAND_NM = (1050.0, 1850.0)
 #: erg/s/cm2/Angstrom to W/m2/nm, and erg/s/cm2 to W/m2.
@@ -247,17 +248,17 @@ def _contamination(scene: Scene) -> Row:
     """Error of the contamination along a trace over the contamination, against a model of the true scene."""
     errors = []
     for exposure in scene.exposures:
-        truth = _true_model(scene, exposure)
+        truth, own = _true_model(scene, exposure)
         for source in exposure.spectra.sources:
-            if (value := _contamination_error(exposure, source, truth)) is not None:
+            if (value := _contamination_error(source, truth, own)) is not None:
                 errors.append(value)
     value = float(np.median(errors)) if errors else float("nan")
     name = f"contamination, mean error over mean contamination in 16 px, median of {len(errors)} traces"
     return _row(name, value, "< 0.10", value < 0.10)
 
 
-def _true_model(scene: Scene, exposure: Exposure) -> F64:
-    """Image of all sources with true places, shapes (Sersic indices as bulge shares) and spectra [DN/s]."""
+def _true_model(scene: Scene, exposure: Exposure) -> tuple[F64, dict[int, tuple[CutoutBox, F32]]]:
+    """Image of all sources with true places, shapes (Sersic indices as bulge shares) and spectra; order 1 of each."""
     renamed = scene.truth.rename({c: f"mag_{c[:4]}" for c in scene.truth.columns if c.endswith("_mag")})
     table = renamed.with_columns(bulge=((pl.col("sersic_n") - 1) / 3).clip(0, 1), star_flag=pl.col("class") == "star")
     model = build_scene(
@@ -270,18 +271,19 @@ def _true_model(scene: Scene, exposure: Exposure) -> F64:
     for source in model.sources:
         if MAIN in source.images:
             own[int(scene.truth["id"][source.index])] = (source.orders[MAIN].box, source.images[MAIN])
-    exposure.true_own = own  # type: ignore[attr-defined]
-    return model.model()
+    return model.model(), own
 
 
-def _contamination_error(exposure: Exposure, source: ExtractedSource, truth: F64) -> float | None:
+def _contamination_error(
+    source: ExtractedSource, truth: F64, own: dict[int, tuple[CutoutBox, F32]]
+) -> float | None:
     cutout = source.cutout
-    found = exposure.true_own.get(source.source_id)  # type: ignore[attr-defined]
+    found = own.get(source.source_id)
     if found is None:
         return None
-    true = take_cutout(truth, cutout.box).astype(np.float64)
+    true = take_cutout(truth, cutout.box)
     canvas = np.zeros_like(truth)
-    _place(canvas, *found)
+    add_cutout(canvas, *found)
     true -= take_cutout(canvas, cutout.box)
     inside = take_cutout(np.ones_like(truth), cutout.box) > 0
     profile = np.where(inside, cutout.model.astype(np.float64), 0)
@@ -300,23 +302,17 @@ def _contamination_error(exposure: Exposure, source: ExtractedSource, truth: F64
     return float(np.abs(got - expected).sum() / np.abs(expected).sum()) if expected.mean() > 0.1 else None
 
 
-def _place(canvas: F64, box: Any, image: Any) -> None:
-    from roman_assets.gdps.dispersion import add_cutout
-
-    add_cutout(canvas, box, image)
-
-
 def _signal_to_noise(scene: Scene) -> Row:
     """Signal to noise of isolated stars over that of an ideal extraction with the true flux and known noise."""
     ratios = []
     for exposure in scene.exposures:
-        frame, config = exposure.frame, ExtractionConfig(ContaminationConfig(iterations=0, profile_error=0.0, recentre=False))
+        frame, config = exposure.frame, ContaminationConfig(iterations=0, profile_error=0.0, recentre=False)
         stars = scene.sources.select(scene.sources.half_light == 0)
         ideal = build_scene(stars, frame.to_pixels, exposure.window, scene.trace, scene.throughput, exposure.psf)
         for placed in ideal.sources:
-            wave, flux = (np.asarray(scene.truth.filter(pl.col("id") == int(stars.id[placed.index]))[c][0]) for c in ("wave", "flux"))
-            ideal.set_spectrum(placed, np.interp(ideal.centres, wave, flux) * DENSITY)
-        model = fit_sources(frame, ideal, config.contamination)
+            _, wave, flux = _true(scene, int(stars.id[placed.index]))
+            ideal.set_spectrum(placed, np.interp(ideal.centres * 1e3, wave, flux))
+        model = fit_sources(frame, ideal, config)
         variance = frame.read_variance + frame.poisson_slope * (ideal.model() + np.median(model.background))
         measured = {s.source_id: s.spectrum for s in exposure.spectra.sources}
         for placed in ideal.sources:
@@ -327,7 +323,7 @@ def _signal_to_noise(scene: Scene) -> Row:
             if use.sum() < 300 or not _isolated(spectrum, use):
                 continue
             main = placed.orders[MAIN]
-            good = take_cutout(frame.good.astype(np.float32), main.box) > 0
+            good = take_cutout(frame.good, main.box) > 0
             noise = np.where(good, take_cutout(variance, main.box), np.inf)
             information = (placed.response.astype(np.float64) ** 2 / noise).sum(axis=1)
             rows_at = np.interp(spectrum.wavelength[use] / 1e3, ideal.grid, main.trace.y) - main.box.row

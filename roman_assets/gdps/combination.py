@@ -78,12 +78,12 @@ def _resampled(spectrum: Spectrum, wave: F64) -> tuple[F64, F64, F64, F64, NDArr
     # The ends of a spectrum are half a pixel beyond its outer wavelengths.
     margin = 0.5 * float(np.median(np.diff(spectrum.wavelength))) if len(spectrum) > 1 else 0.0
     outside = (wave < spectrum.wavelength[0] - margin) | (wave > spectrum.wavelength[-1] + margin)
-    flags = np.where(outside, np.uint32(NO_DATA), flags).astype(np.uint32)
+    flags = np.where(outside, np.uint32(NO_DATA), flags)
     ratio = step / np.gradient(wave) if len(wave) > 1 else 1.0
     finite = np.where(np.isfinite(spectrum.variance), spectrum.variance, 0)
     variance = np.where(flags & (NO_DATA | LOW_THROUGHPUT), 1.0, 0) + (finite[at] * (1 - f) + finite[after] * f) * ratio
     values = [v[at] * (1 - f) + v[after] * f for v in (spectrum.flux, spectrum.contamination, spectrum.lsf_sigma)]
-    return values[0], np.where(variance > 0, variance, 1.0), values[1], values[2], flags
+    return values[0], np.where(variance > 0, variance, 1.0), values[1], values[2], flags.astype(np.uint32)
 
 
 def _without_contradicted(flux: F64, weight: F64) -> tuple[F64, NDArray[np.bool_]]:

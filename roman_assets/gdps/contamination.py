@@ -58,6 +58,11 @@ class ExposureModel:
     scene: Scene
 
 
+def noise_variance(frame: Frame, expected: F64) -> F64:
+    """Variance (ny, nx) [(DN/s)^2] of pixels from which `expected` [DN/s] is expected."""
+    return np.asarray(frame.read_variance + frame.poisson_slope * np.maximum(expected, 0), dtype=np.float64)
+
+
 def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64:
     """A polynomial surface (ny, nx) through `data`, weighted, pixels beyond `clip` sigma left out in turns."""
     ny, nx = data.shape
@@ -71,7 +76,8 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
         if len(at) < 10 * len(terms):
             break
         root = np.sqrt(weight.ravel()[at])
-        solution, *_ = np.linalg.lstsq((terms.reshape(len(terms), -1)[:, at] * root).T, data.ravel()[at] * root, rcond=None)
+        flat = terms.reshape(len(terms), -1)[:, at]
+        solution, *_ = np.linalg.lstsq((flat * root).T, data.ravel()[at] * root, rcond=None)
         surface = np.tensordot(solution, terms, axes=1)
         use = (weight > 0) & (np.abs(data - surface) * np.sqrt(weight) < clip)
     return surface
@@ -89,14 +95,14 @@ def fit_sources(frame: Frame, scene: Scene, config: ContaminationConfig = Contam
     """
     data = frame.data.astype(np.float64)
     total = scene.model()
-    sky = background(data - total, frame.weight(np.maximum(total, 0) + 0.5, 0.0).astype(np.float64), config.background_degree)
+    rough = np.where(frame.good, 1 / noise_variance(frame, np.maximum(total, 0) + 0.5), 0)
+    sky = background(data - total, rough, config.background_degree)
     for turn in range(config.iterations):
         if turn == 1 and config.recentre:
             recentre(frame, scene, data - sky - total, total + sky)
             total = scene.model()
-        expected = np.maximum(total + sky, 0)
         spread = _profile_variance(scene, config.profile_error)
-        variance = frame.read_variance + frame.poisson_slope * expected
+        variance = noise_variance(frame, total + sky)
         residual = np.where(frame.good, data - sky - total, 0)
         for source in sorted(scene.sources, key=_brightness):
             if source.response is not None:
@@ -113,8 +119,9 @@ def recentre(frame: Frame, scene: Scene, residual: F64, expected: F64) -> None:
     Positions of a catalogue err by hundredths of a pixel and pointings by more; a trace of a thousand pixels shows
     both. A source's own offset counts where its error is below MOVED_ERROR_PX.
     """
-    weight = np.where(frame.good, 1 / (frame.read_variance + frame.poisson_slope * np.maximum(expected, 0)), 0)
-    offsets = [(source, *_offset(scene, source, residual, weight)) for source in scene.sources if source.response is not None]
+    weight = np.where(frame.good, 1 / noise_variance(frame, expected), 0)
+    shown = [source for source in scene.sources if source.response is not None]
+    offsets = [(source, *_offset(scene, source, residual, weight)) for source in shown]
     sure = np.array([(o, e) for _, o, e in offsets if e < MOVED_ERROR_PX]).reshape(-1, 2)
     common = float(np.median(sure[:, 0])) if len(sure) >= 3 else 0.0
     own = {id(source): offset for source, offset, error in offsets if error < MOVED_ERROR_PX}
@@ -129,7 +136,7 @@ def _offset(
     main, image = source.orders[MAIN], source.images[MAIN].astype(np.float64)
     step = 0.05
     slope = (scene.moved_image(source, step).astype(np.float64) - image) / step
-    pixels, weights = take_cutout(residual, main.box).astype(np.float64), take_cutout(weight, main.box).astype(np.float64)
+    pixels, weights = (take_cutout(v, main.box) for v in (residual, weight))
     terms = np.stack([slope, image]).reshape(2, -1)
     matrix = (terms * weights.ravel()) @ terms.T
     if not np.linalg.det(matrix) > 0:
@@ -171,8 +178,8 @@ def _improve(
     box = main.box
     own = (config.profile_error * source.images[MAIN].astype(np.float64)) ** 2
     doubt = np.maximum(take_cutout(spread, box) - own, 0)
-    noise = take_cutout(variance, box).astype(np.float64) + doubt
-    use = take_cutout(good.astype(np.float32), box) > 0
+    noise = take_cutout(variance, box) + doubt
+    use = take_cutout(good, box) > 0
     weight = np.divide(1.0, noise, out=np.zeros_like(noise), where=use & (noise > 0))
     response64 = response.astype(np.float64)
     information = (response64**2 * weight).sum(axis=1)
@@ -184,15 +191,16 @@ def _improve(
     waves = row_wavelengths(scene, source)
     prior = config.colour_error * np.interp(np.nan_to_num(waves), scene.centres, np.abs(source.colours))
     # What neighbours' profiles may be wrong by is wrong all along the trace.
-    systematic = np.divide((response64 * weight * np.sqrt(doubt)).sum(axis=1), information, out=np.zeros_like(left), where=enough)
+    off = (response64 * weight * np.sqrt(doubt)).sum(axis=1)
+    systematic = np.divide(off, information, out=np.zeros_like(left), where=enough)
     correction = significant(change, np.where(enough, information, 0), prior, systematic, config.sigmas)
     known = enough & np.isfinite(waves)
     if not correction.any() or known.sum() < 8:
         return
     order = np.argsort(waves[known])
-    spectrum = source.spectrum + np.interp(scene.centres, waves[known][order], correction[known][order], left=0, right=0)
+    change = np.interp(scene.centres, waves[known][order], correction[known][order], left=0, right=0)
     before = dict(source.images)
-    scene.set_spectrum(source, spectrum)
+    scene.set_spectrum(source, source.spectrum + change)
     for name, image in source.images.items():
         add_cutout(residual, source.orders[name].box, before[name] - image)
     # Masked pixels stay without a say.

@@ -45,9 +45,9 @@ def bulge_shares(frame: Frame, sources: SourceList, psf: SpectralPsf, wavelength
     templates: dict[int, tuple[DispersedSource, F64]] = {}
     for s, shape in enumerate(shapes):
         parts = [Shape(shape.half_light, shape.axis_ratio, shape.angle, bulge) for bulge in (0.0, 1.0)]
-        placed = [_undispersed(x[s], y[s], part, psf, wavelength, ny) for part in parts]
-        if placed[0].seen(nx):
-            templates[s] = placed[0], np.stack([p.image([1.0]).astype(np.float64) for p in placed])
+        both = [_undispersed(x[s], y[s], part, psf, wavelength, ny) for part in parts]
+        if both[0].seen(nx):
+            templates[s] = both[0], np.stack([p.image([1.0]).astype(np.float64) for p in both])
     amplitudes = {s: np.zeros(2) for s in templates}
     shares, errors = np.full(len(sources), USUAL_BULGE), np.full(len(sources), np.inf)
     model = np.zeros(frame.shape)
@@ -63,7 +63,9 @@ def bulge_shares(frame: Frame, sources: SourceList, psf: SpectralPsf, wavelength
     return np.where(sources.half_light > 0, USUAL_BULGE + trust * (shares - USUAL_BULGE), 0)
 
 
-def _two_amplitudes(images: F64, data: NDArray[np.float32], weight: NDArray[np.float32], extended: bool) -> tuple[F64, float, float]:
+def _two_amplitudes(
+    images: F64, data: NDArray[np.float32], weight: NDArray[np.float32], extended: bool
+) -> tuple[F64, float, float]:
     """Amplitudes of disc and bulge (neither negative), the bulge's share, and its error."""
     use = images if extended else images[:1]
     terms = np.concatenate([use.reshape(len(use), -1), np.ones((1, images[0].size))])

@@ -6,6 +6,7 @@ Kernels: csrc/dispersion.h.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,15 +135,15 @@ def _overlap(box: CutoutBox, shape: tuple[int, int]) -> tuple[tuple[slice, slice
     )  # fmt: skip
 
 
-def add_cutout(image: NDArray[np.floating], box: CutoutBox, cutout: NDArray[np.floating], sign: float = 1.0) -> None:
+def add_cutout(image: NDArray[Any], box: CutoutBox, cutout: NDArray[Any], sign: float = 1.0) -> None:
     """`image` += sign * cut-out, where they overlap; in place."""
-    there, here = _overlap(box, image.shape[:2])  # type: ignore[arg-type]
+    there, here = _overlap(box, (image.shape[0], image.shape[1]))
     image[there] += cutout[here] if sign == 1.0 else sign * cutout[here]
 
 
-def take_cutout(image: NDArray[np.floating], box: CutoutBox) -> F32:
-    """The box of an image, float32, 0 outside the image."""
-    there, here = _overlap(box, image.shape[:2])  # type: ignore[arg-type]
-    result = np.zeros((box.ny, box.nx), dtype=np.float32)
+def take_cutout(image: NDArray[Any], box: CutoutBox) -> F64:
+    """The box of an image, float64, 0 outside the image."""
+    there, here = _overlap(box, (image.shape[0], image.shape[1]))
+    result = np.zeros((box.ny, box.nx))
     result[here] = image[there]
     return result

@@ -36,7 +36,9 @@ def exact_image(
         The order is unknown, or a corner falls far outside the model.
     """
     edge, flux, share = (np.asarray(v, dtype=np.float64) for v in (edges, light, cells))
-    grid_x, grid_y = np.meshgrid(*(c + (np.arange(n + 1) - n / 2) * pitch for c, n in zip((x0, y0), share.shape[::-1], strict=True)))
+    height, width = share.shape
+    corner_x, corner_y = (c + (np.arange(n + 1) - n / 2) * pitch for c, n in ((x0, width), (y0, height)))
+    grid_x, grid_y = np.meshgrid(corner_x, corner_y)
     image = np.zeros((window.ny, window.nx))
     for k in np.flatnonzero(flux):
         for wave in edge[k] + (np.arange(steps) + 0.5) / steps * (edge[k + 1] - edge[k]):
@@ -51,7 +53,7 @@ def _add(image: F64, x: F64, y: F64, values: F64) -> None:
     quads = [
         np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=-1).reshape(-1, 4)[use] for v in (x, y)
     ]
-    row, column, area, start = clip_quads(*quads, (image.shape[0], image.shape[1]))
+    row, column, area, start = clip_quads(quads[0], quads[1], (image.shape[0], image.shape[1]))
     d1x, d1y = quads[0][:, 2] - quads[0][:, 0], quads[1][:, 2] - quads[1][:, 0]
     d2x, d2y = quads[0][:, 3] - quads[0][:, 1], quads[1][:, 3] - quads[1][:, 1]
     density = values.ravel()[use] / (0.5 * np.abs(d1x * d2y - d2x * d1y))

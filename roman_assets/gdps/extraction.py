@@ -8,12 +8,12 @@ modelled light, not of the data, and what the contamination may be wrong by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources, row_wavelengths
+from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources, noise_variance, row_wavelengths
 from roman_assets.gdps.dispersion import Window, take_cutout
 from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace
@@ -43,7 +43,7 @@ _ENOUGH_PROFILE, _MUCH_CONTAMINATION = 0.7, 5.0
 class ExtractionConfig:
     """Settings of extraction."""
 
-    contamination: ContaminationConfig = ContaminationConfig()
+    contamination: ContaminationConfig = field(default_factory=ContaminationConfig)
     reject_sigma: float = 7.0  # of a pixel off the source's fitted profile
     profile_tolerance: float = 0.2  # share of the source's light in a pixel that is no ground for rejection
 
@@ -134,7 +134,7 @@ def extract_exposure(
         psf = psf_of_exposure(frame, window, sources, trace, throughput)
     scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)
     model = fit_sources(frame, scene, config.contamination)
-    variance = frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0)
+    variance = noise_variance(frame, model.sources + model.background)
     net = frame.data - model.background
     extracted = [
         _extract(frame, net, variance, model, source, int(sources.id[source.index]), throughput, config)
@@ -151,46 +151,47 @@ def _extract(
     throughput: Throughput, config: ExtractionConfig,
 ) -> ExtractedSource | None:  # fmt: skip
     """One source; None if its trace has no usable pixel."""
-    main, image = source.orders[MAIN], source.images[MAIN].astype(np.float64)
+    box, image = source.orders[MAIN].box, source.images[MAIN].astype(np.float64)
     assert source.response is not None
-    box, response = main.box, source.response.astype(np.float64)
-    others = take_cutout(model.sources, box).astype(np.float64) - image
-    on_image = take_cutout(np.ones(frame.shape, dtype=np.float32), box) > 0
-    others[~on_image] = 0
+    response = source.response.astype(np.float64)
+    inside = take_cutout(np.ones(frame.shape), box) > 0
+    others = np.where(inside, take_cutout(model.sources, box) - image, 0)
     own = (config.contamination.profile_error * image) ** 2
     noise = take_cutout(variance, box) + np.maximum(take_cutout(model.profile_variance, box) - own, 0)
-    use = (take_cutout(frame.good.astype(np.float32), box) > 0) & (noise > 0)
+    use = (take_cutout(frame.good, box) > 0) & (noise > 0)
     science = take_cutout(net, box) - others
-    weight = np.divide(1.0, noise, out=np.zeros_like(noise, dtype=np.float64), where=use)
+    weight = np.divide(1.0, noise, out=np.zeros_like(noise), where=use)
     weight = _without_outliers(science, response, weight, config)
     waves = row_wavelengths(model.scene, source) * 1e3
+    if not (np.isfinite(waves) & ((response**2 * weight).sum(axis=1) > 0)).any():
+        return None
+    spectrum = _spectrum(model.scene, source, waves, response, weight, science, others, throughput)
+    planes = [np.asarray(v, dtype=np.float32) for v in (science, others, image, weight)]
+    wavelength = np.broadcast_to(waves[:, None], science.shape).astype(np.float32)
+    return ExtractedSource(source_id, spectrum, Cutout(box, planes[0], planes[1], planes[2], planes[3], wavelength))
+
+
+def _spectrum(
+    scene: Scene, source: PlacedSource, waves: F64, response: F64, weight: F64, science: F64, others: F64,
+    throughput: Throughput,
+) -> Spectrum:  # fmt: skip
+    """The weighted fit of the response in every row, with flags; rows in the order of their wavelengths."""
     information = (response**2 * weight).sum(axis=1)
     known = np.isfinite(waves) & (information > 0)
-    if not known.any():
-        return None
-    per = np.divide(1.0, information, out=np.zeros_like(information), where=known)
-    flux = (response * weight * science).sum(axis=1) * per
-    contaminating = (response * weight * others).sum(axis=1) * per
-    profile = (response**2).sum(axis=1)
-    covered = np.divide((response**2 * (weight > 0)).sum(axis=1), profile, out=np.zeros_like(profile), where=profile > 0)
-    flags = np.where(known, 0, NO_DATA).astype(np.uint32)
-    flags[known & (covered < _ENOUGH_PROFILE)] |= MASKED
+    variance = np.divide(1.0, information, out=np.zeros_like(information), where=known)
+    flux, contaminating = ((response * weight * v).sum(axis=1) * variance for v in (science, others))
+    profile, usable = (response**2).sum(axis=1), (response**2 * (weight > 0)).sum(axis=1)
     area = throughput.area(MAIN, np.nan_to_num(waves) / 1e3)
+    flags = np.where(known, 0, NO_DATA).astype(np.uint32)
+    flags[known & (usable < _ENOUGH_PROFILE * profile)] |= MASKED
     flags[area < FAINTEST_SHARE * throughput.curves[MAIN][1].max()] |= LOW_THROUGHPUT
-    error = np.sqrt(per)
-    flags[known & (contaminating > _MUCH_CONTAMINATION * (np.maximum(flux, 0) + error))] |= CONTAMINATED
-    row_sigma = line_spread(model.scene, source, waves / 1e3)
-    order = np.flatnonzero(np.isfinite(waves))
-    order = order[np.argsort(waves[order])]
-    flux, per, contaminating = (np.where(known, v, 0.0) for v in (flux, per, contaminating))
-    spectrum = Spectrum(
-        waves[order], flux[order], np.where(known, per, np.inf)[order], contaminating[order], flags[order], row_sigma[order]
-    )
-    wavelength = np.broadcast_to(waves[:, None], science.shape).astype(np.float32)
-    cutout = Cutout(
-        box, *(np.asarray(v, dtype=np.float32) for v in (science, others, image, weight)), wavelength
-    )
-    return ExtractedSource(source_id, spectrum, cutout)
+    flags[known & (contaminating > _MUCH_CONTAMINATION * (np.maximum(flux, 0) + np.sqrt(variance)))] |= CONTAMINATED
+    at = np.flatnonzero(np.isfinite(waves))
+    at = at[np.argsort(waves[at])]
+    return Spectrum(
+        waves[at], flux[at], np.where(known, variance, np.inf)[at], contaminating[at], flags[at],
+        line_spread(scene, source, waves[at] / 1e3),
+    )  # fmt: skip
 
 
 def _without_outliers(science: F64, response: F64, weight: F64, config: ExtractionConfig) -> F64:
@@ -198,7 +199,8 @@ def _without_outliers(science: F64, response: F64, weight: F64, config: Extracti
     current = weight
     for _ in range(2):
         information = (response**2 * current).sum(axis=1)
-        amplitude = np.divide((response * current * science).sum(axis=1), information, out=np.zeros_like(information), where=information > 0)
+        amplitude = (response * current * science).sum(axis=1)
+        amplitude = np.divide(amplitude, information, out=np.zeros_like(information), where=information > 0)
         fitted = amplitude[:, None] * response
         allowed = config.reject_sigma + config.profile_tolerance * np.abs(fitted) * np.sqrt(weight)
         # The worst pixel of a row pulls the fit: one at a time.
@@ -223,8 +225,7 @@ def line_spread(scene: Scene, source: PlacedSource, wavelength: F64) -> F64:
     nodes = np.array([n for n in NODES if scene.grid[0] - 0.1 < n < scene.grid[-1] + 0.1])
     sigma_px = np.array([_profile_sigma(main.stamps, plane) for plane in range(main.stamps.planes)])
     steps = np.abs(np.gradient(scene.grid, main.trace.y)) * 1e3
-    at = np.where(np.isfinite(wavelength), wavelength, scene.grid[0])
-    return np.interp(at, nodes, sigma_px) * np.interp(at, scene.grid, steps)
+    return np.interp(wavelength, nodes, sigma_px) * np.interp(wavelength, scene.grid, steps)
 
 
 def _profile_sigma(stamps: Stamps, plane: int) -> float:

@@ -28,7 +28,7 @@ _PX_PER_MM, _DEG_PER_PX, _MIDDLE, _SIDE = 100.0, 0.11 / 3600, 2044.5, 4088
 #: Along the dispersion, by element and order: offset of the reference wavelength from the undispersed place [mm],
 #: and Dy [mm] by powers of lambda - 1.55 um (grism) or log10(lambda / 1.2 um) (prism): values at the middle of the
 #: field of the Science Support Center's optical model v0.8, rounded.
-_ALONG = {
+_ALONG: dict[str, dict[str, tuple[float, tuple[float, ...]]]] = {
     "grism": {"1": (-0.34, (9.200, 0.0400)), "0": (-14.09, (0.3722, 0.0660)), "2": (13.28, (17.871, -0.0227))},
     "prism": {"1": (-0.12, (-4.1727, 3.5222, -17.165, 10.028, -25.269))},
 }
@@ -94,7 +94,8 @@ def references(
         return nominal_optical_model(element), nominal_throughput(element, detector)
     folder = Path(named)
     if not folder.is_dir():
-        raise InputError("the folder does not exist", file=folder, field=REFERENCE_VARIABLE, remedy="name an existing folder")
+        remedy = "name an existing folder"
+        raise InputError("the folder does not exist", file=folder, field=REFERENCE_VARIABLE, remedy=remedy)
     models = sorted(folder.glob(f"Roman_{element}_OpticalModel*.yaml"))
     if len(models) > 1:
         raise InputError(

@@ -211,7 +211,7 @@ class _Reader:
         return result
 
     def orders(self, optics: Mapping[str, Any]) -> dict[str, OrderCoefficients]:
-        shapes = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for name in dict.fromkeys(_ARRAYS.values()):
             section = self.mapping(optics, name, "optical_model.")
             axes = "ij" if name == "dimen_map" else "ijk"
@@ -219,7 +219,7 @@ class _Reader:
         listed, given = optics.get("orders_defined"), self.mapping(optics, "orders", "optical_model.")
         if not isinstance(listed, list) or not listed:
             raise self.wrong("optical_model.orders_defined", "no order is listed")
-        result = {}
+        result: dict[str, OrderCoefficients] = {}
         for order in map(str, listed):
             field = f"optical_model.orders.{order}"
             entry = self.mapping(given, order, "optical_model.orders.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.gdps.contamination import background, recentre
+from roman_assets.gdps.contamination import background, noise_variance, recentre
 from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, plane_shares, take_cutout
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.scene import MAIN, PlacedSource, Scene, build_scene
@@ -39,7 +39,9 @@ def psf_of_exposure(
     return replace(psf, blur=fitted_blur(frame, scene, trace, psf, places, point), _cache={})
 
 
-def fitted_blur(frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, places: F64, point: NDArray[np.bool_]) -> float:
+def fitted_blur(
+    frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, places: F64, point: NDArray[np.bool_]
+) -> float:
     """Sigma [px] of the Gaussian that the PSF lacks, from the cores of bright stars across their traces.
 
     Parameters
@@ -53,16 +55,16 @@ def fitted_blur(frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf,
     """
     model = scene.model()
     data = frame.data.astype(np.float64)
-    variance = frame.read_variance + frame.poisson_slope * np.maximum(data, 0.1)
-    weight = np.where(frame.good, 1 / variance, 0)
+    weight = np.where(frame.good, 1 / noise_variance(frame, np.maximum(data, 0.1)), 0)
     sky = background(data - model, weight, 2)
     recentre(frame, scene, data - sky - model, model + sky)
     model = scene.model()
-    variance = frame.read_variance + frame.poisson_slope * np.maximum(model + sky, 0)
+    variance = noise_variance(frame, model + sky)
     stars = [s for s in scene.sources if point[s.index] and s.response is not None and _bright(s, variance)]
     stars = sorted(stars, key=lambda s: -float(s.images[MAIN].sum()))[:_MOST_STARS]
-    curves = [_chi2(frame, scene, trace, psf, star, places[star.index], data - sky - model, variance) for star in stars]
-    curves = [c for c in curves if c is not None]
+    left = data - sky - model
+    tried = [_chi2(frame, scene, trace, psf, star, places[star.index], left, variance) for star in stars]
+    curves = [c for c in tried if c is not None]
     if len(curves) < _FEWEST_STARS:
         return USUAL_BLUR_PX
     # Each star counts the same, in units of its own noise at the best: no single one decides.
@@ -80,21 +82,22 @@ def _bright(source: PlacedSource, variance: F64) -> bool:
 
 
 def _chi2(
-    frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, star: PlacedSource, place: F64, residual: F64, variance: F64
-) -> F64 | None:
+    frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, star: PlacedSource, place: F64, residual: F64,
+    variance: F64,
+) -> F64 | None:  # fmt: skip
     """chi2 of the core of one star for each width tried, the amplitude of every row free."""
     main = star.orders[MAIN]
     net = residual.copy()
     add_cutout(net, main.box, star.images[MAIN])
-    pixels = take_cutout(net, main.box).astype(np.float64)
-    weight = take_cutout(np.where(frame.good, 1 / variance, 0), main.box).astype(np.float64)
+    pixels = take_cutout(net, main.box)
+    weight = take_cutout(np.where(frame.good, 1 / variance, 0), main.box)
     rows = main.box.row + np.arange(main.box.ny)
     middle = np.interp(rows, main.trace.y, main.trace.x)
     weight[np.abs(main.box.column + np.arange(main.box.nx) - middle[:, None]) > _CORE_PX] = 0
     if (weight > 0).sum() < 500:
         return None
     nodes = np.array([0.95, 1.2, 1.45, 1.7, 1.95])
-    matrices = trace.jacobian(*place, nodes, MAIN)
+    matrices = trace.jacobian(place[0], place[1], nodes, MAIN)
     result = []
     for blur in _TRIED_PX:
         wider = replace(psf, blur=blur, _cache={})
@@ -102,6 +105,7 @@ def _chi2(
         trial = DispersedSource(stamps, BinTrace(main.trace.x, main.trace.y, *plane_shares(scene.grid, nodes)), main.box)
         image = trial.image(scene.bands[0].rates).astype(np.float64)
         information = (image**2 * weight).sum(axis=1)
-        amplitude = np.divide((image * weight * pixels).sum(axis=1), information, out=np.zeros_like(information), where=information > 0)
+        fitted = (image * weight * pixels).sum(axis=1)
+        amplitude = np.divide(fitted, information, out=np.zeros_like(fitted), where=information > 0)
         result.append(float(((pixels - amplitude[:, None] * image) ** 2 * weight).sum()))
     return np.array(result)

@@ -67,7 +67,7 @@ class SourceList:
 
     @classmethod
     def of(cls, catalogue: pl.DataFrame) -> SourceList:
-        """From a catalogue with id, ra, dec, hlr_arcsec, ellipticity, pa_deg, mag_<filter> (AB) and perhaps star_flag, bulge.
+        """From a catalogue: id, ra, dec, hlr_arcsec, ellipticity, pa_deg, mag_<filter> (AB); star_flag and bulge if there.
 
         Raises
         ------

@@ -107,5 +107,5 @@ def read_throughput(path: str | Path, detector: str | None = None) -> Throughput
         table = table.filter(pl.col("detector") == detector)
     if table.is_empty():
         raise InputError(f"no curve for {detector}", file=path, field="detector", remedy="give a file that has it")
-    table = table.with_columns(pl.col("order").cast(pl.String), pl.col("wavelength_um", "effective_area_m2").cast(pl.Float64))
-    return Throughput(curves_of(table), origin_of(path, data, "reference file"))
+    numbers = pl.col("wavelength_um", "effective_area_m2").cast(pl.Float64)
+    return Throughput(curves_of(table.with_columns(pl.col("order").cast(pl.String), numbers)), origin_of(path, data, "reference file"))

@@ -33,8 +33,9 @@ class Stamps:
     Parameters
     ----------
     samples
-        (planes, over_y * ny, over_x * nx) float32, cubic B-spline coefficients of the share of the flux per pixel. Sample (a, b) is that of a pixel
-        whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x) px from the source.
+        (planes, over_y * ny, over_x * nx) float32: cubic B-spline coefficients of the share of the flux per pixel.
+        Sample (a, b) is that of a pixel whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x)
+        px from the source.
     over
         Samples per pixel (y, x).
     row, column
@@ -63,7 +64,8 @@ class Stamps:
         self.planes, self.row, self.column = planes, int(row), int(column)
         self.phases = np.zeros((planes, over_y, over_x, ny, self.width), dtype=np.float32)
         # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
-        self.phases[..., :nx] = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3)
+        split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
+        self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
         self.struct: Any = ffi.new(
             "roman_profile *",
             {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,

@@ -57,7 +57,7 @@ class Optics:
         self._ids = array("ids", ids, np.float64, (None, None, None))
         self._crv = array("crv", crv, np.float64, (None, None, None))
         for name, values in (("xmap, ymap", self._ymap), ("ids", self._ids), ("crv", self._crv)):
-            if not 1 <= min(values.shape) or max(values.shape) > MAX_TERMS:
+            if min(values.shape) < 1 or max(values.shape) > MAX_TERMS:
                 raise InputError(
                     f"{values.shape} coefficients", field=name, remedy=f"give 1 to {MAX_TERMS} along an axis"
                 )

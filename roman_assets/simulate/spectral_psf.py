@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,7 +52,7 @@ def spectral_psf_table(
             core = np.round(samples[inner, inner] / UNIT).astype(np.int32)
             wings, _ = radial_profile(samples, OVERSAMPLE, radii)
             rows.append((detector, wavelength, core.ravel().tolist(), wings.astype(np.float32).tolist()))
-    schema = {
+    schema: dict[str, Any] = {
         "detector": pl.String, "wavelength_um": pl.Float64, "core": pl.List(pl.Int32), "wings": pl.List(pl.Float32),
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")
