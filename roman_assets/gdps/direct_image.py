@@ -55,26 +55,25 @@ def bulge_shares(frame: Frame, sources: SourceList, psf: SpectralPsf, wavelength
         for s, (placed, images) in templates.items():
             own = np.tensordot(amplitudes[s], images, axes=1)
             add_cutout(model, placed.box, own, -1.0)
-            seen = take_cutout(data - model, placed.box), take_cutout(weight, placed.box)
-            amplitudes[s], share, errors[s] = _two_amplitudes(images, *seen, sources.half_light[s] > 0)
-            shares[s] = share
+            seen, noise = take_cutout(data - model, placed.box), take_cutout(weight, placed.box)
+            amplitudes[s], shares[s], errors[s] = _two_amplitudes(images, seen, noise, sources.half_light[s] > 0)
             add_cutout(model, placed.box, np.tensordot(amplitudes[s], images, axes=1))
     trust = 1 / (1 + (errors / BULGE_SPREAD) ** 2)
     return np.where(sources.half_light > 0, USUAL_BULGE + trust * (shares - USUAL_BULGE), 0)
 
 
 def _two_amplitudes(
-    images: F64, data: NDArray[np.float32], weight: NDArray[np.float32], extended: bool
+    images: F64, data: F64, weight: F64, extended: bool
 ) -> tuple[F64, float, float]:
     """Amplitudes of disc and bulge (neither negative), the bulge's share, and its error."""
     use = images if extended else images[:1]
     terms = np.concatenate([use.reshape(len(use), -1), np.ones((1, images[0].size))])
-    wt = weight.ravel().astype(np.float64)
+    wt = weight.ravel()
     matrix = (terms * wt) @ terms.T
     if not np.linalg.cond(matrix) < 1e12:
         return np.zeros(2), USUAL_BULGE, np.inf
     inverse = np.linalg.inv(matrix)
-    solution = inverse @ ((terms * wt) @ data.ravel().astype(np.float64))
+    solution = inverse @ ((terms * wt) @ data.ravel())
     if not extended:
         return np.array([max(solution[0], 0.0), 0.0]), 0.0, 0.0
     total = solution[0] + solution[1]

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources, noise_variance, row_wavelengths
+from roman_assets.gdps.contamination import (
+    ContaminationConfig,
+    ExposureModel,
+    fit_sources,
+    noise_variance,
+    row_wavelengths,
+)
 from roman_assets.gdps.dispersion import Window, take_cutout
 from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace

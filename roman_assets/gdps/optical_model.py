@@ -197,7 +197,7 @@ class _Reader:
         plate, pixel = (self.number(detector, section, n, positive=True) for n in ("plate_scale", "pixel_scale"))
         if self.number(detector, section, "pos_angle_detector") != 0:
             raise self.wrong("detector_model.pos_angle_detector", "rotated detectors have no published meaning")
-        result = {}
+        result: dict[str, Geometry] = {}
         for key, value in self.mapping(detector, "xy_centers", "detector_model.").items():
             field = f"detector_model.xy_centers.{key}"
             if isinstance(key, bool) or not isinstance(key, int) or not 1 <= key <= len(DETECTORS):

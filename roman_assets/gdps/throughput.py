@@ -108,4 +108,5 @@ def read_throughput(path: str | Path, detector: str | None = None) -> Throughput
     if table.is_empty():
         raise InputError(f"no curve for {detector}", file=path, field="detector", remedy="give a file that has it")
     numbers = pl.col("wavelength_um", "effective_area_m2").cast(pl.Float64)
-    return Throughput(curves_of(table.with_columns(pl.col("order").cast(pl.String), numbers)), origin_of(path, data, "reference file"))
+    table = table.with_columns(pl.col("order").cast(pl.String), numbers)
+    return Throughput(curves_of(table), origin_of(path, data, "reference file"))

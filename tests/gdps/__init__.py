@@ -1,0 +1,1 @@
+"""Tests of roman_assets.gdps."""
