@@ -38,7 +38,7 @@ def gauss_cells(pitch: float) -> F64:
     sigma = math.sqrt(SIGMA**2 - pitch**2 / 6)
     edges = (np.arange(count + 1) - count / 2) * pitch
     shares = np.diff([0.5 * (1 + math.erf(e / sigma / math.sqrt(2))) for e in edges])
-    return np.outer(shares, shares)
+    return np.outer(shares, shares) / shares.sum() ** 2
 
 
 def gauss_stamps(trace: OpticalTrace, x0: float, y0: float, order: str, nodes: F64) -> Stamps:
