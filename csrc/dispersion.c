@@ -7,6 +7,9 @@
 
 #include "roman_status.h"
 
+#define TAPS 6            /* of a quintic B-spline: from BEFORE nodes before a place's to BEYOND - 1 after */
+#define BEFORE 2
+#define BEYOND 4
 #define TOGETHER 4        /* nodes whose stamps are added in one pass */
 #define MOST_NODES 100000000
 #define FARTHEST 1e6      /* px */
@@ -29,8 +32,15 @@ typedef struct {
 
 static inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-/* Places at which a bin's light is put down, so close that their number does not matter. */
-static inline int steps_of(double dx, double dy) { return 1 + (int)(1.5 * fmax(fabs(dx), fabs(dy))); }
+/* Pieces of a bin, each shorter than a node's spacing; the light of a piece is put down in two places. */
+static inline int pieces_of(double dx, double dy) { return 1 + (int)(0.8 * fmax(fabs(dx), fabs(dy))); }
+
+/* Where along its bin, 0 to 1, the k-th of 2 * pieces places is: the two of a piece have the first moments of light
+ * that is even along it (Gauss and Legendre). */
+static inline double place_of(int k, int pieces)
+{
+    return (k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) / pieces;
+}
 
 /* One bin's share in a plane. */
 static inline double share_of(const roman_trace *t, int64_t bin, int plane)
@@ -68,8 +78,8 @@ static int holds(const roman_profile *p, const roman_trace *t, const roman_cutou
         low = fmin(low, t->x[bin]);
         high = fmax(high, t->x[bin]);
     }
-    int64_t first = floor_div((int64_t)floor(low * p->over_x) - 1, p->over_x) + p->column;
-    int64_t last = floor_div((int64_t)floor(high * p->over_x) + 2, p->over_x) + p->column + p->nx;
+    int64_t first = floor_div((int64_t)floor(low * p->over_x) - BEFORE, p->over_x) + p->column;
+    int64_t last = floor_div((int64_t)floor(high * p->over_x) + BEYOND - 1, p->over_x) + p->column + p->nx;
     return first >= c->column && last <= (int64_t)c->column + c->nx;
 }
 
@@ -81,8 +91,8 @@ static int lay_out(const roman_profile *p, const roman_trace *t, nodes *g)
         low = fmin(low, t->y[bin]);
         high = fmax(high, t->y[bin]);
     }
-    g->first_row = (int64_t)floor(low * p->over_y) - 1;
-    g->rows = (int64_t)floor(high * p->over_y) + 3 - g->first_row;
+    g->first_row = (int64_t)floor(low * p->over_y) - BEFORE;
+    g->rows = (int64_t)floor(high * p->over_y) + BEYOND - g->first_row;
     g->low = malloc((size_t)(3 * g->rows + 1) * sizeof *g->low);
     if (!g->low) return 0;
     g->high = g->low + g->rows;
@@ -94,9 +104,9 @@ static int lay_out(const roman_profile *p, const roman_trace *t, nodes *g)
     for (int64_t bin = 0; bin < t->bins; bin++) {
         double x0 = t->x[bin] * p->over_x, x1 = t->x[bin + 1] * p->over_x;
         double y0 = t->y[bin] * p->over_y, y1 = t->y[bin + 1] * p->over_y;
-        int64_t left = (int64_t)floor(fmin(x0, x1)) - 1, right = (int64_t)floor(fmax(x0, x1)) + 3;
-        int64_t bottom = (int64_t)floor(fmin(y0, y1)) - 1 - g->first_row;
-        int64_t top = (int64_t)floor(fmax(y0, y1)) + 3 - g->first_row;
+        int64_t left = (int64_t)floor(fmin(x0, x1)) - BEFORE, right = (int64_t)floor(fmax(x0, x1)) + BEYOND;
+        int64_t bottom = (int64_t)floor(fmin(y0, y1)) - BEFORE - g->first_row;
+        int64_t top = (int64_t)floor(fmax(y0, y1)) + BEYOND - g->first_row;
         for (int64_t r = bottom; r < top; r++) {
             if (left < g->low[r]) g->low[r] = left;
             if (right > g->high[r]) g->high[r] = right;

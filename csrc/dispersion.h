@@ -2,7 +2,7 @@
  * source's pixel-integrated profile.
  *
  * Light of a wavelength bin lies evenly on the segment between the trace's places at the bin's edges. It goes to the
- * nodes of a grid with over_y x over_x nodes a pixel by cubic B-splines; a node's light has the profile of a source
+ * nodes of a grid with over_y x over_x nodes a pixel by quintic B-splines; a node's light has the profile of a source
  * that stands there. Stamps that are the spline coefficients of a pixel-integrated profile, not its values, make that
  * an interpolation. A profile may have planes for several wavelengths (a PSF that widens to the red); the light of a
  * bin is shared between two. Sums of flux are kept.

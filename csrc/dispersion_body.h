@@ -1,13 +1,16 @@
 /* Body of dispersion.c, compiled once per vector level (levels.h). */
 
-/* Weights of a cubic B-spline at the four nodes around a place `f` after the second. */
-static inline void AT_LEVEL(spline)(double f, double w[4])
+/* Weights of a quintic B-spline at the TAPS nodes around a place `f` after the third. */
+static inline void AT_LEVEL(spline)(double f, double w[TAPS])
 {
-    double g = 1 - f;
-    w[0] = g * g * g / 6;
-    w[3] = f * f * f / 6;
-    w[1] = fma(f * f, 0.5 * f - 1, 2.0 / 3);
-    w[2] = 1 - w[0] - w[1] - w[3];
+    double g = 1 - f, f2 = f * f, g2 = g * g;
+    w[0] = g2 * g2 * g / 120;
+    w[5] = f2 * f2 * f / 120;
+    w[2] = fma(f2, fma(f2, fma(f, -1.0 / 12, 0.25), -0.5), 0.55);
+    w[3] = fma(g2, fma(g2, fma(g, -1.0 / 12, 0.25), -0.5), 0.55);
+    double h = 1 + f; /* the weights' sum is 1 */
+    w[1] = fma(h, fma(h, fma(h, fma(h, fma(h, 1.0 / 24, -0.375), 1.25), -1.75), 0.625), 0.425);
+    w[4] = 1 - w[0] - w[1] - w[2] - w[3] - w[5];
 }
 
 /* Light onto the nodes, or nodes gathered into light, of the bins from `first` to `end` - 1. */
@@ -21,20 +24,22 @@ static void AT_LEVEL(light_and_nodes)(dispersion *d, int plane, int64_t first, i
         if (weight == 0 || (d->forward && d->light[bin] == 0)) continue;
         double x = t->x[bin] * p->over_x, dx = t->x[bin + 1] * p->over_x - x;
         double y = t->y[bin] * p->over_y, dy = t->y[bin + 1] * p->over_y - y;
-        int steps = steps_of(dx, dy);
-        double each = (d->forward ? d->light[bin] : 1) * weight / steps, sum = 0;
-        for (int k = 0; k < steps; k++) {
-            double along = (k + 0.5) / steps, px = fma(along, dx, x), py = fma(along, dy, y), wx[4], wy[4];
+        int pieces = pieces_of(dx, dy);
+        double each = (d->forward ? d->light[bin] : 1) * weight / (2 * pieces), sum = 0;
+        for (int k = 0; k < 2 * pieces; k++) {
+            double along = place_of(k, pieces), px = fma(along, dx, x), py = fma(along, dy, y), wx[TAPS], wy[TAPS];
             double column = floor(px), row = floor(py);
             AT_LEVEL(spline)(px - column, wx);
             AT_LEVEL(spline)(py - row, wy);
-            for (int j = 0; j < 4; j++) {
-                int64_t r = (int64_t)row - 1 + j - g->first_row;
-                double *node = g->value + g->start[r] + ((int64_t)column - 1 - g->low[r]), w = each * wy[j];
+            for (int j = 0; j < TAPS; j++) {
+                int64_t r = (int64_t)row - BEFORE + j - g->first_row;
+                double *node = g->value + g->start[r] + ((int64_t)column - BEFORE - g->low[r]), w = each * wy[j];
                 if (d->forward) {
-                    for (int i = 0; i < 4; i++) node[i] = fma(w, wx[i], node[i]);
+                    for (int i = 0; i < TAPS; i++) node[i] = fma(w, wx[i], node[i]);
                 } else {
-                    sum = fma(w, fma(wx[0], node[0], wx[1] * node[1]) + fma(wx[2], node[2], wx[3] * node[3]), sum);
+                    double across = 0;
+                    for (int i = 0; i < TAPS; i++) across = fma(wx[i], node[i], across);
+                    sum = fma(w, across, sum);
                 }
             }
         }
@@ -126,8 +131,8 @@ static int AT_LEVEL(one_plane)(dispersion *d, int plane)
     while (end > first && t->plane[end - 1] > plane) end--;
     for (int64_t bin = first; bin <= end && first < end; bin++) {
         int64_t row = (int64_t)floor(t->y[bin] * p->over_y);
-        if (row - 1 < bottom) bottom = row - 1;
-        if (row + 3 > top) top = row + 3;
+        if (row - BEFORE < bottom) bottom = row - BEFORE;
+        if (row + BEYOND > top) top = row + BEYOND;
     }
     if (first == end) return ROMAN_OK;
     memset(g->value, 0, (size_t)g->start[g->rows] * sizeof *g->value);

@@ -241,8 +241,8 @@ def _profile_sigma(stamps: Stamps, plane: int) -> float:
     middle = phases[:, 0]
     across = middle.sum(axis=(0, 1))
     along = (middle * across).sum(axis=2)[::-1].T.reshape(ny * over_y)
-    # Coefficients of a cubic spline to values at the samples.
-    values = np.convolve(along, [1 / 6, 2 / 3, 1 / 6], mode="same")
+    # Coefficients of a quintic spline to values at the samples.
+    values = np.convolve(along, np.array([1, 26, 66, 26, 1]) / 120, mode="same")
     density = np.maximum(values, 0) / np.maximum(values, 0).sum() * over_y
     offset = np.arange(len(density)) - density @ np.arange(len(density)) / density.sum()
     return _flux_keeping_sigma(offset / over_y, density / over_y)

@@ -20,7 +20,7 @@ from roman_assets.errors import InputError
 from roman_assets.kernels.dispersion import Stamps
 
 F64 = NDArray[np.float64]
-#: Samples per pixel of the stamps; the kernel interpolates between them by cubic splines.
+#: Samples per pixel of the stamps; the kernel interpolates between them by quintic splines.
 OVER = 2
 #: Samples per pixel of the PSF table and what its cores are counted in (simulate/spectral_psf.py).
 PSF_OVERSAMPLE, PSF_UNIT = 4, 2e-6
@@ -225,7 +225,7 @@ def stamps_of_samples(planes: Sequence[F64], half: int) -> Stamps:
     planes
         Each (4 (2 half + 1), same), sample a being (a - 2 (2 half + 1)) / 4 px from the source.
 
-    The kernel wants coefficients of a cubic B-spline, by which it interpolates between the samples.
+    The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples.
     """
     from scipy.ndimage import spline_filter
 
@@ -236,7 +236,7 @@ def stamps_of_samples(planes: Sequence[F64], half: int) -> Stamps:
     kept = []
     for plane in planes:
         padded = np.pad(plane, PSF_OVERSAMPLE)
-        kept.append(spline_filter(padded[np.ix_(at, at)], order=3, mode="mirror"))
+        kept.append(spline_filter(padded[np.ix_(at, at)], order=5, mode="mirror"))
     return Stamps(np.array(kept), (OVER, OVER), -half, -half)
 
 

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from roman_assets.errors import InputError
 
 F64 = NDArray[np.float64]
+#: So far beyond the end of a trace [px] is still its end.
+END_PX = 1e-6
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,11 @@ class TraceModel(ABC):
         for s in range(table.shape[1] and len(table)):
             of_source = which.ravel() == s
             row, waves = (table[s], nodes) if steps[s, 0] > 0 else (table[s, ::-1], nodes[::-1])
-            result[of_source] = np.interp(at[of_source], row, waves, left=np.nan, right=np.nan)
+            # The band's own ends belong to it, rounding or not.
+            wanted = at[of_source]
+            inside = np.clip(wanted, row[0], row[-1])
+            wanted = np.where(np.abs(wanted - inside) < END_PX, inside, wanted)
+            result[of_source] = np.interp(wanted, row, waves, left=np.nan, right=np.nan)
         for _ in range(4):
             miss = at - self.along(*self.trace(xs, ys, result, order))
             result = np.clip(result + miss * self.dispersion(xs, ys, result, order), low, high)

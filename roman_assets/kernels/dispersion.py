@@ -33,7 +33,7 @@ class Stamps:
     Parameters
     ----------
     samples
-        (planes, over_y * ny, over_x * nx) float32: cubic B-spline coefficients of the share of the flux per pixel.
+        (planes, over_y * ny, over_x * nx) float32: quintic B-spline coefficients of the share of the flux per pixel.
         Sample (a, b) is that of a pixel whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x)
         px from the source.
     over

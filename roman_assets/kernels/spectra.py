@@ -80,7 +80,7 @@ def _places(optics: Optics, **values: ArrayLike) -> list[F64]:
     """Arguments as float64 arrays, wavelengths positive where their logarithm is taken."""
     result = [np.asarray(v, dtype=np.float64) for v in values.values()]
     wavelength = result[-1]
-    if optics.logarithmic and wavelength.size and not (wavelength > 0).all():
+    if optics.logarithmic and wavelength.size and (wavelength <= 0).any():
         raise InputError("a wavelength is not positive", field="wavelength", remedy="give wavelengths in um")
     return result
 
