@@ -11,6 +11,7 @@ _KERNEL = np.array([1, 4, 6, 4, 1]) / 16
 _SCALE_NOISE = (0.723, 0.285, 0.177, 0.121, 0.085, 0.060, 0.042)
 #: Scales from here on, 16 pixels, are continuum rather than lines.
 _FIRST_SMOOTH = 4
+_TURNS = 6
 
 
 def _smoothed(values: F64, step: int) -> F64:
@@ -43,21 +44,40 @@ def significant(values: F64, weight: F64, prior: F64, systematic: F64, sigmas: f
     known = weight > 0
     if known.sum() < 8:
         return np.zeros(len(values))
-    level, weights = np.where(known, values, 0.0), np.where(known, weight, 0.0)
+    data, weights = np.where(known, values, 0.0), np.where(known, weight, 0.0)
     noise = 1 / np.sqrt(np.maximum(_smoothed(weights, 4), 1e-12 * weights.max()))
-    result = np.zeros(len(values))
-    current = level
-    for scale, factor in enumerate(_SCALE_NOISE):
+    # A line is in all scales. What the narrow ones have of it is taken out, until nothing stands out in them: else
+    # the shrinkage of the wide ones would cut it.
+    narrow = np.zeros(len(values))
+    for _ in range(_TURNS):
+        details, _ = _scales(np.where(known, data - narrow, 0), weights, _FIRST_SMOOTH)
+        found = sum(
+            (np.where(np.abs(d) > sigmas * f * noise, d, 0) for d, f in zip(details, _SCALE_NOISE, strict=False)),
+            np.zeros(len(values)),
+        )
+        if not found.any():
+            break
+        narrow += found
+    details, smooth = _scales(np.where(known, data - narrow, 0), weights, len(_SCALE_NOISE))
+    result = narrow + smooth * _shrinkage(prior, np.hypot(_SCALE_NOISE[-1] * noise, systematic))
+    for detail, factor in zip(details[_FIRST_SMOOTH:], _SCALE_NOISE[_FIRST_SMOOTH:], strict=False):
+        kept = np.where(np.abs(detail) > sigmas * factor * noise, detail, 0)
+        result += kept * _shrinkage(prior, np.hypot(factor * noise, systematic))
+    return result
+
+
+def _scales(values: F64, weights: F64, end: int) -> tuple[list[F64], F64]:
+    """Details of the scales up to `end`, and what is left; a scale wider than the data ends them."""
+    details, current = [], values
+    for scale in range(end):
         step = 2**scale
         if 4 * step >= len(values):
             break
         total = _smoothed(weights, step)
         smooth = np.divide(_smoothed(current * weights, step), total, out=np.zeros_like(current), where=total > 0)
-        detail = np.where(known, current - smooth, 0)
-        kept = np.where(np.abs(detail) > sigmas * factor * noise, detail, 0)
-        result += kept if scale < _FIRST_SMOOTH else kept * _shrinkage(prior, np.hypot(factor * noise, systematic))
+        details.append(np.where(weights > 0, current - smooth, 0))
         current = smooth
-    return result + current * _shrinkage(prior, np.hypot(_SCALE_NOISE[-1] * noise, systematic))
+    return details, current
 
 
 def _shrinkage(prior: F64, noise: F64) -> F64:
