@@ -22,8 +22,11 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 
-#: A source's own offset across the dispersion is used if its error is below this; no offset is larger than that [px].
-MOVED_ERROR_PX, FARTHEST_MOVE_PX = 0.03, 0.5
+#: A source's own offset across the dispersion is used if its error is below the first, and counts for the common one
+#: below the second; no offset is larger than the third [px].
+MOVED_ERROR_PX, USED_ERROR_PX, FARTHEST_MOVE_PX = 0.03, 0.3, 0.5
+#: Rows improve a spectrum if they have such a share of the brightest row's light, and of the profile's weight.
+LEAST_LIGHT, LEAST_PROFILE = 0.03, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,16 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
     ny, nx = data.shape
     v, u = np.meshgrid(np.linspace(-1, 1, ny), np.linspace(-1, 1, nx), indexing="ij")
     terms = np.stack([u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)])
-    use, surface = weight > 0, np.zeros_like(data)
-    for _ in range(4):
+    known = weight > 0
+    if not known.any():
+        return np.zeros_like(data)
+    error = np.divide(1, np.sqrt(weight), out=np.zeros_like(data), where=known)
+    surface = np.full_like(data, np.median(data[known]))
+    for _ in range(5):
+        off = np.abs(data - surface)
+        spread = 1.4826 * float(np.median(off[known]))
         # A tenth of the pixels fixes a handful of coefficients far below the noise of one.
-        at = np.flatnonzero(use.ravel())
+        at = np.flatnonzero(known & (off < clip * np.maximum(spread, error)))
         at = at[:: max(len(at) // 100_000, 1)]
         if len(at) < 10 * len(terms):
             break
@@ -79,7 +88,6 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
         flat = terms.reshape(len(terms), -1)[:, at]
         solution, *_ = np.linalg.lstsq((flat * root).T, data.ravel()[at] * root, rcond=None)
         surface = np.tensordot(solution, terms, axes=1)
-        use = (weight > 0) & (np.abs(data - surface) * np.sqrt(weight) < clip)
     return surface
 
 
@@ -119,14 +127,20 @@ def recentre(frame: Frame, scene: Scene, residual: F64, expected: F64) -> None:
     Positions of a catalogue err by hundredths of a pixel and pointings by more; a trace of a thousand pixels shows
     both. A source's own offset counts where its error is below MOVED_ERROR_PX.
     """
-    weight = np.where(frame.good, 1 / noise_variance(frame, expected), 0)
+    weight, left = np.where(frame.good, 1 / noise_variance(frame, expected), 0), residual.copy()
     shown = [source for source in scene.sources if source.response is not None]
-    offsets = [(source, *_offset(scene, source, residual, weight)) for source in shown]
-    sure = np.array([(o, e) for _, o, e in offsets if e < MOVED_ERROR_PX]).reshape(-1, 2)
-    common = float(np.median(sure[:, 0])) if len(sure) >= 3 else 0.0
-    own = {id(source): offset for source, offset, error in offsets if error < MOVED_ERROR_PX}
-    for source in scene.sources:
-        scene.move(source, float(np.clip(own.get(id(source), common), -FARTHEST_MOVE_PX, FARTHEST_MOVE_PX)))
+    for _ in range(2):  # the second time for what is not linear
+        found = [_offset(scene, source, left, weight) for source in shown]
+        sure = np.array([(o, e) for o, e in found if e < USED_ERROR_PX and abs(o) < FARTHEST_MOVE_PX]).reshape(-1, 2)
+        inverse = 1 / np.maximum(sure[:, 1], 1e-3) ** 2
+        common = float(inverse @ sure[:, 0] / inverse.sum()) if inverse.sum() > MOVED_ERROR_PX**-2 else 0.0
+        own = {source.index: offset for source, (offset, error) in zip(shown, found, strict=True) if error < MOVED_ERROR_PX}
+        for source in scene.sources:
+            before = dict(source.images)
+            offset = own.get(source.index, common)
+            scene.move(source, float(np.clip(offset, -FARTHEST_MOVE_PX, FARTHEST_MOVE_PX)))
+            for order, image in source.images.items():
+                add_cutout(left, source.orders[order].box, before[order] - image)
 
 
 def _offset(
@@ -186,7 +200,10 @@ def _improve(
     if not information.max() > 0:
         return
     left = (response64 * weight * take_cutout(residual, box)).sum(axis=1)
-    enough = information > 1e-4 * information.max()
+    # Neither the ends of the band nor the wings of a source beyond the edge tell its spectrum.
+    light, profile = response64.sum(axis=1), (response64**2).sum(axis=1)
+    usable = (response64**2 * (weight > 0)).sum(axis=1)
+    enough = (light > LEAST_LIGHT * light.max()) & (usable > LEAST_PROFILE * profile) & (information > 0)
     change = np.divide(left, information, out=np.zeros_like(left), where=enough)
     waves = row_wavelengths(scene, source)
     prior = config.colour_error * np.interp(np.nan_to_num(waves), scene.centres, np.abs(source.colours))

@@ -11,7 +11,8 @@ _KERNEL = np.array([1, 4, 6, 4, 1]) / 16
 _SCALE_NOISE = (0.723, 0.285, 0.177, 0.121, 0.085, 0.060, 0.042)
 #: Scales from here on, 16 pixels, are continuum rather than lines.
 _FIRST_SMOOTH = 4
-_TURNS = 6
+#: Within a line, coefficients count from so many of their standard deviations.
+_WITHIN_LINES = 2.0
 
 
 def _smoothed(values: F64, step: int) -> F64:
@@ -46,24 +47,33 @@ def significant(values: F64, weight: F64, prior: F64, systematic: F64, sigmas: f
         return np.zeros(len(values))
     data, weights = np.where(known, values, 0.0), np.where(known, weight, 0.0)
     noise = 1 / np.sqrt(np.maximum(_smoothed(weights, 4), 1e-12 * weights.max()))
-    # A line is in all scales. What the narrow ones have of it is taken out, until nothing stands out in them: else
-    # the shrinkage of the wide ones would cut it.
-    narrow = np.zeros(len(values))
-    for _ in range(_TURNS):
-        details, _ = _scales(np.where(known, data - narrow, 0), weights, _FIRST_SMOOTH)
-        found = sum(
-            (np.where(np.abs(d) > sigmas * f * noise, d, 0) for d, f in zip(details, _SCALE_NOISE, strict=False)),
-            np.zeros(len(values)),
-        )
-        if not found.any():
-            break
-        narrow += found
-    details, smooth = _scales(np.where(known, data - narrow, 0), weights, len(_SCALE_NOISE))
-    result = narrow + smooth * _shrinkage(prior, np.hypot(_SCALE_NOISE[-1] * noise, systematic))
+    lines = _support(data, weights, noise, sigmas)
+    # The continuum is found without the lines' pixels, bridged by the smoothing.
+    rest = np.where(lines, 0, weights)
+    details, smooth = _scales(data, rest, len(_SCALE_NOISE))
+    continuum = smooth * _shrinkage(prior, np.hypot(_SCALE_NOISE[-1] * noise, systematic))
+    bridge = smooth + sum(details[_FIRST_SMOOTH:], np.zeros(len(values)))
     for detail, factor in zip(details[_FIRST_SMOOTH:], _SCALE_NOISE[_FIRST_SMOOTH:], strict=False):
         kept = np.where(np.abs(detail) > sigmas * factor * noise, detail, 0)
-        result += kept * _shrinkage(prior, np.hypot(factor * noise, systematic))
-    return result
+        continuum += kept * _shrinkage(prior, np.hypot(factor * noise, systematic))
+    excess = np.where(lines & known, data - bridge, 0)
+    details, smooth = _scales(excess, weights, _FIRST_SMOOTH)
+    narrow = smooth if lines.any() else np.zeros(len(values))
+    for detail, factor in zip(details, _SCALE_NOISE, strict=False):
+        narrow = narrow + np.where(np.abs(detail) > _WITHIN_LINES * factor * noise, detail, 0)
+    return continuum + narrow
+
+
+def _support(data: F64, weights: F64, noise: F64, sigmas: float) -> NDArray[np.bool_]:
+    """Pixels of features narrower than the continuum's scales, with a margin as wide as the scale that shows them."""
+    support = np.zeros(len(data), dtype=bool)
+    details, _ = _scales(data, weights, _FIRST_SMOOTH)
+    for scale, (detail, factor) in enumerate(zip(details, _SCALE_NOISE, strict=False)):
+        # Of either sign, but a line's side lobes are no features of their own.
+        peaks = np.abs(detail) > sigmas * factor * noise
+        reach = 2 ** (scale + 1)
+        support |= np.convolve(peaks, np.ones(2 * reach + 1), mode="same") > 0.5
+    return support
 
 
 def _scales(values: F64, weights: F64, end: int) -> tuple[list[F64], F64]:

@@ -150,13 +150,16 @@ def test_background_ignores_sources() -> None:
     assert np.abs(background(data, np.full(truth.shape, 400.0), 1) - truth).max() < 0.01
 
 
-def test_iterations_find_a_line_that_colours_do_not_have(field: Field) -> None:
+def test_iterations_find_lines_and_wrong_colours(field: Field) -> None:
+    """Photometry off by a tenth and without the lines: the error of the models falls to a third."""
+    off = np.array([1.1, 0.9, 0.9, 1.1, 1.0])
+    sources = replace(field.sources, photometry=field.sources.photometry * off[:, None])
     residuals = []
     for iterations in (0, 3):
-        scene = build_scene(field.sources, field.frame.to_pixels, field.window, field.trace, field.throughput, field.psf)
+        scene = build_scene(sources, field.frame.to_pixels, field.window, field.trace, field.throughput, field.psf)
         model = fit_sources(field.frame, scene, ContaminationConfig(iterations=iterations))
         residuals.append(np.abs(model.sources - field.clean).sum())
-    assert residuals[1] < 0.75 * residuals[0]
+    assert residuals[1] < 0.34 * residuals[0]
 
 
 def test_no_order_one(field: Field) -> None:

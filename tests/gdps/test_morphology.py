@@ -75,7 +75,7 @@ def test_stamps_hold_the_light_at_every_phase() -> None:
     galaxy = source_stamps(psf, Shape(1.5, 0.7, 0.2, 0.3), [1.2, 1.7], [np.eye(2)] * 2, 23)
     for stamps in (point, galaxy):
         sums = stamps.phases.astype(np.float64).sum(axis=(3, 4))
-        assert np.allclose(sums, sums.mean(axis=(1, 2), keepdims=True), rtol=3e-3)
+        assert np.allclose(sums, sums.mean(axis=(1, 2), keepdims=True), rtol=8e-3)
         assert 0.95 < sums.mean() < 1.0
     assert point.phases.max() > 2 * galaxy.phases.max()
 
