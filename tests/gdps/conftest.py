@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,13 @@ def catalogue(x: list[float], y: list[float], mag: list[float], hlr: list[float]
     })  # fmt: skip
 
 
-def make_field(table: pl.DataFrame, window: Window, seed: int = 1, **change: Any) -> Field:
-    """The exposure of a catalogue; every source has an emission line."""
+def make_field(table: pl.DataFrame, window: Window, seed: int = 1, *, blur: float = 0.0, **change: Any) -> Field:
+    """The exposure of a catalogue; every source has an emission line, and the PSF is `blur` px wider than it says."""
     trace = nominal_optical_model("grism").on("WFI01")
     throughput, psf = nominal_throughput("grism", "WFI01"), SpectralPsf.of("WFI01")
     sources = SourceList.of(table)
     to_pixels = flat_map(window.nx / 2, window.ny / 2)
-    truth = build_scene(sources, to_pixels, window, trace, throughput, psf)
+    truth = build_scene(sources, to_pixels, window, trace, throughput, replace(psf, blur=blur, _cache={}))
     for source in truth.sources:
         wave = truth.centres * 1e3
         line = LINE_FLUX * np.exp(-0.5 * ((wave - LINE_NM) / 0.3) ** 2) / (0.3 * np.sqrt(2 * np.pi))

@@ -116,7 +116,8 @@ def test_masked_pixels_and_cosmic_rays(field: Field) -> None:
 
 def test_traces_find_their_place(field: Field) -> None:
     """A pointing that is 0.2 px off across the dispersion is found from the exposure."""
-    off = replace(field.frame.to_pixels, coefficients=field.frame.to_pixels.coefficients + np.array([[0.2, 0], [0, 0], [0, 0]]))
+    coefficients = field.frame.to_pixels.coefficients + np.array([[0.2, 0], [0, 0], [0, 0]])
+    off = replace(field.frame.to_pixels, coefficients=coefficients)
     scene = build_scene(field.sources, off, field.window, field.trace, field.throughput, field.psf)
     before = [s.orders[MAIN].trace.x[0] for s in scene.sources[:4]]
     model = scene.model()
