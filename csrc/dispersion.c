@@ -10,14 +10,15 @@
 #define TAPS 6            /* of a quintic B-spline: from BEFORE nodes before a place's to BEYOND - 1 after */
 #define BEFORE 2
 #define BEYOND 4
-#define TOGETHER 4        /* nodes whose stamps are added in one pass */
+#define TOGETHER 8        /* stamps that are added in one pass: those of a pixel's four nodes in two planes */
 #define MOST_NODES 100000000
 #define FARTHEST 1e6      /* px */
 
-/* The nodes near a trace: for every row of nodes the columns from low to high - 1, and where they begin. */
+/* The nodes near a trace: for every row of nodes the columns from low to high - 1, and where they begin; their light
+ * in the lower and the upper plane. */
 typedef struct {
     int64_t first_row, rows, *low, *high, *start;
-    double *value;
+    double *lower, *upper;
 } nodes;
 
 typedef struct {
@@ -40,13 +41,6 @@ static inline int pieces_of(double dx, double dy) { return 1 + (int)(0.8 * fmax(
 static inline double place_of(int k, int pieces)
 {
     return (k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) / pieces;
-}
-
-/* One bin's share in a plane. */
-static inline double share_of(const roman_trace *t, int64_t bin, int plane)
-{
-    if (t->plane[bin] == plane) return 1 - t->share[bin];
-    return t->plane[bin] + 1 == plane ? t->share[bin] : 0;
 }
 
 #define KERNEL_BODY "dispersion_body.h"
@@ -114,8 +108,10 @@ static int lay_out(const roman_profile *p, const roman_trace *t, nodes *g)
     }
     g->start[0] = 0;
     for (int64_t r = 0; r < g->rows; r++) g->start[r + 1] = g->start[r] + g->high[r] - g->low[r];
-    g->value = g->start[g->rows] < MOST_NODES ? malloc((size_t)g->start[g->rows] * sizeof *g->value) : NULL;
-    return g->value != NULL;
+    int64_t count = g->start[g->rows];
+    g->lower = count < MOST_NODES ? malloc((size_t)(2 * count) * sizeof *g->lower) : NULL;
+    g->upper = g->lower ? g->lower + count : NULL;
+    return g->lower != NULL;
 }
 
 static int run(dispersion *d, int32_t level)
@@ -126,10 +122,10 @@ static int run(dispersion *d, int32_t level)
     if (!holds(d->profile, d->trace, d->cutout)) return ROMAN_ERR_ARGUMENT;
     int status = ROMAN_ERR_MEMORY;
     if (lay_out(d->profile, d->trace, &d->grid)) {
-        for (int plane = 0; plane < d->profile->planes; plane++) DISPATCH(level, one_plane, d, plane);
+        for (int plane = 0; plane < d->profile->planes; plane++) DISPATCH(level, one_interval, d, plane);
         status = ROMAN_OK;
     }
-    free(d->grid.value);
+    free(d->grid.lower);
     free(d->grid.low);
     return status;
 }
