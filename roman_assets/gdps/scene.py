@@ -39,6 +39,10 @@ class Band:
         fine = spectrum * self.rates
         return fine if self.stride == 1 else np.add.reduceat(fine, np.arange(0, len(fine), self.stride))
 
+    def spread(self, light: F64) -> F64:
+        """Adjoint of `light`: (main bins,) from the order's bins."""
+        return self.rates * (light if self.stride == 1 else np.repeat(light, self.stride)[: len(self.rates)])
+
 
 def _bands(trace: TraceModel, throughput: Throughput, x: float, y: float) -> tuple[F64, list[Band]]:
     """The main grid's edges [um] and the bands of all orders that carry light."""
