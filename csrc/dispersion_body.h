@@ -75,20 +75,31 @@ static void AT_LEVEL(add_stamps)(const float *const *stamp, const float *weight,
     }
 }
 
-/* Sum over pixels of one stamp times the image. */
-static double AT_LEVEL(stamp_dot)(const float *stamp, int rows, int width, const float *pixels, int64_t stride)
+/* Sums over pixels of four stamps times the image, in fixed lanes. */
+static void AT_LEVEL(stamp_dots)(const float *const *stamp, int rows, int width, const float *pixels, int64_t stride,
+                                 double *const *total)
 {
-    float sums[ROMAN_STAMP_WIDTH] = {0};
-    double total = 0;
+    float a[ROMAN_STAMP_WIDTH] = {0}, b[ROMAN_STAMP_WIDTH] = {0}, c[ROMAN_STAMP_WIDTH] = {0};
+    float e[ROMAN_STAMP_WIDTH] = {0};
     for (int j = 0; j < rows; j++) {
         for (int i = 0; i < width; i += ROMAN_STAMP_WIDTH) {
-            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) {
-                sums[l] = fmaf(stamp[j * width + i + l], pixels[j * stride + i + l], sums[l]);
-            }
+            const float *in = pixels + j * stride + i;
+            int at = j * width + i;
+            const float *pa = stamp[0] + at, *pb = stamp[1] + at, *pc = stamp[2] + at, *pe = stamp[3] + at;
+            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) a[l] = fmaf(pa[l], in[l], a[l]);
+            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) b[l] = fmaf(pb[l], in[l], b[l]);
+            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) c[l] = fmaf(pc[l], in[l], c[l]);
+            for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) e[l] = fmaf(pe[l], in[l], e[l]);
         }
     }
-    for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) total += (double)sums[l];
-    return total;
+    double sums[4] = {0};
+    for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) {
+        sums[0] += (double)a[l];
+        sums[1] += (double)b[l];
+        sums[2] += (double)c[l];
+        sums[3] += (double)e[l];
+    }
+    for (int k = 0; k < 4; k++) *total[k] = sums[k];
 }
 
 /* The nodes of one pixel: their stamps added to the image, or the image summed over their stamps. */
@@ -104,6 +115,7 @@ static void AT_LEVEL(one_pixel)(dispersion *d, int plane, int64_t row, int64_t c
     float *pixels = d->pixels + (top + from) * stride + column + p->column - d->cutout->column;
     const float *stamp[TOGETHER];
     float weight[TOGETHER] = {0};
+    double *result[TOGETHER], unused;
     int count = 0, rows = (int)(to - from), both = plane + 1 < p->planes;
     for (int ky = 0; ky < p->over_y; ky++) {
         int64_t r = row * p->over_y + ky - g->first_row;
@@ -113,8 +125,15 @@ static void AT_LEVEL(one_pixel)(dispersion *d, int plane, int64_t row, int64_t c
             if (c < g->low[r] || c >= g->high[r]) continue;
             const float *one = p->stamps + plane * next + (ky * p->over_x + kx) * size + from * p->nx;
             if (!d->forward) {
-                g->lower[at] = AT_LEVEL(stamp_dot)(one, rows, p->nx, pixels, stride);
-                g->upper[at] = both ? AT_LEVEL(stamp_dot)(one + next, rows, p->nx, pixels, stride) : 0;
+                result[count] = g->lower + at;
+                result[count + 1] = both ? g->upper + at : &unused;
+                stamp[count] = one;
+                stamp[count + 1] = both ? one + next : one;
+                count += 2;
+                if (count == 4) {
+                    AT_LEVEL(stamp_dots)(stamp, rows, p->nx, pixels, stride, result);
+                    count = 0;
+                }
                 continue;
             }
             stamp[count] = one;
@@ -137,8 +156,10 @@ static void AT_LEVEL(one_pixel)(dispersion *d, int plane, int64_t row, int64_t c
     for (int k = count; k < TOGETHER; k++) {
         stamp[k] = stamp[0];
         weight[k] = 0;
+        result[k] = &unused;
     }
-    AT_LEVEL(add_stamps)(stamp, weight, rows, p->nx, pixels, stride);
+    if (d->forward) AT_LEVEL(add_stamps)(stamp, weight, rows, p->nx, pixels, stride);
+    else AT_LEVEL(stamp_dots)(stamp, rows, p->nx, pixels, stride, result);
 }
 
 /* The bins between a plane and the next. */

@@ -139,7 +139,7 @@ class _Part:
     def _from_scene(self, gradient: F64) -> F64:
         result = np.bincount(self._at, gradient * (1 - self._share), len(self.wave))
         after = np.minimum(self._at + 1, len(self.wave) - 1)
-        return result + np.bincount(after, gradient * self._share, len(self.wave))
+        return np.asarray(result + np.bincount(after, gradient * self._share, len(self.wave)), dtype=np.float64)
 
     def forward(self, spectra: F64) -> F64:
         image = np.zeros(self.scene.shape)
