@@ -97,7 +97,7 @@ def fit_sources(frame: Frame, scene: Scene, config: ContaminationConfig = Contam
     Parameters
     ----------
     frame
-        The dispersed exposure [DN/s]; a DN is an electron, as the Level 2 products have it after gain correction.
+        The dispersed exposure [DN/s].
     scene
         Its sources (`build_scene`).
     """

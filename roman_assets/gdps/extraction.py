@@ -50,6 +50,7 @@ class ExtractionConfig:
     """Settings of extraction."""
 
     contamination: ContaminationConfig = field(default_factory=ContaminationConfig)
+    gain: float = 1.0  # electrons in a DN
     reject_sigma: float = 7.0  # of a pixel off the source's fitted profile
     profile_tolerance: float = 0.2  # share of the source's light in a pixel that is no ground for rejection
 
@@ -136,6 +137,7 @@ def extract_exposure(
     InputError
         The element disperses along rows, or the throughput has no order 1.
     """
+    throughput = throughput.scaled(1 / config.gain)
     if psf is None:
         psf = psf_of_exposure(frame, window, sources, trace, throughput)
     scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)

@@ -23,6 +23,8 @@ MAIN = "1"
 NODES, FEW_NODES = (0.75, 0.95, 1.2, 1.45, 1.7, 1.95), (1.1, 1.7)
 #: Noise of a pixel [electrons/s] against which stamps are sized: the sky of a 300 s exposure.
 USUAL_NOISE = 0.05
+#: Sources farther than this from the window [px] are left out: beyond the reach of any order, and of the polynomials.
+FARTHEST_PX = 3000.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ def build_scene(
     spectra = sources.spectrum((grid[1:] + grid[:-1]) / 2)
     placed = []
     for index in range(len(sources)):
+        if not (-FARTHEST_PX < x[index] < window.nx + FARTHEST_PX and -FARTHEST_PX < y[index] < window.ny + FARTHEST_PX):
+            continue
         at = x[index] + window.xstart, y[index] + window.ystart
         orders = _orders(trace, window, at, shapes[index], psf, bands, spectra[index])
         if orders:

@@ -64,6 +64,10 @@ class Throughput:
         inside = wavelength[area >= share * area.max()]
         return float(inside[0]), float(inside[-1])
 
+    def scaled(self, factor: float) -> Throughput:
+        """The same curves times `factor`, for detectors that count in other units than electrons."""
+        return Throughput({o: (w, factor * a) for o, (w, a) in self.curves.items()}, self.origin)
+
     def rates(self, order: str, edges: ArrayLike) -> F64:
         """Electrons/s in wavelength bins (edges [um]) of a source of 1 W m-2 nm-1: the mean SENS times the width [nm]."""
         edge = np.asarray(edges, dtype=np.float64)

@@ -136,6 +136,26 @@ def test_nothing_but_sky() -> None:
     assert not result.model.sources.any()
 
 
+def test_empty_catalogue(field: Field) -> None:
+    none = field.sources.select(np.zeros(len(field.sources), dtype=bool))
+    result = extract_exposure(field.frame, field.window, none, field.trace, field.throughput, config=CONFIG)
+    assert result.sources == []
+
+
+def test_gain(field: Field, extracted: ExposureSpectra) -> None:
+    """Half the counts at two electrons to a DN are the same spectra."""
+    halved = replace(
+        field.frame, data=field.frame.data / 2, read_variance=field.frame.read_variance / 4,
+        poisson_slope=field.frame.poisson_slope / 2,
+    )  # fmt: skip
+    config = ExtractionConfig(gain=2.0)
+    result = extract_exposure(halved, field.window, field.sources, field.trace, field.throughput, field.psf, config)
+    ours, theirs = result.sources[0].spectrum, extracted.sources[0].spectrum
+    good = ours.flags == 0
+    assert np.median(ours.flux[good] / theirs.flux[good]) == pytest.approx(1, abs=0.01)
+    assert (np.abs(ours.flux - theirs.flux)[good] < 0.5 * np.sqrt(theirs.variance[good])).mean() > 0.98
+
+
 def test_all_pixels_bad(field: Field) -> None:
     frame = replace(field.frame, good=np.zeros_like(field.frame.good))
     result = extract_exposure(frame, field.window, field.sources, field.trace, field.throughput, field.psf, CONFIG)
