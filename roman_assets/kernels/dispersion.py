@@ -1,0 +1,198 @@
+"""Kernels of slitless dispersion: a source's dispersed cut-out and its adjoint (csrc/dispersion.h); exact clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from roman_assets.errors import InputError
+from roman_assets.kernels.call import array, check, ffi, lib, pointer, vector_level
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+#: Stamps and cut-outs are multiples of this wide (ROMAN_STAMP_WIDTH of csrc/dispersion.h).
+STAMP_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class CutoutBox:
+    """Rows and columns of an image: first row and column, and how many [px]."""
+
+    row: int
+    column: int
+    ny: int
+    nx: int
+
+
+class Stamps:
+    """A source's pixel-integrated profile, by the place of the source within its pixel.
+
+    Parameters
+    ----------
+    samples
+        (planes, over_y * ny, over_x * nx) float32: quintic B-spline coefficients of the share of the flux per pixel.
+        Sample (a, b) is that of a pixel whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x)
+        px from the source.
+    over
+        Samples per pixel (y, x).
+    row, column
+        Of the first pixel, from the pixel that the source stands in.
+
+    Raises
+    ------
+    InputError
+        Shapes do not agree or a value is not finite.
+    """
+
+    def __init__(self, samples: ArrayLike, over: tuple[int, int], row: int, column: int) -> None:
+        given = array("samples", samples, np.float32, (None, None, None))
+        planes, height, width = given.shape
+        over_y, over_x = over
+        if min(given.shape) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
+            raise InputError(
+                f"samples of shape {given.shape} with {over_y} x {over_x} to a pixel", field="samples",
+                remedy="give a whole number of pixels",
+            )  # fmt: skip
+        if not np.isfinite(given).all():
+            raise InputError("a sample is not finite", field="samples", remedy="mask such samples by 0")
+        self.shape = (height // over_y, width // over_x)
+        ny, nx = self.shape
+        self.width = -(-nx // STAMP_WIDTH) * STAMP_WIDTH
+        self.planes, self.row, self.column = planes, int(row), int(column)
+        self.phases = np.zeros((planes, over_y, over_x, ny, self.width), dtype=np.float32)
+        # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
+        split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
+        self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        self.struct: Any = ffi.new(
+            "roman_profile *",
+            {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,
+             "nx": self.width, "row": self.row, "column": self.column},
+        )  # fmt: skip
+
+
+class BinTrace:
+    """Where a source's light falls: places of the edges of wavelength bins, and which planes serve a bin.
+
+    Parameters
+    ----------
+    x, y
+        (bins + 1,) [px of the image].
+    plane, share
+        (bins,) lower of the two planes of a bin (int32, not falling), and the share of the next one.
+
+    Raises
+    ------
+    InputError
+        The arrays do not agree or a place is not finite.
+    """
+
+    def __init__(self, x: ArrayLike, y: ArrayLike, plane: ArrayLike, share: ArrayLike) -> None:
+        self.x = array("x", x, np.float64, (None,))
+        self.y = array("y", y, np.float64, self.x.shape)
+        self.bins = len(self.x) - 1
+        self._plane = array("plane", plane, np.int32, (self.bins,))
+        self._share = array("share", share, np.float64, (self.bins,))
+        if self.bins < 1 or not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+            raise InputError("a place of the trace is not finite", field="x, y", remedy="leave such sources out")
+        self.struct: Any = ffi.new(
+            "roman_trace *",
+            {"bins": self.bins, "x": pointer(self.x), "y": pointer(self.y), "plane": pointer(self._plane),
+             "share": pointer(self._share)},
+        )  # fmt: skip
+
+    @property
+    def planes(self) -> tuple[NDArray[np.int32], F64]:
+        """Lower plane and share of the next, as they were given."""
+        return self._plane, self._share
+
+    def box(self, stamps: Stamps, rows: int) -> CutoutBox:
+        """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
+        # A pixel more on either side: traces are moved by fractions of one.
+        low = int(np.floor(self.x.min())) - 2 + stamps.column
+        high = int(np.floor(self.x.max())) + 4 + stamps.column + stamps.width
+        bottom = min(max(int(np.floor(self.y.min())) - 2 + stamps.row, 0), rows)
+        top = min(max(int(np.floor(self.y.max())) + 4 + stamps.row + stamps.shape[0], 0), rows)
+        return CutoutBox(bottom, low, max(top - bottom, 0), high - low)
+
+
+def _box_struct(box: CutoutBox) -> Any:
+    return ffi.new("roman_cutout *", {"row": box.row, "column": box.column, "ny": box.ny, "nx": box.nx})
+
+
+def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) -> F32:
+    """The cut-out (box.ny, box.nx), float32, of a source with `light` (bins,) [any unit of flux per bin].
+
+    Raises
+    ------
+    InputError
+        Light is not finite, planes are missing, or the box is too narrow.
+    """
+    given = array("light", light, np.float64, (trace.bins,))
+    if not np.isfinite(given).all():
+        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
+    out = np.zeros((box.ny, box.nx), dtype=np.float32)
+    status = lib.roman_disperse(
+        stamps.struct, trace.struct, pointer(given), _box_struct(box), pointer(out), vector_level()
+    )
+    check(status, "disperse")
+    return out
+
+
+def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: CutoutBox) -> F64:
+    """Adjoint of `disperse`: (bins,) float64, the sum of `pixels` (box.ny, box.nx) over each bin's image.
+
+    Raises
+    ------
+    InputError
+        Shapes do not agree, planes are missing, or the box is too narrow.
+    """
+    given = array("pixels", pixels, np.float32, (box.ny, box.nx))
+    light = np.zeros(trace.bins)
+    status = lib.roman_disperse_adjoint(
+        stamps.struct, trace.struct, pointer(given), _box_struct(box), pointer(light), vector_level()
+    )
+    check(status, "disperse_adjoint")
+    return light
+
+
+def _not_empty(values: NDArray[Any]) -> NDArray[Any]:
+    """An array that has an address even if nothing is in it."""
+    return values if values.size else np.zeros(1, dtype=values.dtype)
+
+
+def clip_quads(
+    x: ArrayLike, y: ArrayLike, shape: tuple[int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], F64, NDArray[np.int64]]:
+    """Exact overlap of convex quadrilaterals with the pixels of an image (csrc/polygon_clip.h).
+
+    Parameters
+    ----------
+    x, y
+        (n, 4) corners in turn [px].
+    shape
+        Rows and columns of the image.
+
+    Returns
+    -------
+    row, column, area, start
+        Entries start[i] to start[i + 1] are pixels and overlaps [px^2] of quadrilateral i; some areas are 0.
+
+    Raises
+    ------
+    InputError
+        A corner is not finite, or the shapes do not agree.
+    """
+    xs = array("x", x, np.float64, (None, 4))
+    ys = array("y", y, np.float64, xs.shape)
+    n, (ny, nx) = len(xs), shape
+    start = np.zeros(n + 1, dtype=np.int64)
+    given = pointer(_not_empty(xs.ravel())), pointer(_not_empty(ys.ravel()))
+    check(lib.roman_clip_sizes(n, *given, ny, nx, pointer(start)), "clip_quads")
+    count = int(start[-1]) + 1
+    row, column, area = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count)
+    status = lib.roman_clip_areas(n, *given, ny, nx, pointer(start), pointer(row), pointer(column), pointer(area))
+    check(status, "clip_quads")
+    return row[:-1], column[:-1], area[:-1], start
