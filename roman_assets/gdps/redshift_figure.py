@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from roman_assets.gdps.redshift import Redshift
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.zwarn import names
-from roman_assets.msos.plots import _png
+from roman_assets.msos.plots import png_of
 
 F64 = NDArray[np.float64]
 _UNIT = 1e-20
@@ -28,7 +28,7 @@ def redshift_figure(spectrum: Spectrum, result: Redshift, title: str) -> bytes:
     _draw_spectrum(below, spectrum, result)
     warnings = ", ".join(names(result.zwarn)) or "no warning"
     figure.suptitle(f"{title}: {result.kind or 'no class'}, {warnings}", fontsize=9)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _draw_pdf(axes: Any, result: Redshift) -> None:

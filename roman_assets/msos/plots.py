@@ -25,7 +25,7 @@ def _figure(width: float = 5.0, height: float = 4.0) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _png(figure: Any) -> bytes:
+def png_of(figure: Any) -> bytes:
     """The figure as a PNG of 64 colours: a third of the size, and no name or date in it."""
     from PIL import Image
 
@@ -77,7 +77,7 @@ def image_figure(
     axes.set_title(title, fontsize=6)
     axes.set_xlabel("x [px]")
     axes.set_ylabel("y [px]")
-    return _png(figure)
+    return png_of(figure)
 
 
 def scatter_figure(mag: F64, scatter: F64, expected: F64, title: str) -> bytes:
@@ -103,7 +103,7 @@ def scatter_figure(mag: F64, scatter: F64, expected: F64, title: str) -> bytes:
     axes.set_ylabel("scatter [%]")
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def zero_point_figure(mjd: F64, scale: F64, error: F64, title: str) -> bytes:
@@ -115,7 +115,7 @@ def zero_point_figure(mjd: F64, scale: F64, error: F64, title: str) -> bytes:
     axes.set_ylabel("zero point [mmag]")
     axes.ticklabel_format(useOffset=False)
     axes.set_title(title, fontsize=9)
-    return _png(figure)
+    return png_of(figure)
 
 
 def light_curve_figure(
@@ -142,7 +142,7 @@ def light_curve_figure(
     below.set_xlabel("MJD")
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=7)
-    return _png(figure)
+    return png_of(figure)
 
 
 def difference_figure(curves: Sequence[tuple[str, F64, F64, F64]]) -> bytes:
@@ -164,7 +164,7 @@ def difference_figure(curves: Sequence[tuple[str, F64, F64, F64]]) -> bytes:
         axes.set_visible(False)
     figure.supxlabel("MJD", fontsize=8)
     figure.supylabel("difference flux [DN/s]", fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def event_figure(
@@ -208,7 +208,7 @@ def event_figure(
     axes[1, 0].set_ylabel("residual [σ]")
     axes[0, -1].legend(fontsize=7)
     figure.suptitle(title, fontsize=9)
-    return _png(figure)
+    return png_of(figure)
 
 
 def efficiency_figure(table: Any, title: str) -> bytes:
@@ -246,4 +246,4 @@ def efficiency_figure(table: Any, title: str) -> bytes:
         axes.set_title(f"{kind.replace('_', ' ')} found [%]", fontsize=8)
     figure.colorbar(drawn, ax=panels, shrink=0.8)
     figure.suptitle(title, fontsize=9)
-    return _png(figure)
+    return png_of(figure)

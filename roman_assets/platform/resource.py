@@ -22,6 +22,8 @@ class WorkspaceResource(dg.ConfigurableResource[Workspace]):
     landing_root: str = ""
     quarantine_root: str = ""
     epsf_folder: str = ""
+    reference_folder: str = ""
+    sources: str = ""
     _workspace: Workspace | None = PrivateAttr(default=None)
 
     @classmethod

@@ -28,6 +28,8 @@ VARIABLES = {
     "landing_root": "ROMAN_LANDING",
     "quarantine_root": "ROMAN_QUARANTINE",
     "epsf_folder": "ROMAN_EPSF",
+    "reference_folder": "ROMAN_REFERENCE_DIR",
+    "sources": "ROMAN_SOURCES",
 }
 
 
@@ -48,6 +50,10 @@ class Workspace:
     epsf_folder
         Folder of rad ``epsf`` reference files named *_<detector>_<element>*.asdf; None: ePSFs are built from
         the exposures.
+    reference_folder
+        Folder of optical models and effective areas of the grism and the prism; None: the nominal ones.
+    sources
+        Folder of source catalogues (Parquet) of the direct images, or one; None: `home`/sources, if it exists.
     """
 
     home: Path
@@ -58,6 +64,8 @@ class Workspace:
     landing_root: str | None = None
     quarantine_root: str | None = None
     epsf_folder: str | None = None
+    reference_folder: str | None = None
+    sources: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Workspace:
@@ -81,6 +89,14 @@ class Workspace:
             return Path(self.calendar_path)
         own = self.home / "calendar.toml"
         return own if own.exists() else None
+
+    @property
+    def sources_path(self) -> Path | None:
+        """Where the source catalogues are; None if there are none."""
+        if self.sources:
+            return Path(self.sources)
+        own = self.home / "sources"
+        return own if own.is_dir() else None
 
     @property
     def dagster_home(self) -> Path:

@@ -103,12 +103,12 @@ REDSHIFTS = TableSchema(
         C("p_qso", F64, "", "probability of the class"),
         C("p_star", F64, "", "probability of the class"),
         C("chi2", F64, "", "of the best solution"),
-        C("dchi2", F64, "", "chi2 of the next solution minus that of the best"),
+        C("dchi2", F64, "", "how much worse the best model more than 1000 km/s away is in chi2"),
         C("bic", F64, "", "BIC of a featureless polynomial minus that of the best solution"),
         C("n_pixels", I32, "", "pixels in the fit"),
         C("risk", F64, "", "expected loss of the choice over the zPDF, 0 to 1"),
         C("coverage", F64, "", "share of the band that has good pixels"),
-        C("contamination", F64, "", "contaminating flux over the source's, median"),
+        C("contamination", F64, "", "share of contaminating flux in all flux"),
         C("solution_z", pl.List(F64), "", "up to five solutions, most probable first"),
         C("solution_z_min", pl.List(F64), "", "lower end of each"),
         C("solution_z_max", pl.List(F64), "", "upper end of each"),
@@ -136,7 +136,6 @@ EMISSION_LINES = TableSchema(
         C("ew_err", F64, "nm", "its standard error"),
         C("direct_flux", F64, "W m-2", "by integration"),
         C("direct_flux_err", F64, "W m-2", "its standard error"),
-        C("coverage", F64, "", "share of the line's profile on good pixels"),
     ),
 )
 

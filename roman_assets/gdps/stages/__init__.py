@@ -1,0 +1,1 @@
+"""What each asset of the spectroscopic wing does, without Dagster."""

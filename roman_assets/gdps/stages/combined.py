@@ -1,0 +1,199 @@
+"""Spectra combined over exposures and rolls, and redshifts, of a region of the sky."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from roman_assets.gdps.combination import combine
+from roman_assets.gdps.stages.common import CODE, rows_table, spectral_facts, spectrum_columns, spectrum_of
+from roman_assets.gdps.stages.extraction import SPECTRA
+from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata
+from roman_assets.products.gdps_tables import COMBINED_SPECTRA, EMISSION_LINES, REDSHIFTS
+from roman_assets.products.identity import Identity
+from roman_assets.products.records import ProductRecord
+
+#: Pictures of at most this many redshifts go into the asset's metadata.
+SHOWN_REDSHIFTS = 4
+
+
+def combine_region(workspace: Workspace, region: str, progress: Progress = silent) -> StageResult:
+    """One spectrum per source of a region and element, from all its exposures."""
+    result = StageResult()
+    parts = _parts(workspace, region)
+    if not parts:
+        result.caveats.append(f"no spectrum lies in {region}")
+        result.figures = {"sources": 0}
+        return result
+    by_element: dict[str, list[ProductRecord]] = {}
+    for record in parts:
+        by_element.setdefault(str(record.attributes["optical_element"]), []).append(record)
+    partition = region_partition(region)
+    for element, used in sorted(by_element.items()):
+        identity = Identity(
+            tuple(r.sha256 for r in used), CODE["combined_spectra"], {"region": region, "optical_element": element}
+        )
+        record = workspace.products.lookup("combined_spectra", partition, part=element.lower(), identity=identity)
+        if record is None:
+            table = _combined(workspace, region, element, used)
+            record = workspace.products.put_table(
+                "combined_spectra", partition, table, identity, part=element.lower(),
+                attributes={"region": region, "optical_element": element, "exposures": len(used)},
+                archive=spectral_metadata("spec_combined_1d", _facts(workspace, used, "combined_spectra")),
+                sky=_middle(table),
+            )  # fmt: skip
+        result.records.append(record)
+        progress(f"{element}: {record.rows} sources from {len(used)} exposures")
+    tables = [workspace.products.read_table(r, ["n_exposures", "snr", "coverage"]) for r in result.records]
+    every = pl.concat(tables)
+    result.figures = {
+        "sources": every.height, "exposures": len(parts), "in_several_exposures": int((every["n_exposures"] > 1).sum()),
+        "snr_median": float(every["snr"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
+        "coverage_median": float(every["coverage"].median() or 0.0),  # type: ignore[arg-type]
+    }  # fmt: skip
+    return result
+
+
+def _parts(workspace: Workspace, region: str) -> list[ProductRecord]:
+    """Spectra of exposures with a source in the region, in a fixed order."""
+    found = []
+    for record in sorted(workspace.products.current(SPECTRA), key=lambda r: (r.partition, r.part)):
+        if record.rows and _inside(workspace, region, workspace.products.read_table(record, ["ra", "dec"])).any():
+            found.append(record)
+    return found
+
+
+def _inside(workspace: Workspace, region: str, table: pl.DataFrame) -> np.ndarray[Any, Any]:
+    names = workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())
+    return np.array([name == region for name in names], dtype=bool)
+
+
+def _combined(workspace: Workspace, region: str, element: str, used: Sequence[ProductRecord]) -> pl.DataFrame:
+    tables = []
+    for record in used:
+        table = workspace.products.read_table(record)
+        tables.append(table.filter(pl.Series(_inside(workspace, region, table))))
+    rows = []
+    for (source_id,), same in pl.concat(tables).sort("source_id", "mjd").group_by(["source_id"], maintain_order=True):
+        members = same.to_dicts()
+        spectrum = combine([spectrum_of(row) for row in members])
+        rows.append({
+            "source_id": source_id, "ra": members[0]["ra"], "dec": members[0]["dec"], "optical_element": element,
+            "n_exposures": len(members), "position_angles": [m["position_angle"] for m in members],
+            "first_mjd": members[0]["mjd"], "last_mjd": members[-1]["mjd"], "exptime": sum(m["exptime"] for m in members),
+            **spectrum_columns(spectrum, element),
+        })  # fmt: skip
+    return rows_table(rows, COMBINED_SPECTRA)
+
+
+def _facts(workspace: Workspace, used: Sequence[ProductRecord], asset: str) -> SpectralFacts:
+    names = [str(r.attributes["exposure_id"]) for r in used]
+    exposures = [e for name in names if (e := workspace.registry.exposure(name)) is not None]
+    return spectral_facts(exposures, asset)
+
+
+def _middle(table: pl.DataFrame) -> tuple[float, float]:
+    return float(table["ra"].to_numpy().mean()), float(table["dec"].to_numpy().mean())
+
+
+def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = silent) -> StageResult:
+    """Redshifts, their probability densities and emission lines of a region's combined spectra."""
+    result = StageResult()
+    partition = region_partition(region)
+    combined = workspace.products.current("combined_spectra", partition)
+    if not combined:
+        result.caveats.append(f"there are no combined spectra of {region}")
+        result.figures = {"sources": 0}
+        return result
+    for record in combined:
+        identities = {
+            kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in ("redshifts", "emission_lines")
+        }
+        found = [
+            workspace.products.lookup(kind, partition, part=record.part, identity=identity)
+            for kind, identity in identities.items()
+        ]
+        kept = [r for r in found if r is not None]
+        result.records += kept if len(kept) == len(identities) else _measure(workspace, record, identities, progress)
+    tables = [workspace.products.read_table(r) for r in result.records if r.kind == "redshifts"]
+    every = pl.concat(tables)
+    sure = every.filter(pl.col("zwarn") == 0)
+    result.figures = {
+        "sources": every.height, "without_warning": sure.height,
+        **{f"class_{name}": count for name, count in sorted(sure["class"].value_counts().iter_rows())},
+        "lines": sum(r.rows or 0 for r in result.records if r.kind == "emission_lines"),
+    }  # fmt: skip
+    empty = every.filter(pl.col("z").is_nan())
+    result.checks += [
+        Check("honest_flags", bool((empty["zwarn"] != 0).all()), "sources without information are flagged"),
+        Check(
+            "normalised", _normalised(every), "probability densities integrate to one over their class",
+            {"sources": every.height},
+        ),
+    ]  # fmt: skip
+    _pictures(workspace, combined, every, result)
+    return result
+
+
+def _normalised(table: pl.DataFrame) -> bool:
+    shares = np.array([sum(p) for p in table["solution_probability"].to_list()])
+    return bool((shares <= 1.0 + 1e-6).all())
+
+
+def _measure(
+    workspace: Workspace, record: ProductRecord, identities: Mapping[str, Identity], progress: Progress
+) -> list[ProductRecord]:
+    from roman_assets.gdps.redshift import measure
+
+    spectra = workspace.products.read_table(record)
+    measured = measure(spectrum_of(row) for row in spectra.iter_rows(named=True))
+    progress(f"{record.part}: {measured.height} redshifts")
+    tables = redshift_tables(spectra.select("source_id", "ra", "dec", "optical_element"), measured)
+    partition, element = record.partition, str(record.attributes["optical_element"])
+    parts = [r for r in _parts(workspace, str(record.attributes["region"])) if r.attributes["optical_element"] == element]
+    facts = _facts(workspace, parts, "redshifts")
+    return [
+        workspace.products.put_table(
+            kind, partition, tables[kind], identities[kind], part=record.part, attributes=dict(record.attributes),
+            sky=None if record.ra is None or record.dec is None else (record.ra, record.dec),
+            archive=spectral_metadata(schema, facts),
+        )
+        for kind, schema in (("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog_dqa"))
+    ]  # fmt: skip
+
+
+def redshift_tables(sources: pl.DataFrame, measured: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """`redshifts` and `emission_lines` of sources (source_id, ra, dec, optical_element) and `measure`'s rows of them."""
+    solutions = {
+        f"solution_{name}": pl.col("solutions").list.eval(pl.element().struct.field(field))
+        for name, field in (("z", "z"), ("z_min", "z_min"), ("z_max", "z_max"), ("probability", "probability"))
+    }
+    classes = {f"p_{name}": pl.col("class_probability").struct.field(name) for name in ("galaxy", "qso", "star")}
+    whole = pl.concat([sources, measured.with_columns(**solutions, **classes)], how="horizontal")
+    lines = whole.select("source_id", "ra", "dec", "z", "lines").explode("lines").drop_nulls("lines").unnest("lines")
+    return {
+        "redshifts": whole.select(REDSHIFTS.names),
+        "emission_lines": lines.rename({"name": "line"}).select(EMISSION_LINES.names),
+    }
+
+
+def _pictures(workspace: Workspace, combined: Sequence[ProductRecord], every: pl.DataFrame, result: StageResult) -> None:
+    """The redshifts that show most: without a warning and with the best-measured lines."""
+    from roman_assets.gdps.redshift import measure_redshift
+    from roman_assets.gdps.redshift_figure import redshift_figure
+
+    shown = (
+        every.filter((pl.col("zwarn") == 0) & (pl.col("class") == "galaxy")).sort("bic", descending=True).head(SHOWN_REDSHIFTS)
+    )
+    wanted = set(shown["source_id"].to_list())
+    for record in combined:
+        table = workspace.products.read_table(record).filter(pl.col("source_id").is_in(wanted))
+        for row in table.iter_rows(named=True):
+            spectrum = spectrum_of(row)
+            title = f"source {row['source_id']} ({row['optical_element']})"
+            result.pictures[title] = redshift_figure(spectrum, measure_redshift(spectrum), title)
