@@ -74,8 +74,8 @@ def rows(data_folder: str | Path) -> list[Row]:
         return [_row("grism scene", float("nan"), "the scene", False)]
     scene = measure(folder)
     return [
-        _zero_point(scene), *_continua(scene), *_lines(scene), _contamination(scene), _flux_left(scene), _signal_to_noise(scene),
-        *_image(scene),
+        _zero_point(scene), *_continua(scene), *_lines(scene), _contamination(scene), _flux_left(scene),
+        _signal_to_noise(scene), *_image(scene),
     ]  # fmt: skip
 
 
