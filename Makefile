@@ -90,11 +90,11 @@ ctest-arm64: ## The C tests of another architecture, emulated
 
 test: lint ctest ## The fast tier
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q -n $(WORKERS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
 test-all: lint ctest ## The fast tier and the slow one
 	@echo "==> pytest, slow tests included"
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'slow or not slow'
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'slow or not slow'
 
 # --- measuring ----------------------------------------------------------------------------------
 

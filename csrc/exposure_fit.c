@@ -65,16 +65,6 @@ static int64_t first_star(const exposure_work *k, int64_t row)
     return row >= k->rows ? k->n : k->cell_start[clip(row / CELL, k->cells_y - 1) * k->cells_x];
 }
 
-static roman_psf psf_of(const roman_psf_field *f, double x, double y)
-{
-    roman_psf psf = f->psf;
-    int64_t cx = clip((int64_t)floor((x + 0.5) / f->cell_px), f->cells_x - 1);
-    int64_t cy = clip((int64_t)floor((y + 0.5) / f->cell_px), f->cells_y - 1);
-    int64_t floats = (int64_t)psf.oversample * psf.oversample * psf.plane_ny * psf.plane_nx;
-    psf.coef += (cy * f->cells_x + cx) * floats;
-    return psf;
-}
-
 /* From sum w psi^2 over the stamp, and sum w psi and sum w psi^2 over the core. */
 static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
 {

@@ -59,4 +59,16 @@ int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, i
                        float *residual, roman_exposure_options *options, int32_t level);
 /* cffi: end */
 
+/* The ePSF of the cell that holds a position; beyond the image that of its edge. */
+static inline roman_psf roman_psf_at(const roman_psf_field *field, double x, double y)
+{
+    roman_psf psf = field->psf;
+    double cx = (x + 0.5) / field->cell_px, cy = (y + 0.5) / field->cell_px;
+    int64_t column = cx < 1 ? 0 : cx >= field->cells_x ? field->cells_x - 1 : (int64_t)cx;
+    int64_t row = cy < 1 ? 0 : cy >= field->cells_y ? field->cells_y - 1 : (int64_t)cy;
+    int64_t floats = (int64_t)psf.oversample * psf.oversample * psf.plane_ny * psf.plane_nx;
+    psf.coef += (row * field->cells_x + column) * floats;
+    return psf;
+}
+
 #endif

@@ -38,7 +38,7 @@ static void AT_LEVEL(prepare_block)(void *context, int64_t block)
     int64_t end = block_end(k, block);
     for (int64_t s = block * BLOCK; s < end; s++) {
         int half = k->half[s], width = 2 * half + 2;
-        roman_psf psf = psf_of(k->field, k->x[s], k->y[s]);
+        roman_psf psf = roman_psf_at(k->field, k->x[s], k->y[s]);
         float *stamp = k->stamps + k->offset[s], *core = k->cores + s * CORE_FLOATS, sums[2];
         AT_LEVEL(one_stamp)(&psf, k->x[s], k->y[s], half, 0, stamp);
         for (int row = 0; row < 2 * CORE + 1; row++) {

@@ -63,7 +63,7 @@ def check_pod_config(config: Mapping[str, Any]) -> None:
 # --- pods ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["LIGHT", "IMAGES", "SEASON"])
+@pytest.mark.parametrize("name", ["LIGHT", "IMAGES", "SEASON", "DIFFERENCE"])
 def test_pod_profile_makes_a_valid_pod(name):
     profile = getattr(pods, name)
     config = profile.op_tags()[TAG]

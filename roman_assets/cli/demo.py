@@ -102,7 +102,7 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
         table.add_column(heading, justify="left" if heading == "product" else "right")
     for kind in (
         "reference_catalog", "psf_photometry_part", "daily_light_curves_part", "alerts", "season_light_curves",
-        "season_objects", "season_events", "detection_efficiency", "survey_objects", "survey_events",
+        "difference_sources", "season_objects", "season_events", "detection_efficiency", "survey_objects", "survey_events",
     ):  # fmt: skip
         records = place.products.current(kind)
         rows = sum(r.rows or 0 for r in records)

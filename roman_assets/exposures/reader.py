@@ -128,6 +128,8 @@ def _image(data: bytes, header: ExposureHeader, path: str | Path, *, schema: boo
     """Open checked bytes with asdf; ``schema`` validates against rad."""
     import asdf
 
+    # A context copies what the configuration has loaded: unloaded, the extensions are listed for every file anew.
+    _ = asdf.get_config().extensions, asdf.get_config().resource_manager
     try:
         with warnings.catch_warnings(), asdf.config_context() as config:
             warnings.simplefilter("ignore")

@@ -14,8 +14,10 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Order matters: a header may use the types of those before it.
-OPERATIONS = ("psf_stamp", "star_sums", "joint_fit", "exposure_fit", "event_search", "point_lens", "finite_source",
-              "optical_model", "dispersion", "polygon_clip")
+OPERATIONS = (
+    "psf_stamp", "star_sums", "joint_fit", "exposure_fit", "grid_sums", "event_search", "point_lens", "finite_source",
+    "optical_model", "dispersion", "polygon_clip",
+)  # fmt: skip
 SUPPORT = ("dispatch", "parallel")
 
 # No -ffast-math and no contraction: every vector level must give the same bits (fma is explicit).

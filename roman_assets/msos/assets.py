@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from roman_assets.platform.pods import IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
+from roman_assets.platform.pods import DIFFERENCE, IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
 from roman_assets.platform.reporting import OWNERS, check, result
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.survey.partitions import Partitions
@@ -36,6 +36,10 @@ CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
         "photometric_scatter": ("bright stars scatter as their noise", False),
     },
     "season_light_curves": {"completeness": ("the season's exposures are in the light curves", False)},
+    "difference_sources": {
+        "false_brightenings": ("dips of the residuals hardly ever reach the threshold", False),
+        "source_rate": ("the number of sources is plausible", False),
+    },
     "season_objects": {
         "photometric_scatter": ("stars of 18 to 21 mag scatter as their errors", False),
         "variable_share": ("few objects are variable", False),
@@ -95,6 +99,13 @@ class CatalogueSettings(dg.Config):
     minimum_exposures: int = 1
     tile_px: int = 1024
     reestablish: bool = False
+
+
+class DifferenceSettings(dg.Config):
+    """Run configuration of difference_sources: length of a bin of time [d], and false sources let through."""
+
+    bin_days: float = 0.25
+    false_per_megapixel: float = 1.0
 
 
 class InjectionSettings(dg.Config):
@@ -190,8 +201,30 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         )
 
     @_asset(
-        "season_objects", p.season_detector, "Object catalogue of a season: mean fluxes, scatter, variability.",
-        {"polars", "parquet"}, SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_light_curves")],
+        "difference_sources", p.season_detector,
+        "Sources that the catalogue does not have and that brightened: found on residuals in time and space, with "
+        "difference light curves.",
+        {"c", "parquet"}, DIFFERENCE, pool=POOL_IMAGES,
+        deps=[
+            dg.AssetDep("season_light_curves"), dg.AssetDep("reference_catalog"),
+            dg.AssetDep("daily_light_curves", partition_mapping=p.day_to_season),
+        ],
+    )  # fmt: skip
+    def difference_sources(
+        context: dg.AssetExecutionContext, config: DifferenceSettings, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        from roman_assets.msos.difference_search import DifferenceConfig
+        from roman_assets.msos.stages.difference import difference_sources as search
+
+        season, detector = _keys(context, "season", "detector")
+        settings = DifferenceConfig(**config.model_dump())
+        return _report("difference_sources", search(workspace.get(), season, detector, settings, context.log.info))
+
+    @_asset(
+        "season_objects", p.season_detector,
+        "Object catalogue of a season, difference sources included: mean fluxes, scatter, variability.",
+        {"polars", "parquet"}, SEASON, pool=POOL_SEASON,
+        deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
     )  # fmt: skip
     def season_objects(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
@@ -204,7 +237,8 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     @_asset(
         "season_events", p.season_detector,
         "Microlensing candidates of a season: two-template search, point-lens fits, vetoes, class with a reason.",
-        {"c", "parquet"}, SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_light_curves")],
+        {"c", "parquet"}, SEASON, pool=POOL_SEASON,
+        deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
     )  # fmt: skip
     def season_events(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
@@ -231,7 +265,9 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         settings = InjectionConfig(**config.model_dump())
         return _report("detection_efficiency", measure(workspace.get(), season, detector, settings, context.log.info))
 
-    return [reference_catalog, season_light_curves, season_objects, season_events, detection_efficiency]
+    return [
+        reference_catalog, season_light_curves, difference_sources, season_objects, season_events, detection_efficiency,
+    ]  # fmt: skip
 
 
 def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:

@@ -25,11 +25,15 @@ from roman_assets.msos.parallax import Observer
 from roman_assets.msos.point_lens import LightCurve, PointLensFit
 
 F64 = NDArray[np.float64]
+#: What a chain may still find [chi2].
+CHAIN_GAIN = 10.0
+#: How far above the rival's BIC the first fits may end, as a factor: their bins and few evaluations cost that much.
+HOPELESS = 10.0
 
 
 def fit_binary_lens(
     curve: LightCurve, lens: PointLensFit, config: BinaryLensConfig = BinaryLensConfig(),
-    observer: Observer | None = None,
+    observer: Observer | None = None, rival_bic: float = np.inf,
 ) -> list[LensModel]:  # fmt: skip
     """Binary lenses that explain the anomaly of an event, best first; the others are its degenerate twins.
 
@@ -41,6 +45,9 @@ def fit_binary_lens(
         Its point-lens fit; its t0 is the reference of the parallax's frame.
     observer
         Without one no parallax is fitted.
+    rival_bic
+        BIC of the best other model. Where two lenses come short of it, their errors are those of the slopes, not of a
+        chain; where they come nowhere near it, only the first fits are made.
 
     Returns
     -------
@@ -61,12 +68,14 @@ def fit_binary_lens(
     more = [_twin(p) for p in near] + [_with(p, 3, np.log(rho)) for p in near for rho in config.rhos]
     first = _distinct([*first, *(minimum(coarse, p, evaluations=25) for p in more)], config.kept)
     whole = Problem(curve, config, config.fine, blends, reference=lens.t0, sides=True)
+    if first and first[0][0] > HOPELESS * rival_bic:
+        return sorted((_by_slopes(whole, p) for _, p in first), key=lambda m: m.chi2)
     last = [_settled(whole, p) for _, p in first]
     if observer is not None and lens.te > config.min_te_parallax:
         offsets = tuple(observer.offsets(b.mjd, lens.t0) for b in curve.bands)
         whole = replace(whole, offsets=offsets)
         last = _with_orbit(whole, _with_parallax(whole, last))
-    return _models(whole, _distinct(last, config.kept + 1))
+    return _models(whole, _distinct(last, config.kept + 1), rival_bic)
 
 
 def _settled(whole: Problem, start: F64) -> tuple[float, F64]:
@@ -100,9 +109,12 @@ def _with_orbit(whole: Problem, found: Sequence[tuple[float, F64]]) -> list[tupl
     return [*orbiting, *found[2:]]
 
 
-def _models(whole: Problem, minima: Sequence[tuple[float, F64]]) -> list[LensModel]:
+def _models(whole: Problem, minima: Sequence[tuple[float, F64]], rival_bic: float) -> list[LensModel]:
     """The solutions with their errors, best first: those of the best by a chain, of its twins by the slopes."""
     chi2, best = minima[0]
+    plain = _by_slopes(whole, best)
+    if plain.bic > rival_bic + CHAIN_GAIN:
+        return [plain, *(_by_slopes(whole, p) for _, p in minima[1:])]
     scale = max(1.0, chi2 / len(whole.curve))
     samples, met = explore(reduced(whole, best), best, scale)
     deeper = _settled(whole, met)
@@ -111,8 +123,12 @@ def _models(whole: Problem, minima: Sequence[tuple[float, F64]]) -> list[LensMod
         best = minima[0][1]
         samples, _ = explore(reduced(whole, best), best, scale)
     models = [model_of(whole, best, covariance_about(best, samples))]
-    models += [model_of(whole, p, linear_covariance(reduced(whole, p), p)) for _, p in minima[1:]]
+    models += [_by_slopes(whole, p) for _, p in minima[1:]]
     return sorted(models, key=lambda m: m.chi2)
+
+
+def _by_slopes(whole: Problem, p: F64) -> LensModel:
+    return model_of(whole, p, linear_covariance(reduced(whole, p), p))
 
 
 def _distinct(found: Iterable[tuple[float, F64]], most: int) -> list[tuple[float, F64]]:

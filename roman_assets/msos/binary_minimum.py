@@ -170,8 +170,9 @@ def model_of(whole: Problem, p: F64, covariance: F64) -> LensModel:
     residual = residual[: len(curve)]  # a prior is no datum
     found, _ = unmirrored(p)
     flux_errors = np.array([np.sqrt(np.diag(np.linalg.pinv(c @ c.T))) for c in columns])
-    # What the prior alone determines is no free parameter.
+    # What the prior alone determines is no free parameter; without a covariance nothing is known to be.
     told = np.clip(1.0 - np.diag(covariance)[STATIC:] / whole.widths[: n - STATIC] ** 2, 0.0, 1.0)
+    told = np.nan_to_num(told, nan=1.0)
     free = STATIC + round(float(told.sum())) + 2 * len(curve.bands)
     return LensModel(
         BINARY_LENS, NAMES[:n], found, np.sqrt(np.diag(covariance)), covariance, tuple(b.name for b in curve.bands),

@@ -172,8 +172,8 @@ def _detect(
     snr = np.where(usable, sums[:, 0] / np.sqrt(np.maximum(sums[:, 1], 1e-30)), 0).reshape(gx.shape)
     peaks = (snr > threshold) & (snr == maximum_filter(snr, size=3))
     rows, cols = np.nonzero(peaks)
-    x = gx[rows, cols] + _vertex(snr, rows, cols, 1) / DETECTION_GRID
-    y = gy[rows, cols] + _vertex(snr, rows, cols, 0) / DETECTION_GRID
+    x = gx[rows, cols] + vertex(snr, rows, cols, 1) / DETECTION_GRID
+    y = gy[rows, cols] + vertex(snr, rows, cols, 0) / DETECTION_GRID
     flux = (sums[:, 0] / np.maximum(sums[:, 1], 1e-30)).reshape(gx.shape)[rows, cols]
     found = StarList(x, y, flux)
     if len(stars) and len(found):
@@ -182,7 +182,7 @@ def _detect(
     return found
 
 
-def _vertex(image: F64, rows: NDArray[np.int64], cols: NDArray[np.int64], axis: int) -> F64:
+def vertex(image: F64, rows: NDArray[np.int64], cols: NDArray[np.int64], axis: int) -> F64:
     """Sub-grid offset of a maximum from a parabola through it and its neighbours along `axis`."""
     dr, dc = (1, 0) if axis == 0 else (0, 1)
     padded = np.pad(image, 1, mode="edge")

@@ -90,7 +90,8 @@ def higher_models(
         models.append(fit_binary_source(curve, lens))
     fitted = [m for m in models if m is not None]
     if placed and (anomalous or preferred(fitted, lens, config.least_gain) is not None):
-        fitted.extend(fit_binary_lens(curve, lens, config.binary, observer))
+        rival = min((m.bic for m in fitted if m.usable and m.converged), default=np.inf)
+        fitted.extend(fit_binary_lens(curve, lens, config.binary, observer, rival))
     return fitted
 
 

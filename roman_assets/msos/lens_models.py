@@ -19,6 +19,8 @@ from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit
 from roman_assets.msos.search import SearchConfig, search
 
 F64 = NDArray[np.float64]
+#: No parameter goes beyond this; ln tE is the third of every model and stays within a range [ln d].
+FAR, LOG_TE, LOG_TE_RANGE = 1e7, 2, (np.log(1e-4), np.log(1e5))
 #: Curves of unit source flux: values of the parameters and a band of n points to (sources, n).
 Shape = Callable[[F64, Band], F64]
 
@@ -172,7 +174,17 @@ def _check(curve: LightCurve, lens: PointLensFit, shapes: int) -> None:
 
 
 def _project(curve: LightCurve, p: F64, shape: Shape, sources: int) -> tuple[F64, F64, F64, list[F64]]:
-    return solve_fluxes(curve, [shape(p, band) for band in curve.bands])
+    # What is no number gives no light: a bad fit, from which the next step returns.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        shapes = [np.nan_to_num(shape(p, band), nan=0.0, posinf=0.0, neginf=0.0) for band in curve.bands]
+    return solve_fluxes(curve, shapes)
+
+
+def _within(p: F64) -> F64:
+    """Parameters that a step led out of the numbers (tE of exp(800) d), at their edge."""
+    p = np.clip(np.nan_to_num(p), -FAR, FAR)
+    p[LOG_TE] = np.clip(p[LOG_TE], *LOG_TE_RANGE)
+    return p
 
 
 def solve_fluxes(
@@ -224,13 +236,17 @@ def blend_widths(curve: LightCurve, share: float = 0.1) -> F64:
 
 
 def _best(
-    name: str, curve: LightCurve, lens: PointLensFit, names: tuple[str, ...], logs: tuple[bool, ...], shape: Shape,
+    name: str, curve: LightCurve, lens: PointLensFit, names: tuple[str, ...], logs: tuple[bool, ...], free_shape: Shape,
     starts: Sequence[Sequence[float]], sources: int = 1,
 ) -> LensModel:  # fmt: skip
     """The best of several starts, with its covariance."""
     from scipy.optimize import least_squares
 
     _check(curve, lens, len(names))
+
+    def shape(p: F64, band: Band) -> F64:
+        return free_shape(_within(p), band)
+
     best = None
     for start in starts:
         fit = least_squares(

@@ -26,7 +26,8 @@ def match(
     """Group entries of several catalogues into objects.
 
     Entries of two catalogues belong together when each is the other's nearest neighbour within `radius_mas`
-    and their magnitudes agree to `mag_tolerance`; catalogues are joined in order, each to what is known so far.
+    and their magnitudes agree to `mag_tolerance`; catalogues are joined in order, each to what is known so far, where
+    it was last seen: a star may move by `radius_mas` from one catalogue to the next.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def match(
         fresh = partner < 0
         partner[fresh] = len(known_place) + np.arange(int(fresh.sum()))
         group[rows] = partner
+        known_place[partner[~fresh]] = place[rows[~fresh]]
         known_place = np.concatenate([known_place, place[rows[fresh]]])
         known_mag = np.concatenate([known_mag, mag[rows[fresh]]])
     return group

@@ -38,7 +38,10 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     t0, teff, signal = (events[name].to_numpy()[rows] for name in ("t0", "teff", "dchi2_flat"))
     error = np.nan_to_num(events["t0_err"].cast(pl.Float64).fill_null(0.0).to_numpy()[rows])
     ghosts: dict[int, int] = {}
+    objects = events["object_id"].gather(rows).to_list()
     for a, b in cKDTree(place).query_pairs(reach):
+        if objects[a] == objects[b]:  # solutions of one event
+            continue
         tolerance = max(teff[a], teff[b]) + SAME_PEAK_SIGMA * min(np.hypot(error[a], error[b]), 0.1) + SAME_PEAK_DAYS
         if abs(t0[a] - t0[b]) < tolerance:
             smaller, larger = (a, b) if signal[a] < signal[b] else (b, a)

@@ -209,37 +209,50 @@ class _Session:
 
     def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
-        residual = fit.residual[self.geometry.inner]
-        sigma = 1.0 / np.sqrt(np.maximum(self.last_weight[self.geometry.inner], 1e-12))
-        significance = np.where(self.good, residual / sigma, 0)
-        padded = np.pad(residual, 1)
-        around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
-        hit = (significance > 8) & (around < 0.1 * residual)
+        inner = self.geometry.inner
+        hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0))
         self.good &= ~hit
         return hit
 
     def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Flag bits of every star."""
-        ny, nx = self.frame.shape
         core = Stars.of(self.stars.x, self.stars.y, 3)
-        sharpness = self.psf.sharpness_of(core)
-        ones = np.ones(self.geometry.shape, dtype=np.float32)
-
-        def share(pixels: NDArray[np.bool_]) -> F64:
-            weighted = self.psf.matched_sums(self.geometry, core, ones, self.geometry.padded(pixels))[:, 1]
-            return weighted / sharpness
-
-        usable = share(self.good)
-        flag = np.zeros(len(core), dtype=np.uint8)
-        flag[~self.inside | (usable < 0.02) | ~np.isfinite(fit.flux_err)] |= NO_DATA
-        flag[share(self.frame.saturated) > 0.02] |= SATURATED
-        flag[usable < 0.7] |= MASKED
-        if cosmic.any():
-            flag[share(cosmic) > 0.01] |= COSMIC_RAY
-        x, y = self.stars.x, self.stars.y
-        flag[(x < 2.5) | (x > nx - 3.5) | (y < 2.5) | (y > ny - 3.5)] |= EDGE
+        flag = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
+        flag[~self.inside | ~np.isfinite(fit.flux_err)] |= NO_DATA
         flag[(fit.chi2 > 25) & (fit.chi2 > 4 * _typical(fit.chi2, self.catalogue_flux))] |= BAD_FIT
         return flag
+
+
+def core_flags(
+    psf: DetectorPsf, geometry: PaddedFrame, core: Stars, good: NDArray[np.bool_], saturated: NDArray[np.bool_],
+    cosmic: NDArray[np.bool_],
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Flag bits that follow from the pixels (ny, nx) in the cores of stars: usable, saturated, hit by cosmic rays."""
+    sharpness = psf.sharpness_of(core)
+    ones = np.ones(geometry.shape, dtype=np.float32)
+
+    def share(pixels: NDArray[np.bool_]) -> F64:
+        return psf.matched_sums(geometry, core, ones, geometry.padded(pixels))[:, 1] / sharpness
+
+    usable = share(good)
+    flag = np.zeros(len(core), dtype=np.uint8)
+    flag[usable < 0.02] |= NO_DATA
+    flag[share(saturated) > 0.02] |= SATURATED
+    flag[usable < 0.7] |= MASKED
+    if cosmic.any():
+        flag[share(cosmic) > 0.01] |= COSMIC_RAY
+    x, y = core.x, core.y
+    flag[(x < 2.5) | (x > geometry.nx - 3.5) | (y < 2.5) | (y > geometry.ny - 3.5)] |= EDGE
+    return flag
+
+
+def cosmic_rays(residual: F32, weight: F32) -> NDArray[np.bool_]:
+    """Pixels (ny, nx) far above the model and sharper than any PSF; weight 0 marks those that do not count."""
+    sigma = 1.0 / np.sqrt(np.maximum(weight, 1e-12))
+    significance = np.where(weight > 0, residual / sigma, 0)
+    padded = np.pad(residual, 1)
+    around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
+    return np.asarray((significance > 8) & (around < 0.1 * residual))
 
 
 def _typical(chi2: F32, flux: F64) -> F64:

@@ -145,6 +145,28 @@ def light_curve_figure(
     return _png(figure)
 
 
+def difference_figure(curves: Sequence[tuple[str, F64, F64, F64]]) -> bytes:
+    """Difference light curves (title, mjd, flux, flux_err), one panel each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-len(curves) // 2)
+    figure = Figure(figsize=(7.2, 0.6 + 1.5 * rows), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
+    for axes, (title, mjd, flux, error) in zip(panels, curves, strict=False):
+        axes.errorbar(mjd, flux, error, fmt=".", ms=2.5, lw=0.5)
+        axes.axhline(0, color="k", lw=0.6)
+        axes.set_title(title, fontsize=7)
+        axes.tick_params(labelsize=6)
+        axes.ticklabel_format(useOffset=False)
+    for axes in panels[len(curves) :]:
+        axes.set_visible(False)
+    figure.supxlabel("MJD", fontsize=8)
+    figure.supylabel("difference flux [DN/s]", fontsize=8)
+    return _png(figure)
+
+
 def event_figure(
     curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64], title: str,
     anomaly: tuple[float, float] | None = None, single: F64 | None = None,

@@ -16,7 +16,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.partitions import build_partitions
 
 DAY_ASSETS = ("exposures", "psf_photometry", "daily_light_curves")
-SEASON_ASSETS = ("season_light_curves", "season_objects", "season_events")
+SEASON_ASSETS = ("season_light_curves", "difference_sources", "season_objects", "season_events")
 EFFICIENCY_ASSETS = ("detection_efficiency",)
 SURVEY_ASSETS = ("survey_objects", "survey_events")
 #: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
@@ -44,7 +44,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     )  # fmt: skip
     season_job = dg.define_asset_job(
         "close_season", dg.AssetSelection.assets(*SEASON_ASSETS), partitions_def=partitions.season_detector,
-        description="Light curves, objects and events of a season of a detector, with what is there.",
+        description="Light curves, difference sources, objects and events of a season of a detector, with what is there.",
     )  # fmt: skip
     efficiency_job = dg.define_asset_job(
         "measure_efficiency", dg.AssetSelection.assets(*EFFICIENCY_ASSETS), partitions_def=partitions.season_detector,

@@ -12,22 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PodProfile:
-    """Requests and limits of a step's container, and how long it may run."""
+    """Requests and limits of a step's container, its scratch disk, and how long it may run."""
 
     cpu: str
     memory: str
     deadline_s: int
+    scratch: str | None = None
 
     def op_tags(self) -> dict[str, Any]:
         """Tags for an asset; checked strictly by a test, since Dagster accepts misspelt keys until launch."""
+        most = {"memory": self.memory} | ({"ephemeral-storage": self.scratch} if self.scratch else {})
         return {
             "dagster-k8s/config": {
-                "container_config": {
-                    "resources": {
-                        "requests": {"cpu": self.cpu, "memory": self.memory},
-                        "limits": {"memory": self.memory},
-                    }
-                },
+                "container_config": {"resources": {"requests": {"cpu": self.cpu, **most}, "limits": most}},
                 "pod_spec_config": {"restart_policy": "Never"},
                 "job_spec_config": {"active_deadline_seconds": self.deadline_s},
             }
@@ -40,6 +37,8 @@ LIGHT = PodProfile("250m", "1Gi", 1800)
 IMAGES = PodProfile("1", "6Gi", 6 * 3600)
 #: One detector's season of light curves.
 SEASON = PodProfile("1", "12Gi", 6 * 3600)
+#: The residuals of one detector's season: every exposure is read twice, bins and cut-outs lie on the scratch disk.
+DIFFERENCE = PodProfile("1", "12Gi", 24 * 3600, "200Gi")
 
 #: Pools limit how many steps run at once across runs; limits are set in dagster.yaml.
 POOL_IMAGES, POOL_SEASON = "images", "season"

@@ -27,6 +27,7 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "psf_photometry": ("psf_photometry_part", "psf_photometry"),
     "daily_light_curves": ("daily_light_curves_part", "daily_sums", "alerts", "daily_light_curves"),
     "season_light_curves": ("season_light_curves", "season_epochs"),
+    "difference_sources": ("difference_sources", "difference_light_curves"),
     "season_objects": ("season_objects",),
     "season_events": ("season_events",),
     "detection_efficiency": ("detection_efficiency",),
@@ -34,7 +35,8 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "survey_events": ("survey_events",),
 }
 #: Assets whose partition is complete only with this kind (written last).
-CLOSING = {"psf_photometry": "psf_photometry", "daily_light_curves": "daily_light_curves"}
+CLOSING = {"psf_photometry": "psf_photometry", "daily_light_curves": "daily_light_curves",
+           "difference_sources": "difference_light_curves"}  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
 

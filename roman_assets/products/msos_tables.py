@@ -16,6 +16,9 @@ F32, F64, TEXT = pl.Float32, pl.Float64, pl.String
 
 OBJECT_ID = C("object_id", I64, "", "HEALPix nested cell of order 29 of the reference position")
 STAR = C("star", I32, "", "row of the star in the reference catalogue of this season and detector")
+ANY_STAR = C("star", I32, "", f"{STAR.description}; beyond its end for difference sources")
+ORIGIN = C("origin", TEXT, "", "catalogue: a star of the reference catalogue; difference: a source that brightened beside "
+           "them, its fluxes are differences")
 SKY = (
     C("ra", F64, "deg", "right ascension, ICRS"),
     C("dec", F64, "deg", "declination, ICRS"),
@@ -169,6 +172,59 @@ SEASON_LIGHT_CURVES = TableSchema(
     ),
 )
 
+DIFFERENCE_SOURCES = TableSchema(
+    kind="difference_sources",
+    title="Sources that are not in the reference catalogue and brightened during the season.",
+    version="1",
+    partition="season and detector",
+    sort=("object_id",),
+    row_group_rows=131_072,
+    columns=(
+        OBJECT_ID,
+        ANY_STAR,
+        *SKY,
+        C("season", TEXT, "", "s01.."),
+        *PLACE,
+        C("x", F64, "pix", "column on the season's first exposure"),
+        C("y", F64, "pix", "row on the season's first exposure"),
+        C("x_err", F32, "pix", "standard error of x"),
+        C("y_err", F32, "pix", "standard error of y"),
+        C("significance", F32, "", "mean flux of the brightening over its error"),
+        C("significance_without_best", F32, "", "the same without its most significant exposure"),
+        C("threshold", F32, "", "significance that was asked for here, from the dips of the residuals"),
+        C("first_mjd", F64, "d", "first exposure of the brightening, to the bin"),
+        C("last_mjd", F64, "d", "last exposure of the brightening, to the bin"),
+        C("peak_mjd", F64, "d", "middle of the three exposures in a row with the highest mean"),
+        C("n_exposures", I32, "", "good exposures during the brightening"),
+        C("flux", F32, "DN / s", "mean difference flux during the brightening, on the reference zero point"),
+        C("flux_err", F32, "DN / s", "its standard error"),
+        C("peak_flux", F32, "DN / s", "highest mean difference flux of three exposures in a row"),
+        C("peak_flux_err", F32, "DN / s", "its standard error"),
+        C("reference_flux", F32, "DN / s", "flux at the position outside the brightening that the catalogue does not have"),
+        C("reference_flux_err", F32, "DN / s", "its standard error"),
+        C("chi2", F32, "", "chi square per pixel during the brightening, over that of the baseline"),
+        C("error_factor", F32, "", "factor on the formal errors, from the scatter of the baseline"),
+        C("nearest_star", I32, "", "row of the nearest catalogued star"),
+        C("nearest_distance", F32, "pix", "its distance"),
+        C("nearest_flux", F32, "DN / s", "its flux in the catalogue"),
+        C("n_together", I16, "", "varying neighbours fitted together with it"),
+        C("flag", U16, "", "bits: 1 edge in some exposures, 2 the brightening reaches the first or last bin, "
+          "4 varying neighbour, 8 fewer than 20 baseline exposures"),
+    ),
+)
+
+DIFFERENCE_LIGHT_CURVES = TableSchema(
+    kind="difference_light_curves",
+    title="Difference light curves of the difference sources, laid out as season_light_curves, whose epochs they share; "
+    "zero is the flux outside the brightening.",
+    version="1",
+    partition="season and detector",
+    sort=SEASON_LIGHT_CURVES.sort,
+    row_group_rows=SEASON_LIGHT_CURVES.row_group_rows,
+    row_group_values=SEASON_LIGHT_CURVES.row_group_values,
+    columns=tuple(ANY_STAR if column is STAR else column for column in SEASON_LIGHT_CURVES.columns),
+)
+
 _STATISTICS = (
     *FLUX,
     MAG,
@@ -194,19 +250,22 @@ _STATISTICS = (
 SEASON_OBJECTS = TableSchema(
     kind="season_objects",
     title="Object catalogue of a season.",
-    version="1",
+    version="3",
     partition="season and detector",
     sort=("object_id", "optical_element"),
     row_group_rows=131_072,
     columns=(
         OBJECT_ID,
-        STAR,
+        ANY_STAR,
         *SKY,
         C("season", TEXT, "", "s01.."),
         *PLACE,
+        ORIGIN,
         *_STATISTICS,
-        C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'"),
-        C("flag", U16, "", "flags of the reference catalogue"),
+        C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'; NaN: difference source"),
+        C("flag", U16, "", "flags of the reference catalogue; 0 for difference sources"),
+        C("position_err", F32, "mas", "standard error of either coordinate; null: difference source", nullable=True),
+        C("position_mjd", F64, "d", "mean epoch of the position; null: difference source", nullable=True),
     ),
 )
 
@@ -280,11 +339,11 @@ _EVENT_MODEL = (
 SEASON_EVENTS = TableSchema(
     kind="season_events",
     title="Microlensing candidates of a season, one row per solution.",
-    version="1",
+    version="2",
     partition="season and detector",
     sort=("object_id", "degeneracy"),
     row_group_rows=16_384,
-    columns=(OBJECT_ID, STAR, *SKY, C("season", TEXT, "", "s01.."), *PLACE, *_EVENT_MODEL),
+    columns=(OBJECT_ID, ANY_STAR, *SKY, C("season", TEXT, "", "s01.."), *PLACE, ORIGIN, *_EVENT_MODEL),
 )
 
 _SEASONS = (
@@ -297,7 +356,7 @@ _SEASONS = (
 SURVEY_OBJECTS = TableSchema(
     kind="survey_objects",
     title="Objects matched over all seasons.",
-    version="1",
+    version="2",
     partition="region of the sky",
     sort=("object_id", "optical_element"),
     row_group_rows=131_072,
@@ -308,6 +367,10 @@ SURVEY_OBJECTS = TableSchema(
         C("optical_element", TEXT, "", "filter"),
         *_SEASONS,
         C("separation", F32, "mas", "largest distance between the seasons' positions"),
+        C("position_mjd", F64, "d", "epoch of ra and dec; null: none of the positions has one", nullable=True),
+        C("pm_ra", F64, "mas / yr", "proper motion in ra times cos dec, relative to the field's mean", nullable=True),
+        C("pm_dec", F64, "mas / yr", "proper motion in dec, relative to the field's mean", nullable=True),
+        C("pm_err", F64, "mas / yr", "standard error of either; null: the seasons span less than 0.2 yr", nullable=True),
         *_STATISTICS,
     ),
 )
@@ -369,6 +432,8 @@ TABLES: tuple[TableSchema, ...] = (
     ALERTS,
     SEASON_EPOCHS,
     SEASON_LIGHT_CURVES,
+    DIFFERENCE_SOURCES,
+    DIFFERENCE_LIGHT_CURVES,
     SEASON_OBJECTS,
     SEASON_EVENTS,
     SURVEY_OBJECTS,

@@ -36,6 +36,9 @@ class MiniSurvey:
         Sub-array side; width of the border outside it that has stars too; stars per pixel.
     n_events, n_variables
         Point-lens events and sinusoidal variables per patch.
+    faint_events, faint_mags
+        Further point-lens events per patch, of sources in this range of magnitudes: most are too faint for a
+        catalogue. Every second one lies beside a bright star.
     planets
         (s, q, alpha [deg]) of the companions that the lenses of a patch's first events have.
     mag_bright, mag_faint
@@ -60,6 +63,8 @@ class MiniSurvey:
     density: float = 0.09
     n_events: int = 6
     n_variables: int = 6
+    faint_events: int = 0
+    faint_mags: tuple[float, float] = (25.5, 28.0)
     planets: tuple[tuple[float, float, float], ...] = ()
     mag_bright: float = 17.0
     mag_faint: float = 25.5
@@ -82,7 +87,7 @@ class MiniSurvey:
                 raise InputError(f"{name} must be at least 1", field=name)
         if self.size_px < 32:
             raise InputError("a sub-array needs at least 32 px a side", field="size_px")
-        if self.density < 0 or self.n_events < 0 or self.n_variables < 0:
+        if self.density < 0 or min(self.n_events, self.n_variables, self.faint_events) < 0:
             raise InputError("densities and numbers of stars cannot be negative", field="density")
         if len(self.planets) > self.n_events or any(s <= 0 or q <= 0 for s, q, _ in self.planets):
             raise InputError("a planet needs an event, and positive s and q", field="planets")

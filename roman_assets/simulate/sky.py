@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,8 @@ CLUMP_SHARE, CLUMP_MAG, CLUMP_SIGMA = 0.012, 17.4, 0.2
 EVENT_MAGS = (20.0, 22.0)
 VARIABLE_MAGS = (18.5, 22.5)
 EDGE_PX = 12.0
+#: Lenses of faint sources come close; the bright stars beside every second one, and their distance [px].
+FAINT_U0, BESIDE_MAG, BESIDE_PX = (0.005, 0.15), 21.5, (0.7, 2.5)
 #: Radius of the sources of planetary events, in Einstein radii.
 SOURCE_RADIUS = 1e-3
 MJD_UNIX = 40587.0
@@ -104,7 +107,7 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
     start = np.array([config.season_start(int(s)).timestamp() / 86400 + MJD_UNIX for s in season])
     longest = max(0.25 * config.days, 0.4)
     shortest = min(max(3.0 / config.visits_per_day, 0.2), longest)
-    return Patch(
+    patch = Patch(
         source_id=np.arange(count, dtype=np.int64) + 1_000_000 * index,
         ra=ra,
         dec=dec,
@@ -121,6 +124,40 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
         phase=rng.uniform(0, 2 * np.pi, config.n_variables),
         planets=config.planets,
     )
+    if not config.faint_events:
+        return patch
+    return _with_faint_events(patch, config, index, rng, x, y, (shortest, longest))
+
+
+def _with_faint_events(
+    patch: Patch, config: MiniSurvey, index: int, rng: np.random.Generator, x: Array, y: Array,
+    te_range: tuple[float, float],
+) -> Patch:  # fmt: skip
+    """The patch with `faint_events` more sources, each lensed once; every second one beside a bright star."""
+    count, last = config.faint_events, config.size_px - 1 - EDGE_PX
+    new_x, new_y = rng.uniform(EDGE_PX, last, (2, count))
+    inside = (np.minimum(x, y) > EDGE_PX) & (np.maximum(x, y) < last) & (patch.mag < BESIDE_MAG)
+    beside = rng.choice(np.flatnonzero(inside), (count + 1) // 2) if inside.any() else np.empty(0, dtype=np.int64)
+    distance, angle = rng.uniform(*BESIDE_PX, len(beside)), rng.uniform(0, 2 * np.pi, len(beside))
+    new_x[: 2 * len(beside) : 2] = x[beside] + distance * np.cos(angle)
+    new_y[: 2 * len(beside) : 2] = y[beside] + distance * np.sin(angle)
+    ra, dec = detector_frame(config, config.detectors[index], 0).to_sky(new_x, new_y)
+    season = np.arange(count) % config.seasons
+    start = np.array([config.season_start(int(s)).timestamp() / 86400 + MJD_UNIX for s in season])
+    still, old = np.zeros(count), len(patch.mag)
+    mag, t0 = rng.uniform(*config.faint_mags, count), start + rng.uniform(0.2, 0.8, count) * config.days
+    u0, te = (np.exp(rng.uniform(np.log(low), np.log(high), count)) for low, high in (FAINT_U0, te_range))
+
+    def joined(name: str, values: Array | NDArray[np.int64]) -> NDArray[Any]:
+        return np.concatenate([getattr(patch, name), values])
+
+    number = old + np.arange(count)
+    return replace(
+        patch, source_id=joined("source_id", 1_000_000 * index + number), ra=joined("ra", ra), dec=joined("dec", dec),
+        mag=joined("mag", mag), pm_ra=joined("pm_ra", still), pm_dec=joined("pm_dec", still),
+        event_star=joined("event_star", number), t0_mjd=joined("t0_mjd", t0), u0=joined("u0", u0),
+        te_days=joined("te_days", te),
+    )  # fmt: skip
 
 
 def _pick(

@@ -15,7 +15,7 @@ from roman_assets.msos.binary_magnification import (
     binary_magnification,
     centre_of_magnification,
 )
-from roman_assets.msos.binary_minimum import NAMES, Problem, linear_covariance, minimum, orbit
+from roman_assets.msos.binary_minimum import NAMES, Problem, linear_covariance, minimum, model_of, orbit
 from roman_assets.msos.binary_posterior import covariance_about, explore
 from roman_assets.msos.event_models import ModelConfig, model_curve, twins
 from roman_assets.msos.events import EventConfig, find_events
@@ -139,7 +139,7 @@ def test_lenses_that_orbit_turn_and_come_nearer():
     years = (MJD - WIDE["t0"]) / 365.25
     moved = binary_magnification(MJD, **(WIDE | {"s": 1.3 + 0 * years, "alpha": 0.9 + 0 * years}))
     np.testing.assert_allclose(moved, still, rtol=1e-6)
-    assert np.abs(binary_magnification(MJD, **(WIDE | {"alpha": 0.9 + years})) - still).max() > 0.01
+    assert np.abs(binary_magnification(MJD, **(WIDE | {"alpha": 0.9 + 10 * years})) - still).max() > 0.01
 
 
 @pytest.mark.slow
@@ -158,6 +158,30 @@ def test_an_orbit_that_the_data_show_is_fitted():
     assert abs(best["dalpha_dt"] * np.sign(best["u0"]) - 4.0) < 4 * best.error("dalpha_dt")  # or its mirror image
     for name, value in (("te", 12.0), ("q", 0.02), ("ds_dt", -1.0), ("s", 1.1 + years)):
         assert abs(best[name] - value) < 4 * best.error(name), name
+
+
+def test_without_a_covariance_every_parameter_counts_as_free():
+    curve, observer = curve_of(WIDE), Observer(268.0, -29.2)
+    offsets = tuple(observer.offsets(b.mjd, 61485.0) for b in curve.bands)
+    whole = Problem(curve, QUICK, 1e-4, blend_widths(curve), reference=61485.0, sides=True, offsets=offsets)
+    p = np.array([WIDE[n] if n in ("t0", "u0", "alpha") else np.log(WIDE[n]) for n in NAMES[:7]] + [0.0, 0.0])
+    model = model_of(whole, p, np.full((9, 9), np.nan))
+    assert model.dof == len(curve) - 9 - 2
+    assert not model.usable
+
+
+def test_errors_of_two_lenses_that_another_model_beats_need_no_chain(fitted, monkeypatch):
+    curve, by_chain = fitted
+    monkeypatch.delattr("roman_assets.msos.binary_lens.explore")
+    beaten = fit_binary_lens(curve, single(curve), QUICK, rival_bic=by_chain[0].bic - 100)
+    assert beaten[0].chi2 < min(m.chi2 for m in by_chain) + ModelConfig().twin_dchi2
+    assert beaten[0].usable
+
+
+def test_two_lenses_that_come_nowhere_near_another_model_are_not_refined(fitted):
+    curve, _ = fitted
+    hopeless = fit_binary_lens(curve, single(curve), QUICK, rival_bic=10.0)
+    assert min(m.chi2 for m in hopeless) > 100.0
 
 
 def test_bins_that_follow_a_model_keep_what_tells_it_from_its_neighbours():

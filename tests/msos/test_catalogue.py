@@ -14,8 +14,8 @@ from roman_assets.msos.catalogue import (
     _position_system,
     _prune,
     _saturated_stars,
-    _vertex,
     build_catalogue,
+    vertex,
 )
 
 from .conftest import CONFIG, nearest
@@ -165,9 +165,9 @@ def test_vertex_of_a_parabola():
     y, x = np.mgrid[0:9, 0:9]
     image = 10 - (x - 4.2) ** 2 - 2 * (y - 3.7) ** 2
     rows, cols = np.array([4]), np.array([4])
-    assert _vertex(image, rows, cols, 1)[0] == pytest.approx(0.2)
-    assert _vertex(image, rows, cols, 0)[0] == pytest.approx(-0.3)
-    assert _vertex(np.zeros((9, 9)), rows, cols, 0)[0] == 0
+    assert vertex(image, rows, cols, 1)[0] == pytest.approx(0.2)
+    assert vertex(image, rows, cols, 0)[0] == pytest.approx(-0.3)
+    assert vertex(np.zeros((9, 9)), rows, cols, 0)[0] == 0
 
 
 def test_prune_drops_the_insignificant_and_the_fainter_of_two(survey):

@@ -133,6 +133,7 @@ def test_ogle_events(shared_data, name, t0, within, te, factor, kind):
     assert te / factor < row["te"] < te * factor
 
 
+@pytest.mark.slow
 def test_data_challenge(shared_data):
     """Planets of the 2018 challenge are microlensing, cataclysmic variables are not."""
     curves = read_light_curves(shared_data / "dc2018/light_curves.parquet")

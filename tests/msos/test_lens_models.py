@@ -1,6 +1,7 @@
 """Models beyond the point lens, on light curves whose truth is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -48,6 +49,13 @@ def two(mjd: np.ndarray) -> np.ndarray:
 
 def near(model: LensModel, name: str, truth: float, sigmas: float = 4.0) -> bool:
     return abs(model[name] - truth) < sigmas * model.error(name)
+
+
+def test_a_start_far_from_any_event_is_no_error() -> None:
+    """The minimiser came to such a place from the point-lens fit of a planetary event of a tiny field."""
+    curve, lens = observed(ONE_SEASON, disc(ONE_SEASON), 1, 60030)
+    for te in (1e-320, 1e300):
+        assert not fit_finite_source(curve, replace(lens, te=te)).chi2 < lens.chi2 - 1e3
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -160,3 +168,16 @@ def test_annual_parallax_agrees_with_mulensmodel() -> None:
     # Ours is seen from L2, a hundredth further out: the parallax vector scales with it.
     ours = model_curve(event | {"pi_en": 0.3 / 1.01, "pi_ee": -0.2 / 1.01}, "F146", mjd)
     assert ours == pytest.approx(model.get_magnification(mjd + 2400000.5), rel=1e-5)
+
+
+def test_a_step_out_of_the_numbers_is_a_bad_fit_and_no_failure() -> None:
+    """A faint spike leaves tE free, and the fit may ask for exp(800) days."""
+    from roman_assets.msos import lens_models
+
+    curve, _ = observed(ONE_SEASON, disc(ONE_SEASON), 1, 60030.0)
+    fs, fb, residual, _ = lens_models._project(
+        curve, np.array([800.0]), lambda p, band: np.exp(p[0]) * np.ones((1, len(band))) / band.mjd, 1
+    )
+    assert fs[0, 0] == 0
+    assert fb[0] == pytest.approx(float(np.mean(curve.bands[0].flux)))
+    assert np.isfinite(residual).all()

@@ -41,3 +41,9 @@ def test_other_classes_are_left_alone() -> None:
     mixed = table(0.9).with_columns(event_class=pl.Series(["variable", "single_lens"]))
     assert veto_ghosts(mixed, CLASSES).equals(mixed)
     assert veto_ghosts(table(0.9)[:0], CLASSES).height == 0
+
+
+def test_solutions_of_one_event_are_no_ghosts_of_each_other() -> None:
+    """Two rows of one object: degenerate models of the same light curve."""
+    twins = table(0.0).with_columns(object_id=pl.Series([1, 1]))
+    assert veto_ghosts(twins, CLASSES)["event_class"].to_list() == ["single_lens"] * 2

@@ -15,8 +15,11 @@ from tests.pipeline.conftest import Processed
 
 ASSETS = (
     "exposures", "reference_catalog", "psf_photometry", "daily_light_curves", "season_light_curves",
-    "season_objects", "season_events", "survey_objects", "survey_events",
+    "difference_sources", "season_objects", "season_events", "survey_objects", "survey_events",
 )  # fmt: skip
+
+#: One worker, so that the survey is processed once.
+pytestmark = pytest.mark.xdist_group("processed")
 
 
 def test_every_run_succeeds(processed: Processed) -> None:

@@ -19,6 +19,9 @@ from tests.pipeline.conftest import Processed
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
+#: One worker, so that the survey is processed once.
+pytestmark = pytest.mark.xdist_group("processed")
+
 
 def _figures(processed: Processed) -> dict[str, dict[str, float]]:
     products = processed.workspace.products

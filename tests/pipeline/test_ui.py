@@ -11,7 +11,8 @@ import pytest
 from tests.pipeline.conftest import Processed
 from tests.pipeline.dagster_server import dagster_server
 
-pytestmark = pytest.mark.browser
+#: One worker, so that the survey is processed once.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("processed")]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

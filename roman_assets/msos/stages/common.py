@@ -134,10 +134,11 @@ CODE = {
     "psf_photometry": "2",
     "daily_light_curves": "3",
     "season_light_curves": "2",
-    "season_objects": "1",
-    "season_events": "5",
+    "difference_sources": "1",
+    "season_objects": "3",
+    "season_events": "6",
     "detection_efficiency": "2",
-    "survey_objects": "1",
+    "survey_objects": "2",
     "survey_events": "5",
 }
 

@@ -23,7 +23,14 @@ from roman_assets.msos.injection import (
 from roman_assets.msos.light_curves import SATURATED
 from roman_assets.msos.stages.common import CODE, Check, Progress, StageResult, season_partition, silent
 from roman_assets.msos.stages.image_efficiency import recover_in_images
-from roman_assets.msos.stages.season import SeasonCurves, kept_attributes, open_curves, place_of, season_facts
+from roman_assets.msos.stages.season import (
+    CATALOGUE,
+    SeasonCurves,
+    kept_attributes,
+    open_curves,
+    place_of,
+    season_facts,
+)
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
@@ -129,7 +136,8 @@ def _known_events(workspace: Workspace, partition: str, curves_record: ProductRe
     """Rows of stars that the search called microlensing, in these light curves: they carry a signal of their own."""
     events = workspace.products.current("season_events", partition)
     stars = [
-        workspace.products.read_table(r, ["star", "event_class"]).filter(pl.col("event_class").is_in(MICROLENSING))
+        workspace.products.read_table(r, ["star", "event_class", "origin"])
+        .filter(pl.col("event_class").is_in(MICROLENSING) & (pl.col("origin") == CATALOGUE))
         for r in events if r.part == curves_record.part
     ]  # fmt: skip
     return sorted({int(star) for table in stars for star in table["star"]})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.msos.light_curves import UNUSED_FLAGS
 from roman_assets.msos.matching import unit_vectors
-from roman_assets.msos.stages.season import epochs_of
+from roman_assets.msos.stages.season import DIFFERENCE_CURVES, epochs_of
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 
@@ -62,7 +62,8 @@ def find_light_curve(
         There is no such object.
     """
     best: tuple[float, ProductRecord, dict[str, object]] | None = None
-    for record in workspace.products.current("season_light_curves"):
+    records = [r for kind in ("season_light_curves", DIFFERENCE_CURVES) for r in workspace.products.current(kind)]
+    for record in records:
         keys = workspace.products.read_table(record, ["object_id", "star", "ra", "dec"])
         if object_id is not None:
             rows = keys.filter(pl.col("object_id") == object_id)

@@ -14,6 +14,7 @@ from roman_assets.msos.light_curves import SeriesBlock
 from roman_assets.msos.matching import MAS_DEG, match
 from roman_assets.msos.neighbours import veto_ghosts
 from roman_assets.msos.objects import statistics
+from roman_assets.msos.proper_motion import frame_offsets, motions
 from roman_assets.msos.stages.common import (
     CODE,
     Check,
@@ -24,6 +25,8 @@ from roman_assets.msos.stages.common import (
     silent,
 )
 from roman_assets.msos.stages.season import (
+    DIFFERENCE,
+    DIFFERENCE_CURVES,
     SHOWN_EVENTS,
     SeasonCurves,
     open_curves,
@@ -33,7 +36,15 @@ from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
-MEMBER_COLUMNS = ("object_id", "star", "ra", "dec", "field", "detector", "season", "optical_element", "mag")
+MEMBER_COLUMNS = (
+    "object_id", "star", "ra", "dec", "field", "detector", "season", "optical_element", "origin", "mag",
+    "position_err", "position_mjd",
+)  # fmt: skip
+#: Stands for the magnitude of a difference source: it matches its like in other seasons and no star, whose light
+#: curve has another zero.
+DIFFERENCE_MAG = 99.0
+#: Motions with smaller errors are counted [mas/yr].
+SURE_MOTION = 1.0
 
 
 class _Curves:
@@ -49,7 +60,9 @@ class _Curves:
             (objects_record,) = self.workspace.products.current("season_objects", partition, part)
             made = self.workspace.products.history("season_light_curves", partition, part)
             record = next(r for r in made if r.sha256 in objects_record.inputs)
-            self.open[partition, part] = open_curves(self.workspace, record)
+            others = self.workspace.products.history(DIFFERENCE_CURVES, partition, part)
+            extra = next((r for r in others if r.sha256 in objects_record.inputs), None)
+            self.open[partition, part] = open_curves(self.workspace, record, extra)
         return self.open[partition, part]
 
 
@@ -59,7 +72,9 @@ def _members(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[Prod
     for number, record in enumerate(
         sorted(workspace.products.current("season_objects"), key=lambda r: (r.partition, r.part))
     ):
-        table = workspace.products.read_table(record, list(MEMBER_COLUMNS))
+        table = workspace.products.read_table(record, list(MEMBER_COLUMNS)).with_columns(
+            mag=pl.when(pl.col("origin") == DIFFERENCE).then(DIFFERENCE_MAG).otherwise(pl.col("mag"))
+        )
         inside = np.array(
             [
                 name == region
@@ -105,20 +120,23 @@ def objects(workspace: Workspace, region: str, progress: Progress = silent) -> S
     identity = Identity(tuple(r.sha256 for r in used), CODE["survey_objects"], {"region": region})
     record = workspace.products.lookup("survey_objects", partition, identity=identity)
     if record is None:
-        table = _survey_objects(workspace, members)
+        table = _survey_objects(workspace, _aligned(members))
         record = workspace.products.put_table(
             "survey_objects", partition, table, identity, attributes={"region": region}, sky=_middle(table),
             archive=archive_metadata("variability", _facts(workspace, used)),
         )  # fmt: skip
     result.records.append(record)
-    table = workspace.products.read_table(record, ["n_seasons", "separation"])
+    table = workspace.products.read_table(record, ["n_seasons", "separation", "pm_ra", "pm_err"])
     shared = table.filter(pl.col("n_seasons") > 1)
+    moving = table.filter(pl.col("pm_err") < SURE_MOTION)
     result.figures = {
         "objects": table.height,
         "catalogues": len(used),
         "seasons": len({r.attributes["season"] for r in used}),
         "in_several_seasons": shared.height,
         "median_separation_mas": float(shared["separation"].median() or 0.0) if shared.height else 0.0,  # type: ignore[arg-type]
+        "with_motion": moving.height,
+        "motion_scatter_mas_yr": float(moving["pm_ra"].std() or 0.0) if moving.height > 1 else 0.0,  # type: ignore[arg-type]
     }
     progress(f"{table.height} objects from {len(used)} season catalogues")
     return result
@@ -136,6 +154,20 @@ def _facts(workspace: Workspace, used: Sequence[ProductRecord]) -> Any:
     ]
     exposures.sort(key=lambda e: e.mid_mjd)
     return archive_facts(workspace, seasons[0], exposures)
+
+
+def _aligned(members: pl.DataFrame) -> pl.DataFrame:
+    """The members with their positions on the mean frame of the catalogues."""
+    stars = members.filter(pl.col("origin") != DIFFERENCE).unique(["catalogue", "group"], maintain_order=True)
+    ra, dec = (stars[name].to_numpy() for name in ("ra", "dec"))
+    offsets = frame_offsets(ra, dec, stars["group"].to_numpy(), stars["catalogue"].to_numpy())
+    frames = pl.DataFrame([(c, *offset) for c, offset in offsets.items()], ["catalogue", "east", "north"], orient="row")
+    frames = frames.cast({"catalogue": members["catalogue"].dtype})
+    shifted = members.join(frames, on="catalogue", how="left", maintain_order="left")
+    east, north = (pl.col(name).fill_null(0.0) * MAS_DEG for name in ("east", "north"))
+    return shifted.with_columns(
+        ra=pl.col("ra") - east / pl.col("dec").radians().cos(), dec=pl.col("dec") - north
+    ).drop("east", "north")
 
 
 def _survey_objects(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame:
@@ -180,17 +212,22 @@ def _joined(curves: _Curves, chosen: pl.DataFrame, same: pl.DataFrame, element: 
     spread = np.hypot((ra - ra.mean(axis=0)) * np.cos(np.deg2rad(dec)), dec - dec.mean(axis=0)).max(axis=0)
     names = {k: [r[k][0] for r in rows] for k in ("season", "detector")}
     count = same.height
+    place = motions(
+        ra, dec, np.stack([r["position_err"].cast(pl.Float64).fill_null(np.nan).to_numpy() for r in rows]),
+        np.array([r["position_mjd"].cast(pl.Float64).fill_null(np.nan).max() for r in rows], dtype=np.float64),
+    )  # fmt: skip
     return pl.concat(
         [
             pl.DataFrame(
                 {
-                    "object_id": rows[0]["object_id"], "ra": ra.mean(axis=0), "dec": dec.mean(axis=0),
+                    "object_id": rows[0]["object_id"], "ra": place.ra, "dec": place.dec,
                     "field": rows[0]["field"], "optical_element": [element] * count,
                     "n_seasons": pl.Series([len(set(names["season"]))] * count, dtype=pl.Int16),
                     "seasons": [names["season"]] * count, "detectors": [names["detector"]] * count,
                     "stars": same["star"], "separation": 2 * spread / MAS_DEG if len(rows) > 1 else np.zeros(count),
+                    "position_mjd": place.mjd, "pm_ra": place.pm_ra, "pm_dec": place.pm_dec, "pm_err": place.pm_err,
                 }
-            ),
+            ).with_columns(pl.col("position_mjd", "pm_ra", "pm_dec", "pm_err").fill_nan(None)),
             statistics(joined, float(reference or 0.0)),
         ],
         how="horizontal",
