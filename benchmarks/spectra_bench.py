@@ -46,7 +46,7 @@ def _traces(sources: int = 400, wavelengths: int = 1000) -> Row:
     x, y = rng.uniform(1, SIDE, (2, sources))
     wave = np.linspace(0.95, 1.95, wavelengths)
     seconds, _ = _best(lambda: trace_grid(optics, x, y, wave), 7)
-    setup = f"{sources} sources x {wavelengths} wavelengths, polynomials as large as the SSC model's; no peer on PyPI"
+    setup = f"{sources} sources x {wavelengths} wavelengths, polynomials as large as the SSC model's; no peer run here"
     return _row("trace.evaluations_per_s", sources * wavelengths / seconds, None, "1/s", setup, faster_is_more=True)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roman_assets.gdps.denoise import significant
 from roman_assets.gdps.dispersion import add_cutout, take_cutout
-from roman_assets.gdps.scene import MAIN, PlacedSource, Scene
+from roman_assets.gdps.scene import FARTHEST_MOVE_PX, MAIN, PlacedSource, Scene
 from roman_assets.msos.frames import Frame
 
 F32 = NDArray[np.float32]
@@ -23,8 +23,8 @@ F64 = NDArray[np.float64]
 
 
 #: A source's own offset across the dispersion is used if its error is below the first, and counts for the common one
-#: below the second; no offset is larger than the third [px].
-MOVED_ERROR_PX, USED_ERROR_PX, FARTHEST_MOVE_PX = 0.03, 0.3, 0.5
+#: below the second [px].
+MOVED_ERROR_PX, USED_ERROR_PX = 0.03, 0.3
 #: Rows improve a spectrum if they have such a share of the brightest row's light, and of the profile's weight.
 LEAST_LIGHT, LEAST_PROFILE = 0.03, 0.5
 
@@ -137,15 +137,12 @@ def recentre(frame: Frame, scene: Scene, residual: F64, expected: F64) -> None:
         own = {source.index: offset for source, (offset, error) in zip(shown, found, strict=True) if error < MOVED_ERROR_PX}
         for source in scene.sources:
             before = dict(source.images)
-            offset = own.get(source.index, common)
-            scene.move(source, float(np.clip(offset, -FARTHEST_MOVE_PX, FARTHEST_MOVE_PX)))
+            scene.move(source, own.get(source.index, common))
             for order, image in source.images.items():
                 add_cutout(left, source.orders[order].box, before[order] - image)
 
 
-def _offset(
-    scene: Scene, source: PlacedSource, residual: F64, weight: F64
-) -> tuple[float, float]:
+def _offset(scene: Scene, source: PlacedSource, residual: F64, weight: F64) -> tuple[float, float]:
     """Offset across the dispersion [px] that explains a source's residual best, and its error."""
     main, image = source.orders[MAIN], source.images[MAIN].astype(np.float64)
     step = 0.05

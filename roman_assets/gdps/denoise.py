@@ -69,7 +69,6 @@ def _support(data: F64, weights: F64, noise: F64, sigmas: float) -> NDArray[np.b
     support = np.zeros(len(data), dtype=bool)
     details, _ = _scales(data, weights, _FIRST_SMOOTH)
     for scale, (detail, factor) in enumerate(zip(details, _SCALE_NOISE, strict=False)):
-        # Of either sign, but a line's side lobes are no features of their own.
         peaks = np.abs(detail) > sigmas * factor * noise
         reach = 2 ** (scale + 1)
         support |= np.convolve(peaks, np.ones(2 * reach + 1), mode="same") > 0.5

@@ -24,6 +24,8 @@ F64 = NDArray[np.float64]
 OVER = 2
 #: Samples per pixel of the PSF table and what its cores are counted in (simulate/spectral_psf.py).
 PSF_OVERSAMPLE, PSF_UNIT = 4, 2e-6
+#: To multiples of this are the elements of a matrix rounded for the PSF's sake.
+MATRIX_STEP = 0.004
 #: Half side [px] of the square whose centroid is a source's place.
 CENTRE_HALF_PX = 3
 #: Half sizes of stamps [px]: with the pixel in the middle they fill whole vectors.
@@ -148,9 +150,11 @@ class SpectralPsf:
 
         Sample a is (a - 2 (2 half + 1)) / 4 px from the source.
         """
-        key = (round(wavelength, 4), half, *np.round(matrix, 3).ravel())
+        # The PSF is a few pixels wide: neighbours on the detector share it.
+        near = np.round(matrix / MATRIX_STEP) * MATRIX_STEP
+        key = (round(wavelength, 4), half, *near.ravel())
         if key not in self._cache:
-            self._cache[key] = self._sampled(wavelength, half, np.round(matrix, 3))
+            self._cache[key] = self._sampled(wavelength, half, near)
         return self._cache[key]
 
     def _sampled(self, wavelength: float, half: int, matrix: F64) -> F64:
@@ -262,8 +266,7 @@ def source_stamps(
         samples = psf.samples(float(wavelength), half, matrix)
         if shape.half_light > 0:
             # An image whose offsets go through A has its transform at A^T k.
-            m = np.round(matrix, 3)
-            profile = shape.transform(m[0, 0] * kx + m[1, 0] * ky, m[0, 1] * kx + m[1, 1] * ky)
+            profile = shape.transform(matrix[0, 0] * kx + matrix[1, 0] * ky, matrix[0, 1] * kx + matrix[1, 1] * ky)
             samples = np.fft.irfft2(np.fft.rfft2(samples) * profile, s=samples.shape)
         planes.append(samples)
     return stamps_of_samples(planes, half)

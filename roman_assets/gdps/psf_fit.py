@@ -57,10 +57,11 @@ def fitted_blur(
     data = frame.data.astype(np.float64)
     weight = np.where(frame.good, 1 / noise_variance(frame, np.maximum(data, 0.1)), 0)
     sky = background(data - model, weight, 2)
-    recentre(frame, scene, data - sky - model, model + sky)
+    points = [s for s in scene.sources if point[s.index]]
+    recentre(frame, replace(scene, sources=points), data - sky - model, model + sky)
     model = scene.model()
     variance = noise_variance(frame, model + sky)
-    stars = [s for s in scene.sources if point[s.index] and s.response is not None and _bright(s, variance)]
+    stars = [s for s in points if s.response is not None and _bright(s, variance)]
     stars = sorted(stars, key=lambda s: -float(s.images[MAIN].sum()))[:_MOST_STARS]
     left = data - sky - model
     tried = [_chi2(frame, scene, trace, psf, star, places[star.index], left, variance) for star in stars]

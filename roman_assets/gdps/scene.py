@@ -25,6 +25,8 @@ NODES, FEW_NODES = (0.75, 0.95, 1.2, 1.45, 1.7, 1.95), (1.1, 1.7)
 USUAL_NOISE = 0.05
 #: Sources farther than this from the window [px] are left out: beyond the reach of any order, and of the polynomials.
 FARTHEST_PX = 3000.0
+#: Across the dispersion no source is moved farther than this [px]; cut-outs have room for it.
+FARTHEST_MOVE_PX = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class PlacedSource:
     colours: F64  # the same by the photometry alone
     images: dict[str, F32] = field(default_factory=dict)  # by order, at `spectrum`
     response: F32 | None = None  # order 1 for 1 W m-2 nm-1
+    offset: float = 0.0  # across the dispersion, from where the catalogue puts it [px]
 
 
 @dataclass
@@ -115,7 +118,9 @@ class Scene:
         return source.orders[MAIN].moved(offset).image(self.bands[0].light(source.spectrum))
 
     def move(self, source: PlacedSource, offset: float) -> None:
-        """Moves all orders of a source by `offset` px across the dispersion."""
+        """Moves all orders of a source by `offset` px across the dispersion, FARTHEST_MOVE_PX in all at most."""
+        to = float(np.clip(source.offset + offset, -FARTHEST_MOVE_PX, FARTHEST_MOVE_PX))
+        offset, source.offset = to - source.offset, to
         source.orders = {order: placed.moved(offset) for order, placed in source.orders.items()}
         self.set_spectrum(source, source.spectrum)
         if MAIN in source.orders:

@@ -71,10 +71,12 @@ def catalogue(x: list[float], y: list[float], mag: list[float], hlr: list[float]
     })  # fmt: skip
 
 
-def make_field(table: pl.DataFrame, window: Window, seed: int = 1, *, blur: float = 0.0, **change: Any) -> Field:
+def make_field(
+    table: pl.DataFrame, window: Window, seed: int = 1, *, blur: float = 0.0, element: str = "grism", **change: Any
+) -> Field:
     """The exposure of a catalogue; every source has an emission line, and the PSF is `blur` px wider than it says."""
-    trace = nominal_optical_model("grism").on("WFI01")
-    throughput, psf = nominal_throughput("grism", "WFI01"), SpectralPsf.of("WFI01")
+    trace = nominal_optical_model(element).on("WFI01")
+    throughput, psf = nominal_throughput(element, "WFI01"), SpectralPsf.of("WFI01")
     sources = SourceList.of(table)
     to_pixels = flat_map(window.nx / 2, window.ny / 2)
     truth = build_scene(sources, to_pixels, window, trace, throughput, replace(psf, blur=blur, _cache={}))
@@ -92,7 +94,7 @@ def make_field(table: pl.DataFrame, window: Window, seed: int = 1, *, blur: floa
         "read_variance": np.full(shape, (READ_NOISE / TIME_S) ** 2, dtype=np.float32),
         "poisson_slope": np.full(shape, 1 / TIME_S, dtype=np.float32), "saturated": np.zeros(shape, dtype=bool),
     }  # fmt: skip
-    frame = Frame("field", 61679.0, "WFI01", "GRISM", to_pixels=to_pixels, wcs=None, **(planes | change))
+    frame = Frame("field", 61679.0, "WFI01", element.upper(), to_pixels=to_pixels, wcs=None, **(planes | change))
     return Field(frame, window, sources, trace, throughput, psf, truth, clean)
 
 

@@ -128,6 +128,17 @@ def test_traces_find_their_place(field: Field) -> None:
     assert abs(moved[0] + 0.2) < 0.01
 
 
+def test_moves_are_bounded(field: Field) -> None:
+    """Again and again in one direction: half a pixel in all, and the cut-outs hold it."""
+    scene = build_scene(field.sources, field.frame.to_pixels, field.window, field.trace, field.throughput, field.psf)
+    source = scene.sources[0]
+    start = source.orders[MAIN].trace.x[0]
+    for _ in range(5):
+        scene.move(source, 0.4)
+    assert source.orders[MAIN].trace.x[0] - start == pytest.approx(0.5)
+    assert source.images[MAIN].sum() == pytest.approx(field.truth.bands[0].light(source.spectrum).sum(), rel=0.1)
+
+
 def test_nothing_but_sky() -> None:
     window = Window(1500.0, 1500.0, 60, 300)
     field = make_field(catalogue([30.0], [-5000.0], [20.0], [0.0], window), window)
