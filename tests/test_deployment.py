@@ -17,7 +17,8 @@ from roman_assets.platform.workspace import HOME, VARIABLES
 ROOT = Path(__file__).resolve().parents[1]
 TAG = "dagster-k8s/config"
 #: Variables that an installation on S3 and PostgreSQL must set; a calendar and ePSFs have defaults.
-REQUIRED = {HOME} | {v for k, v in VARIABLES.items() if k not in ("calendar_path", "epsf_folder", "reference_folder", "sources")}
+OPTIONAL = ("calendar_path", "epsf_folder", "reference_folder", "sources")
+REQUIRED = {HOME} | {v for k, v in VARIABLES.items() if k not in OPTIONAL}
 RESOURCE_NAMES = {"cpu", "memory", "ephemeral-storage"}
 
 

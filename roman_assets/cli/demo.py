@@ -44,7 +44,7 @@ def _simulate(target: Path) -> None:
     from roman_assets.simulate.config import MiniSurvey
     from roman_assets.simulate.survey import simulate_survey
 
-    console.rule("1  a small bulge survey: Level 2 files with the truth beside them")
+    console.rule("1  a small bulge survey and a grism field: Level 2 files with the truth beside them")
     if (target / "survey" / "truth").exists():
         console.print("kept from an earlier demo")
         return
@@ -53,8 +53,14 @@ def _simulate(target: Path) -> None:
             MiniSurvey(seed=SEED, detectors=("WFI01", "WFI02"), days=3), target / "survey",
             progress=lambda done, total: advance(done, total, ""),
         )  # fmt: skip
+    from roman_assets.simulate.dispersed import GrismField, simulate_grism
+
+    dispersed = simulate_grism(GrismField(), target / "grism")
+    (target / "sources").mkdir(exist_ok=True)
+    shutil.copy(target / "grism" / "sources" / "catalogue.parquet", target / "sources")
     console.print(
-        f"{len(made.exposures)} exposures of {len(made.config.detectors)} detectors in {target / 'survey'}"
+        f"{len(made.exposures)} exposures of {len(made.config.detectors)} detectors of the bulge, "
+        f"{len(dispersed)} grism exposures of a field of galaxies, in {target}"
     )
 
 
@@ -65,12 +71,12 @@ def _ingest(target: Path) -> Workspace:
 
     console.rule("2  ingest: every file is checked before anything trusts it")
     place = Workspace(target)
-    files = sorted((target / "survey" / "exposures").glob("*_cal.asdf"))
+    files = [f for part in ("survey", "grism") for f in sorted((target / part / "exposures").glob("*_cal.asdf"))]
     if not (target / "calendar.toml").exists():
         calendar_for_files([read_header(f) for f in files], "demo").dump(target / "calendar.toml")
     with progress_bar("ingesting") as advance:
         found = ingest(
-            str(target / "survey" / "exposures"), place.registry, place.quarantine, place.calendar,
+            files, place.registry, place.quarantine, place.calendar,
             progress=lambda name, done, total: advance(done, total, name),
         )  # fmt: skip
     console.print(
@@ -82,7 +88,7 @@ def _ingest(target: Path) -> Workspace:
 def _process(place: Workspace) -> object:
     from roman_assets.platform.processing import plan, run_steps
 
-    console.rule("3  process: partitioned Dagster assets, from exposures to events")
+    console.rule("3  process: partitioned Dagster assets, from exposures to events and redshifts")
     with progress_bar("processing") as advance:
         return run_steps(place, plan(place), progress=advance)
 
@@ -94,7 +100,7 @@ def _export(place: Workspace, target: Path) -> None:
 
 
 def _table(place: Workspace, target: Path, seconds: float) -> None:
-    from roman_assets.simulate.judge import judge
+    from roman_assets.simulate.judge import judge, judge_redshifts
 
     console.rule("4  what was made, judged against the truth")
     table = Table(show_header=True)
@@ -103,6 +109,7 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     for kind in (
         "reference_catalog", "psf_photometry_part", "daily_light_curves_part", "alerts", "season_light_curves",
         "difference_sources", "season_objects", "season_events", "detection_efficiency", "survey_objects", "survey_events",
+        "contamination_models", "spectra_2d", "spectra_1d_part", "combined_spectra", "redshifts", "emission_lines",
     ):  # fmt: skip
         records = place.products.current(kind)
         rows = sum(r.rows or 0 for r in records)
@@ -117,6 +124,9 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     truth.add_row("epoch scatter over noise, 18 to 21 mag", f"{verdict.scatter_ratio:.2f}", "below 1.25")
     truth.add_row("detectable events found", f"{verdict.found_events} of {verdict.detectable_events}", "all")
     truth.add_row("microlensing that is none", str(verdict.false_events), "0")
+    right, galaxies, wrong = judge_redshifts(place.products, target / "grism" / "truth")
+    truth.add_row("galaxies with the right redshift", f"{right} of {galaxies}", "most")
+    truth.add_row("wrong redshifts without a warning", str(wrong), "0")
     console.print(truth)
     shown = os.path.relpath(target)
     console.print(f"done in {seconds:.0f} s. Look next:")

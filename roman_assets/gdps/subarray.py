@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.gdps.dispersion import Window
@@ -10,7 +12,15 @@ SIDE = 4088
 
 
 def window_of(exposure: RegisteredExposure) -> tuple[Window, float]:
-    """The window, first pixel 1 as in the optical model, and the gain [electrons/DN].
+    """`window_of_file` of a registered exposure."""
+    from roman_assets.exposures.landing import local_exposure
+
+    with local_exposure(exposure.uri) as path:
+        return window_of_file(path, exposure.shape)
+
+
+def window_of_file(path: str | Path, shape: tuple[int, int]) -> tuple[Window, float]:
+    """The window of an exposure of a shape (ny, nx), first pixel 1 as in the optical model, and the gain [electrons/DN].
 
     A whole detector needs no entry in the file; a smaller array says its place in `meta.subarray` (xstart, ystart).
 
@@ -21,19 +31,17 @@ def window_of(exposure: RegisteredExposure) -> tuple[Window, float]:
     """
     from roman_assets.exposures.asdf_tree import child, plain
     from roman_assets.exposures.guards import load_tree
-    from roman_assets.exposures.landing import local_exposure
 
-    with local_exposure(exposure.uri) as path:
-        entry = plain(child(load_tree(path), "roman", "meta", "subarray"))
-    ny, nx = exposure.shape
+    entry = plain(child(load_tree(path), "roman", "meta", "subarray"))
+    ny, nx = shape
     if isinstance(entry, dict) and {"xstart", "ystart"} <= set(entry):
         gain = float(entry.get("gain", 1.0))
         if not gain > 0:
-            raise InputError(f"gain {gain}", file=exposure.filename, field="meta.subarray.gain", remedy="give electrons/DN")
+            raise InputError(f"gain {gain}", file=path, field="meta.subarray.gain", remedy="give electrons/DN")
         return Window(int(entry["xstart"]), int(entry["ystart"]), nx, ny), gain
     if (ny, nx) == (SIDE, SIDE):
         return Window(1, 1, nx, ny), 1.0
     raise InputError(
-        f"an array of {nx} x {ny} does not say where it lies on the detector", file=exposure.filename,
+        f"an array of {nx} x {ny} does not say where it lies on the detector", file=path,
         field="meta.subarray", remedy="give xstart and ystart, first pixel 1",
     )  # fmt: skip

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from roman_assets.errors import InputError, RomanError
-from roman_assets.platform.definitions import DAY_ASSETS, EFFICIENCY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
+from roman_assets.platform.definitions import (
+    DAY_ASSETS,
+    EFFICIENCY_ASSETS,
+    SEASON_ASSETS,
+    SPECTRAL_DAY_ASSETS,
+    SPECTRAL_REGION_ASSETS,
+    SURVEY_ASSETS,
+)
 from roman_assets.survey.model import Calendar
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
@@ -60,7 +67,7 @@ def partition_keys(
     for name in seasons or ():
         calendar.season(name)
     for day in days or ():
-        if calendar.season_of(day) is None:
+        if calendar.season_of(day) is None and day not in calendar.spectroscopic_days:
             raise InputError(f"{day} is not a day of the calendar", field="--day", remedy="see `roman calendar show`")
     for detector in detectors or ():
         if detector not in calendar.detectors:
@@ -70,21 +77,27 @@ def partition_keys(
     if all(name in DAY_ASSETS for name in assets):
         wanted = [day for season in chosen for day in season.days if not days or day in days]
         return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
+    if all(name in SPECTRAL_DAY_ASSETS for name in assets):
+        wanted = [day for day in calendar.spectroscopic_days if not days or day in days]
+        return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
     if days:
         raise InputError(
-            "only day assets have days", field="--day", remedy=f"day assets are {', '.join(DAY_ASSETS)}"
-        )
+            "only day assets have days", field="--day",
+            remedy=f"day assets are {', '.join((*DAY_ASSETS, *SPECTRAL_DAY_ASSETS))}",
+        )  # fmt: skip
     if all(name in (*SEASON_ASSETS, *EFFICIENCY_ASSETS, "reference_catalog") for name in assets):
         return [
             str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments
         ]
     if all(name in SURVEY_ASSETS for name in assets):
         return list(calendar.region_names("bulge"))
+    if all(name in SPECTRAL_REGION_ASSETS for name in assets):
+        return list(calendar.region_names("spectroscopic"))
     raise InputError(
         f"{', '.join(assets)} do not share one kind of partition", field="asset",
         remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, "
         f"{', '.join((*SEASON_ASSETS, *EFFICIENCY_ASSETS))}, "
-        f"or {', '.join(SURVEY_ASSETS)}",
+        f"or {', '.join(SURVEY_ASSETS)}, or {', '.join(SPECTRAL_DAY_ASSETS)}, or {', '.join(SPECTRAL_REGION_ASSETS)}",
     )  # fmt: skip
 
 

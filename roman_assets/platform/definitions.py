@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import dagster as dg
 
 from roman_assets.exposures.registry import Registry
 from roman_assets.exposures.sensor import build_landing_sensor
+from roman_assets.gdps.assets import build_assets as build_spectral_assets
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
-from roman_assets.survey.partitions import build_partitions
+from roman_assets.survey.partitions import Partitions, build_partitions
 
 DAY_ASSETS = ("exposures", "psf_photometry", "daily_light_curves")
 SEASON_ASSETS = ("season_light_curves", "difference_sources", "season_objects", "season_events")
 EFFICIENCY_ASSETS = ("detection_efficiency",)
 SURVEY_ASSETS = ("survey_objects", "survey_events")
+SPECTRAL_DAY_ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d")
+SPECTRAL_REGION_ASSETS = ("combined_spectra", "redshifts")
 #: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
 K8S = "ROMAN_K8S"
 
@@ -33,7 +37,8 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     place = workspace or Workspace.from_environment()
     partitions = build_partitions(place.calendar)
-    assets = build_assets(partitions)
+    spectral = build_spectral_assets(partitions)
+    assets = [*build_assets(partitions), *spectral]
     day_job = dg.define_asset_job(
         "process_day", dg.AssetSelection.assets(*DAY_ASSETS), partitions_def=partitions.day_detector,
         description="Exposures, photometry and light curves of a day of a detector.",
@@ -54,19 +59,35 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
         "join_survey", dg.AssetSelection.assets(*SURVEY_ASSETS), partitions_def=partitions.bulge_region,
         description="Objects and events of a sky region over all seasons.",
     )  # fmt: skip
+    spectral_jobs = _spectral_jobs(partitions) if spectral else []
     resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource()
     landing = build_landing_sensor(
-        partitions, place.calendar, day_job,
+        partitions, place.calendar, day_job, spectroscopic_job=spectral_jobs[0] if spectral_jobs else None,
         open_landing=lambda: place.landing, open_registry=lambda: _registry(place),
         open_quarantine=lambda: place.quarantine,
     )  # fmt: skip
     return dg.Definitions(
         assets=assets,
-        jobs=[day_job, catalogue_job, season_job, efficiency_job, survey_job],
+        jobs=[day_job, catalogue_job, season_job, efficiency_job, survey_job, *spectral_jobs],
         sensors=[landing, build_season_sensor(partitions, place, catalogue_job, day_job)],
         resources={"workspace": resource},
         executor=_executor(),
     )
+
+
+def _spectral_jobs(partitions: Partitions) -> list[Any]:
+    """Jobs of the spectroscopic wing: a day of a detector, a region of the sky."""
+    spectra = dg.define_asset_job(
+        "extract_spectra_of_day", dg.AssetSelection.assets(*SPECTRAL_DAY_ASSETS),
+        partitions_def=partitions.spectroscopic_day_detector,
+        description="Contamination models, 2D and 1D spectra of the dispersed exposures of a day of a detector.",
+    )  # fmt: skip
+    redshifts = dg.define_asset_job(
+        "measure_redshifts", dg.AssetSelection.assets(*SPECTRAL_REGION_ASSETS),
+        partitions_def=partitions.spectroscopic_region,
+        description="Combined spectra and redshifts of a sky region, with what is there.",
+    )  # fmt: skip
+    return [spectra, redshifts]
 
 
 def _registry(place: Workspace) -> Registry:

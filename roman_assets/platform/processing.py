@@ -20,6 +20,8 @@ from roman_assets.platform.definitions import (
     DAY_ASSETS,
     EFFICIENCY_ASSETS,
     SEASON_ASSETS,
+    SPECTRAL_DAY_ASSETS,
+    SPECTRAL_REGION_ASSETS,
     SURVEY_ASSETS,
     build_definitions,
 )
@@ -119,7 +121,7 @@ def plan(
     for name in seasons or ():
         calendar.season(name)
     for day in days or ():
-        if calendar.season_of(day) is None:
+        if calendar.season_of(day) is None and day not in calendar.spectroscopic_days:
             raise InputError(
                 f"{day} is not a day of the calendar", field="day", remedy="see `roman calendar show`"
             )
@@ -147,16 +149,38 @@ def plan(
     steps += [Step("process_day", DAY_ASSETS[1:], day_detector_key(*key)) for key in day_keys]
     steps += [Step("close_season", SEASON_ASSETS, season_detector_key(*key)) for key in season_keys]
     steps += [Step("measure_efficiency", EFFICIENCY_ASSETS, season_detector_key(*key)) for key in season_keys]
-    return steps
+    return [*steps, *([] if seasons else _spectral_steps(workspace, days, detectors))]
+
+
+def _spectral_steps(
+    workspace: Workspace, days: Sequence[str] | None, detectors: Sequence[str] | None
+) -> list[Step]:
+    calendar = workspace.calendar
+    held = {
+        (e.day, e.detector)
+        for e in workspace.registry.exposures(kind="spectral")
+        if e.day in calendar.spectroscopic_days and e.detector in calendar.detectors
+        and (not days or e.day in days) and (not detectors or e.detector in detectors)
+    }  # fmt: skip
+    return [Step("extract_spectra_of_day", SPECTRAL_DAY_ASSETS, day_detector_key(*key)) for key in sorted(held)]
 
 
 def survey_steps(workspace: Workspace) -> list[Step]:
-    """Runs for the sky regions that have season catalogues."""
+    """Runs for the sky regions that have season catalogues or spectra."""
+    joined = [Step("join_survey", SURVEY_ASSETS, region) for region in _regions(workspace, "season_objects")]
+    measured = [
+        Step("measure_redshifts", SPECTRAL_REGION_ASSETS, region) for region in _regions(workspace, "spectra_1d_part")
+    ]
+    return joined + measured
+
+
+def _regions(workspace: Workspace, kind: str) -> list[str]:
+    """Sky regions with rows in products of a kind."""
     regions: set[str] = set()
-    for record in workspace.products.current("season_objects"):
+    for record in workspace.products.current(kind):
         places = workspace.products.read_table(record, ["ra", "dec"])
         regions |= {r for r in workspace.calendar.regions_of(places["ra"].to_numpy(), places["dec"].to_numpy()) if r}
-    return [Step("join_survey", SURVEY_ASSETS, region) for region in sorted(regions)]
+    return sorted(regions)
 
 
 def run_steps(

@@ -33,6 +33,12 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "detection_efficiency": ("detection_efficiency",),
     "survey_objects": ("survey_objects",),
     "survey_events": ("survey_events",),
+    "dispersed_exposures": ("dispersed_exposures",),
+    "contamination_models": ("location_table", "contamination_models"),
+    "spectra_2d": ("spectra_2d",),
+    "spectra_1d": ("spectra_1d_part",),
+    "combined_spectra": ("combined_spectra",),
+    "redshifts": ("redshifts", "emission_lines"),
 }
 #: Assets whose partition is complete only with this kind (written last).
 CLOSING = {"psf_photometry": "psf_photometry", "daily_light_curves": "daily_light_curves",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from roman_assets.products.schemas import Column as C
-from roman_assets.products.schemas import TableSchema
+from roman_assets.products.schemas import Column, TableSchema
 
 F32, F64, I16, I32, I64, U32 = pl.Float32, pl.Float64, pl.Int16, pl.Int32, pl.Int64, pl.UInt32
-TEXT = pl.String
+TEXT, C = pl.String, Column
 FLUX_DENSITY = "W m-2 nm-1"
 
 _SOURCE = (
@@ -97,7 +96,7 @@ REDSHIFTS = TableSchema(
         C("optical_element", TEXT, "", "GRISM or PRISM"),
         C("z", F64, "", "best redshift; NaN without information"),
         C("z_err", F64, "", "its standard error"),
-        C("zwarn", I32, "", "warnings, 0 for none: redrock's bits 0 to 11; 4096 contamination, 8192 one line, 16384 featureless"),
+        C("zwarn", I32, "", "0: no warning; redrock's bits 0 to 11; 4096 contamination, 8192 one line, 16384 featureless"),
         C("class", TEXT, "", "galaxy, qso or star"),
         C("p_galaxy", F64, "", "probability of the class"),
         C("p_qso", F64, "", "probability of the class"),

@@ -231,7 +231,7 @@ def data_dictionary(schemas: Iterable[TableSchema] | None = None) -> str:
     lines = [
         "# Data dictionary",
         "",
-        "Made from `roman_assets/products/msos_tables.py` and `gdps_tables.py` by `data_dictionary()`: edit those, not this.",
+        "Made from `msos_tables.py` and `gdps_tables.py` of `roman_assets/products` by `data_dictionary()`: edit those.",
         "Tables are parquet files (zstd, floats byte-stream-split); units and descriptions are also in the",
         "files' own schema. Times are MJD (UTC), angles ICRS degrees, pixels 0-based with integers at the",
         "centres, magnitudes AB. NaN is a measurement that failed, null what does not apply.",

@@ -111,3 +111,16 @@ def _match_events(
         int((detectable & (distance < MATCH_MAS)).sum()),
         int((back >= MATCH_MAS).sum()),
     )
+
+
+def judge_redshifts(products: Products, truth: Path, tolerance: float = 0.003) -> tuple[int, int, int]:
+    """Galaxies whose best redshift is right to `tolerance` (1 + z), galaxies, and wrong redshifts without a warning."""
+    tables = [products.read_table(r, ["source_id", "z", "zwarn", "class"]) for r in products.current("redshifts")]
+    true = pl.read_parquet(truth / "spectra.parquet").rename({"z": "z_true", "class": "true"})
+    if not tables:
+        return 0, true.filter(pl.col("true") == "galaxy").height, 0
+    found = true.join(pl.concat(tables), left_on="id", right_on="source_id", how="left")
+    off = (pl.col("z") - pl.col("z_true")).abs() / (1 + pl.col("z_true"))
+    galaxies = found.filter(pl.col("true") == "galaxy")
+    wrong = found.filter((pl.col("zwarn") == 0) & ~(off <= tolerance))
+    return galaxies.filter(off <= tolerance).height, galaxies.height, wrong.height

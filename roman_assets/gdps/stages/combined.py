@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.combination import combine
-from roman_assets.gdps.stages.common import CODE, rows_table, spectral_facts, spectrum_columns, spectrum_of
+from roman_assets.gdps.stages.common import CODE, spectral_facts, spectrum_of
 from roman_assets.gdps.stages.extraction import SPECTRA
+from roman_assets.gdps.stages.files import combined_table
 from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata
-from roman_assets.products.gdps_tables import COMBINED_SPECTRA, EMISSION_LINES, REDSHIFTS
+from roman_assets.products.gdps_tables import EMISSION_LINES, REDSHIFTS
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
@@ -31,8 +31,8 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
         result.figures = {"sources": 0}
         return result
     by_element: dict[str, list[ProductRecord]] = {}
-    for record in parts:
-        by_element.setdefault(str(record.attributes["optical_element"]), []).append(record)
+    for made in parts:
+        by_element.setdefault(str(made.attributes["optical_element"]), []).append(made)
     partition = region_partition(region)
     for element, used in sorted(by_element.items()):
         identity = Identity(
@@ -78,17 +78,7 @@ def _combined(workspace: Workspace, region: str, element: str, used: Sequence[Pr
     for record in used:
         table = workspace.products.read_table(record)
         tables.append(table.filter(pl.Series(_inside(workspace, region, table))))
-    rows = []
-    for (source_id,), same in pl.concat(tables).sort("source_id", "mjd").group_by(["source_id"], maintain_order=True):
-        members = same.to_dicts()
-        spectrum = combine([spectrum_of(row) for row in members])
-        rows.append({
-            "source_id": source_id, "ra": members[0]["ra"], "dec": members[0]["dec"], "optical_element": element,
-            "n_exposures": len(members), "position_angles": [m["position_angle"] for m in members],
-            "first_mjd": members[0]["mjd"], "last_mjd": members[-1]["mjd"], "exptime": sum(m["exptime"] for m in members),
-            **spectrum_columns(spectrum, element),
-        })  # fmt: skip
-    return rows_table(rows, COMBINED_SPECTRA)
+    return combined_table(pl.concat(tables).sort("source_id", "mjd"), element)
 
 
 def _facts(workspace: Workspace, used: Sequence[ProductRecord], asset: str) -> SpectralFacts:
@@ -187,10 +177,8 @@ def _pictures(workspace: Workspace, combined: Sequence[ProductRecord], every: pl
     from roman_assets.gdps.redshift import measure_redshift
     from roman_assets.gdps.redshift_figure import redshift_figure
 
-    shown = (
-        every.filter((pl.col("zwarn") == 0) & (pl.col("class") == "galaxy")).sort("bic", descending=True).head(SHOWN_REDSHIFTS)
-    )
-    wanted = set(shown["source_id"].to_list())
+    sure = every.filter((pl.col("zwarn") == 0) & (pl.col("class") == "galaxy"))
+    wanted = set(sure.sort("bic", descending=True).head(SHOWN_REDSHIFTS)["source_id"].to_list())
     for record in combined:
         table = workspace.products.read_table(record).filter(pl.col("source_id").is_in(wanted))
         for row in table.iter_rows(named=True):

@@ -103,10 +103,10 @@ def _exposure(
             remedy="give the catalogue of this field in ROMAN_SOURCES",
         )  # fmt: skip
     direct = _direct_image(workspace, exposure)
-    inputs = (exposure.sha256, catalogue.digest, model.origin.sha256, throughput.origin.sha256)
-    inputs += (direct.sha256,) if direct else ()
+    inputs = [exposure.sha256, catalogue.digest, model.origin.sha256, throughput.origin.sha256]
+    inputs += [direct.sha256] if direct else []
     partition, part = day_partition(day, exposure.detector), exposure.exposure_id
-    identities = {kind: Identity(inputs, CODE[_asset(kind)], {"kind": kind}) for kind in KINDS}
+    identities = {kind: Identity(tuple(inputs), CODE[_asset(kind)], {"kind": kind}) for kind in KINDS}
     found = {k: workspace.products.lookup(k, partition, part=part, identity=identities[k]) for k in KINDS}
     kept = {k: r for k, r in found.items() if r is not None}
     if len(kept) == len(KINDS):
@@ -116,7 +116,8 @@ def _exposure(
     from roman_assets.msos.plots import image_figure
 
     done.models.pictures["dispersed exposure"] = image_figure(frame.data, f"{part}  [DN/s]")
-    done.models.pictures["model"] = image_figure(spectra.model.sources + spectra.model.background, "model of all sources [DN/s]")
+    whole = spectra.model.sources + spectra.model.background
+    done.models.pictures["model"] = image_figure(whole, "model of all sources [DN/s]")
     done.models.pictures["residual"] = image_figure(spectra.residual, "exposure minus model [DN/s]", residual=True)
     if (best := _brightest(spectra)) is not None:
         done.cutouts.pictures[f"source {best.source_id}"] = _cutout_picture(best)

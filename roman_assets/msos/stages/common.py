@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, region_partition, silent
 from roman_assets.platform.workspace import Workspace

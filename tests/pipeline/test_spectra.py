@@ -1,0 +1,186 @@
+"""From dispersed exposures to redshifts through the Dagster assets, judged against the simulated truth."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from roman_assets.exposures.ingest import ingest
+from roman_assets.exposures.reader import read_header
+from roman_assets.gdps.stages.extraction import extract_day
+from roman_assets.platform.processing import Outcome, dagster_instance, plan, run_steps
+from roman_assets.platform.reconcile import reconcile
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import record_kind, validate_record
+from roman_assets.simulate.dispersed import GrismField, simulate_grism
+from roman_assets.simulate.judge import judge_redshifts
+from roman_assets.survey.calendar import calendar_for_files
+
+#: One worker, so that the field is processed once.
+pytestmark = pytest.mark.xdist_group("grism")
+FIELD = GrismField(galaxies=6, stars=1, width=160, rolls=(20.0, 35.0), line_flux=1.5e-18)
+ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d", "combined_spectra", "redshifts")
+
+
+@dataclass
+class Spectroscopy:
+    """The simulated field and what was made of it."""
+
+    folder: Path
+    exposures: list[Path]
+    workspace: Workspace
+    outcome: Outcome
+
+
+def workspace_of(home: Path, exposures: list[Path], sources: Path | None) -> Workspace:
+    home.mkdir(parents=True)
+    calendar_for_files([read_header(p) for p in exposures], "grism").dump(home / "calendar.toml")
+    place = Workspace(home, sources=None if sources is None else str(sources))
+    ingest(exposures, place.registry, place.quarantine, place.calendar)
+    return place
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Spectroscopy:
+    folder = tmp_path_factory.mktemp("grism")
+    exposures = simulate_grism(FIELD, folder)
+    place = workspace_of(folder / "home", exposures, folder / "sources")
+    return Spectroscopy(folder, exposures, place, run_steps(place, plan(place)))
+
+
+def test_every_asset_is_materialized(done: Spectroscopy) -> None:
+    assert done.outcome.failed == {}
+    assert done.outcome.failed_checks == []
+    assert done.outcome.caveats == {}
+    with dagster_instance(done.workspace) as instance:
+        for name in ASSETS:
+            assert instance.get_materialized_partitions(dg.AssetKey(name)), name
+
+
+def test_redshifts_are_those_of_the_simulation(done: Spectroscopy) -> None:
+    right, galaxies, wrong = judge_redshifts(done.workspace.products, done.folder / "truth")
+    assert galaxies == FIELD.galaxies
+    assert right >= galaxies - 1
+    assert wrong == 0
+
+
+def test_spectra_have_the_flux_of_the_catalogue(done: Spectroscopy) -> None:
+    """The star's continuum at 1.577 um is its F158 magnitude."""
+    products = done.workspace.products
+    (record,) = products.current("combined_spectra")
+    catalogue = pl.read_parquet(done.folder / "sources" / "catalogue.parquet")
+    star = catalogue.filter(pl.col("star_flag")).row(0, named=True)
+    row = products.read_table(record).filter(pl.col("source_id") == star["id"]).row(0, named=True)
+    assert row["n_exposures"] == len(FIELD.rolls)
+    wave, flux = np.array(row["wavelength"]), np.array(row["flux"], dtype=float)
+    near = (np.abs(wave - 1577) < 40) & np.isfinite(flux)
+    expected = 10 ** (-0.4 * (star["mag_f158"] + 56.1)) * 2.99792458e8 / 1.577e-6**2 * 1e-9
+    assert float(np.median(flux[near])) == pytest.approx(expected, rel=0.03)
+
+
+def test_models_explain_the_exposures_and_say_with_what(done: Spectroscopy) -> None:
+    products = done.workspace.products
+    for record in products.current("contamination_models"):
+        assert record.attributes["residual"] == pytest.approx(1.0, abs=0.05)
+        assert record.attributes["optical_model"] == "nominal grism"
+        tree = products.read_asdf(record)
+        assert tree["sources"].shape == (FIELD.height, FIELD.width)
+        assert len(tree["source_id"]) == len(tree["spectra"])
+    for record in products.current("spectra_2d"):
+        for cutout in products.read_asdf(record)["sources"].values():
+            assert {c.shape for k, c in cutout.items() if k not in ("row", "column")} == {cutout["science"].shape}
+
+
+def test_archive_records_are_valid(done: Spectroscopy) -> None:
+    products, seen = done.workspace.products, set()
+    for kind, schema in (
+        ("location_table", "spec_location_table"), ("contamination_models", "spec_dqa_2d"),
+        ("spectra_2d", "spec_decontam_2d"), ("spectra_1d_part", "spec_individual_1d"),
+        ("combined_spectra", "spec_combined_1d"), ("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog_dqa"),
+    ):  # fmt: skip
+        for record in products.current(kind):
+            stored = products.read_archive(record)
+            assert stored is not None
+            validate_record(stored, schema)
+            seen.add(schema)
+    assert len(seen) == 7
+    with pytest.raises(Exception, match="model_type"):
+        record_kind({})
+
+
+def test_densities_integrate_to_one(done: Spectroscopy) -> None:
+    (record,) = done.workspace.products.current("redshifts")
+    for row in done.workspace.products.read_table(record).iter_rows(named=True):
+        assert sum(row["solution_probability"]) <= 1 + 1e-6
+        assert row["p_galaxy"] + row["p_qso"] + row["p_star"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_again_is_a_no_op(done: Spectroscopy) -> None:
+    before = {r.sha256 for r in done.workspace.products.current()}
+    outcome = run_steps(done.workspace, plan(done.workspace))
+    assert outcome.failed == {}
+    assert {r.sha256 for r in done.workspace.products.current()} == before
+    assert done.workspace.products.incidents() == []
+
+
+def test_reconciling_finds_nothing_amiss_and_repairs(done: Spectroscopy, tmp_path: Path) -> None:
+    assert reconcile(done.workspace, verify=True).reported == []
+    lost = replace(done.workspace, home=tmp_path / "home", products_root=str(done.workspace.home / "products"))
+    shutil.copytree(done.workspace.home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "products"))
+    found = reconcile(lost)
+    assert {text.split(" ")[0] for text in found.reported} == set(ASSETS)
+
+
+def test_without_a_catalogue_the_day_says_so(done: Spectroscopy, tmp_path: Path) -> None:
+    place = workspace_of(tmp_path / "home", done.exposures, None)
+    result = extract_day(place, FIELD.day, FIELD.detector)
+    assert "ROMAN_SOURCES" in result.spectra.caveats[0]
+    assert result.spectra.records == []
+    assert not result.spectra.checks[0].passed
+
+
+def test_a_catalogue_of_another_field_is_named(done: Spectroscopy, tmp_path: Path) -> None:
+    other = pl.read_parquet(done.folder / "sources" / "catalogue.parquet").with_columns(dec=pl.col("dec") + 5)
+    (tmp_path / "sources").mkdir()
+    other.write_parquet(tmp_path / "sources" / "other.parquet")
+    place = workspace_of(tmp_path / "home", done.exposures, tmp_path / "sources")
+    result = extract_day(place, FIELD.day, FIELD.detector)
+    assert len(result.models.caveats) == len(FIELD.rolls)
+    assert "no source of the catalogue is near" in result.models.caveats[0]
+
+
+def test_own_files_by_command(done: Spectroscopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """extract, redshift and the export that specutils reads, without an installation."""
+    from astropy.table import QTable
+
+    from roman_assets.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    made = run.invoke(app, [
+        "extract", *map(str, done.exposures), "--catalogue", str(done.folder / "sources"), "--out", str(tmp_path / "own"),
+    ])  # fmt: skip
+    assert made.exit_code == 0, made.output
+    measured = run.invoke(app, [
+        "redshift", str(tmp_path / "own" / "combined_spectra.parquet"), "--out", str(tmp_path / "z.parquet"),
+        "--plot", str(tmp_path / "plots"), "--id", "1", "--id", "2",
+    ])  # fmt: skip
+    assert measured.exit_code == 0, measured.output
+    truth = pl.read_parquet(done.folder / "truth" / "spectra.parquet")
+    table = pl.read_parquet(tmp_path / "z.parquet")
+    for name, z in table.select("id", "z").iter_rows():
+        assert z == pytest.approx(truth.filter(pl.col("id") == int(name))["z"][0], abs=0.006)
+        assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
+    home = str(done.workspace.home)
+    written = run.invoke(app, ["--home", home, "export-spectrum", "1", "--out", str(tmp_path / "one.fits")])
+    assert written.exit_code == 0, written.output
+    again = QTable.read(tmp_path / "one.fits")
+    assert str(again["flux"].unit) == "W / (nm m2)"
+    assert again.meta["SOURCE"] == 1
