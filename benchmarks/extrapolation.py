@@ -104,8 +104,8 @@ def _spectroscopy(figures: dict[str, float]) -> list[str]:
     return [
         "## Spectroscopy, a day of 1.5 TB", "",
         "| stage | how | core-hours a day |", "|---|---|---|",
-        f"| models, 2D and 1D spectra | {exposures:,.0f} detector exposures of {EXTRACTION_S:.0f} s with {SOURCES:,} sources "
-        f"| {extraction:,.0f} |",
+        f"| models, 2D and 1D spectra | {exposures:,.0f} detector exposures of {EXTRACTION_S:.0f} s, {SOURCES:,} sources | "
+        f"{extraction:,.0f} |",
         f"| redshifts, lines | {spectra:.1e} combined spectra ({COMBINED} exposures each) at "
         f"{figures['redshift.measured_per_s']:.0f} a second | {redshifts:,.0f} |", "",
         f"To keep up: {cores:.0f} cores with a factor {HEADROOM:g}, {EXTRACTION_GB} GB a core, "
