@@ -112,8 +112,9 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
         "contamination_models", "spectra_2d", "spectra_1d_part", "combined_spectra", "redshifts", "emission_lines",
     ):  # fmt: skip
         records = place.products.current(kind)
-        rows = sum(r.rows or 0 for r in records)
-        table.add_row(kind, str(len(records)), f"{rows:,}", size_text(sum(r.size for r in records)))
+        counted = [r.rows for r in records if r.rows is not None]
+        rows = f"{sum(counted):,}" if counted or not records else "-"  # images have none
+        table.add_row(kind, str(len(records)), rows, size_text(sum(r.size for r in records)))
     console.print(table)
     verdict = judge(place.products, target / "survey" / "truth")
     truth = Table(show_header=True)
