@@ -234,8 +234,9 @@ def stored() -> tuple[list[str], F64, F64, F64]:
     return list(names), mean, scale, weights
 
 
-def rows(wanted: int = 250) -> list[Row]:
+def rows() -> list[Row]:
     """The stored weights judged on candidates that they were not fitted to."""
+    wanted = 250
     names, values, kinds = simulated(wanted, first=5000)
     order, mean, scale, weights = stored()
     chosen = values[:, [names.index(n) for n in order]]

@@ -25,7 +25,7 @@ from roman_assets.survey.calendar import calendar_for_files
 
 SURVEY = MiniSurvey(
     seed=73, detectors=("WFI01",), days=6, seasons=2, visits_per_day=48, size_px=64, n_events=1, n_variables=0,
-    planets=((1.25, 3e-3, -63.0),),
+    planets=((1.25, 3e-3, -45.0),),
 )  # fmt: skip
 
 
