@@ -31,11 +31,15 @@ def redshift(
     plot: Annotated[Path | None, typer.Option(help="Folder for a picture of every redshift.")] = None,
 ) -> None:
     """Measure redshifts, their probabilities and emission lines of spectra of your own."""
+    import polars as pl
+
     from roman_assets.gdps.redshift import SCHEMA, measure_redshift, record
     from roman_assets.gdps.redshift_figure import redshift_figure
     from roman_assets.gdps.spectrum_files import read_spectra
 
-    units = dict(item.split("=", 1) for item in unit or () if "=" in item)
+    if wrong := [item for item in unit or () if "=" not in item]:
+        raise InputError(f"{wrong[0]!r} names no unit", field="--unit", remedy="write it as wavelength=Angstrom")
+    units = dict(item.split("=", 1) for item in unit or ())
     spectra = _chosen(read_spectra(path, units=units or None, lsf_sigma=lsf), id, path)
     rows = []
     for name, spectrum in spectra.items():
@@ -44,8 +48,6 @@ def redshift(
         if plot is not None:
             plot.mkdir(parents=True, exist_ok=True)
             (plot / f"{name}.png").write_bytes(redshift_figure(spectrum, found, name))
-    import polars as pl
-
     table = pl.DataFrame(rows, schema={"id": pl.String, **SCHEMA})
     _show(table)
     if out is not None:

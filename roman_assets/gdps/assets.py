@@ -7,23 +7,23 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.platform.pods import IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON
-from roman_assets.platform.reporting import check, result
+from roman_assets.platform.reporting import check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.survey.partitions import Partitions
 
 GROUP = "gdps"
 OWNERS = ["team:gdps"]
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-#: Quality gates by asset: name and description. None of them stops what is downstream.
-CHECKS: dict[str, dict[str, str]] = {
-    "dispersed_exposures": {"dispersed": "the day has dispersed exposures"},
-    "contamination_models": {"residual": "what the models leave of the exposures is noise"},
+#: Quality gates by asset: name, description, and whether it stops what is downstream.
+CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
+    "dispersed_exposures": {},
+    "contamination_models": {"residual": ("what the models leave of the exposures is noise", False)},
     "spectra_2d": {},
-    "spectra_1d": {"completeness": "all dispersed exposures of the day are extracted"},
+    "spectra_1d": {"completeness": ("all dispersed exposures of the day are extracted", False)},
     "combined_spectra": {},
     "redshifts": {
-        "honest_flags": "sources without information are flagged",
-        "normalised": "probability densities are normalised",
+        "honest_flags": ("sources without information are flagged", False),
+        "normalised": ("probability densities integrate to one", False),
     },
 }
 #: What the step that extracts makes: they come from one fit.
@@ -34,26 +34,12 @@ EXTRACTED = {
 }
 
 
-def _report(asset: str, stage: Any, **more: Any) -> dg.MaterializeResult:
-    outcomes = {c.name: c for c in stage.checks}
-    reported = []
-    for name, description in CHECKS[asset].items():
-        found = outcomes.get(name)
-        reported.append(
-            check(name, True, f"{description}: nothing to judge") if found is None
-            else check(name, found.passed, found.description, **found.figures)
-        )  # fmt: skip
-    made = result(
-        stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported
-    )
-    return dg.MaterializeResult(
-        asset_key=asset, metadata=made.metadata, data_version=made.data_version,
-        check_results=[c._replace(asset_key=dg.AssetKey(asset)) for c in reported], **more,
-    )  # fmt: skip
+def _report(asset: str, stage: Any) -> dg.MaterializeResult:
+    return stage_result(asset, stage, CHECKS[asset])
 
 
 def _checks(asset: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in CHECKS[asset].items()]
+    return check_specs(asset, CHECKS[asset])
 
 
 def build_assets(p: Partitions) -> list[dg.AssetsDefinition]:
@@ -64,7 +50,7 @@ def build_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
 
 def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
-    from roman_assets.gdps.stages.common import CODE
+    from roman_assets.gdps.versions import CODE
 
     @dg.asset(
         name="dispersed_exposures", partitions_def=p.spectroscopic_day_detector, group_name=GROUP, owners=OWNERS,
@@ -104,7 +90,7 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
 
 def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
-    from roman_assets.gdps.stages.common import CODE
+    from roman_assets.gdps.versions import CODE
 
     # Which days see a region depends on pointing: lineage maps all, the index chooses the real inputs.
     @dg.asset(

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from roman_assets.gdps.extraction import Cutout
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.msos.plots import png_of
 
 _UNIT = 1e-20
 
 
-def cutout_figure(cutout: Cutout, spectrum: Spectrum, title: str) -> bytes:
-    """A trace as observed, its contamination, the decontaminated trace, and the spectrum below it, by wavelength."""
+def cutout_figure(cutout: Mapping[str, Any], spectrum: Spectrum, title: str) -> bytes:
+    """A trace as observed, its contamination, the decontaminated trace, and the spectrum below it, by wavelength.
+
+    `cutout`: one source's entry of a `spectra_2d` product.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 2.4))
-    wave = cutout.wavelength[:, 0].astype(float)
+    wave = cutout["wavelength"][:, 0].astype(float)
     rows = np.flatnonzero(np.isfinite(wave))
     rows = rows[np.argsort(wave[rows])]
-    seen = np.where(cutout.weights > 0, cutout.science, np.nan)
-    images = (seen + cutout.contamination, cutout.contamination, seen)
+    seen = np.where(cutout["weights"] > 0, cutout["science"], np.nan)
+    images = (seen + cutout["contamination"], cutout["contamination"], seen)
     finite = seen[np.isfinite(seen)]
     limit = float(np.percentile(np.abs(finite), 99)) if finite.size else 1.0
-    extent = (float(wave[rows[0]]), float(wave[rows[-1]]), -0.5, cutout.science.shape[1] - 0.5)
+    extent = (float(wave[rows[0]]), float(wave[rows[-1]]), -0.5, cutout["science"].shape[1] - 0.5)
     for axes, image, name in zip(panels, images, ("observed", "contamination", "decontaminated"), strict=False):
         axes.imshow(
             image[rows].T, origin="lower", aspect="auto", cmap="gray", vmin=-0.2 * limit, vmax=limit, extent=extent,

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, place_source, wavelength_edges
 from roman_assets.gdps.morphology import Shape, SpectralPsf, half_size, source_stamps
-from roman_assets.gdps.sources import SourceList
+from roman_assets.gdps.sources import SkyToPixels, SourceList
 from roman_assets.gdps.throughput import Throughput
 from roman_assets.gdps.traces import TraceModel
-from roman_assets.msos.frames import PixelMap
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -136,7 +135,7 @@ class Scene:
 
 
 def build_scene(
-    sources: SourceList, to_pixels: PixelMap, window: Window, trace: TraceModel, throughput: Throughput,
+    sources: SourceList, to_pixels: SkyToPixels, window: Window, trace: TraceModel, throughput: Throughput,
     psf: SpectralPsf,
 ) -> Scene:  # fmt: skip
     """Places all sources; spectra are those of their colours.

@@ -8,33 +8,47 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from roman_assets.errors import InputError
+from roman_assets.exposures.header import ExposureHeader
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.gdps.scene import FARTHEST_PX
+from roman_assets.msos.stages.common import PIXEL_DEG
 
 _NEEDED = ("id", "ra", "dec")
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """table: the sources of all files, by id. digest: sha256 of the files' contents."""
+def sources_near(
+    catalogue: pl.DataFrame, exposure: RegisteredExposure | ExposureHeader
+) -> tuple[pl.DataFrame, str]:
+    """Sources whose light may reach an exposure, and the sha256 of what the catalogue says of them.
 
-    table: pl.DataFrame
-    digest: str
+    Sources elsewhere do not change the hash: a catalogue that grows makes no other field anew.
 
-    def near(self, ra: float, dec: float, radius_deg: float) -> pl.DataFrame:
-        """Sources within a radius [deg] of a place, which lies not on a pole."""
-        # Squared chord of the small-angle formula, with the cosine of the place.
-        east = (pl.col("ra") - ra + 180.0) % 360.0 - 180.0
-        scale = float(pl.select(pl.lit(dec).radians().cos()).item())
-        return self.table.filter((east * scale) ** 2 + (pl.col("dec") - dec) ** 2 < radius_deg**2)
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    reach = (max(exposure.shape) + FARTHEST_PX) * PIXEL_DEG
+    east = ((pl.col("ra") - exposure.ra_center + 180.0) % 360.0 - 180.0) * float(np.cos(np.deg2rad(exposure.dec_center)))
+    near = catalogue.filter(east**2 + (pl.col("dec") - exposure.dec_center) ** 2 < reach**2)
+    if near.is_empty():
+        raise InputError(
+            "no source of the catalogue is near the exposure", file=exposure.filename, field="ra, dec",
+            remedy="give the catalogue of this field",
+        )  # fmt: skip
+    # A column that only other fields have is none of this one.
+    told = near.select(sorted(c for c in near.columns if near[c].null_count() < near.height))
+    return near, hashlib.sha256(told.write_csv().encode()).hexdigest()
 
 
-def read_catalogues(folder: str | Path) -> Catalogue:
-    """All `*.parquet` of a folder, or one file.
+def read_catalogues(folder: str | Path) -> pl.DataFrame:
+    """The sources of all `*.parquet` of a folder, or of one file, by id.
 
     Raises
     ------
@@ -45,12 +59,10 @@ def read_catalogues(folder: str | Path) -> Catalogue:
     files = [place] if place.is_file() else sorted(place.glob("*.parquet"))
     if not files:
         raise InputError("there is no source catalogue", file=place, remedy="put Parquet files with id, ra, dec there")
-    tables, digest = [], hashlib.sha256()
+    tables = []
     for file in files:
-        content = file.read_bytes()
-        digest.update(hashlib.sha256(content).digest())
         try:
-            table = pl.read_parquet(content)
+            table = pl.read_parquet(file)
         except Exception as error:  # polars raises several kinds for bytes that are no parquet
             raise InputError(f"not Parquet ({type(error).__name__})", file=file, remedy="give a Parquet file") from error
         if missing := [c for c in _NEEDED if c not in table.columns]:
@@ -60,7 +72,7 @@ def read_catalogues(folder: str | Path) -> Catalogue:
     if whole["id"].is_duplicated().any():
         twice = whole.filter(pl.col("id").is_duplicated())["id"][0]
         raise InputError(f"source {twice} occurs twice", file=place, field="id", remedy="give every source one row")
-    return Catalogue(whole, digest.hexdigest())
+    return whole
 
 
 def _aligned(tables: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:

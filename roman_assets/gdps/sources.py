@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.morphology import Shape
-from roman_assets.msos.frames import PixelMap
 
 F64 = NDArray[np.float64]
+#: ICRS ra, dec [deg] to array pixels x, y.
+SkyToPixels = Callable[[F64, F64], tuple[F64, F64]]
 #: Pivot wavelengths [um] of the imaging elements (Roman WFI technical information).
 PIVOTS = {
     "f062": 0.620, "f087": 0.869, "f106": 1.060, "f129": 1.293, "f146": 1.464, "f158": 1.577, "f184": 1.842,
@@ -122,7 +124,7 @@ class SourceList:
                 row[:] = np.exp(np.interp(np.log(wave), np.log(self.bands[use]), np.log(fluxes[use])))
         return result
 
-    def on(self, to_pixels: PixelMap) -> tuple[F64, F64, list[Shape]]:
+    def on(self, to_pixels: SkyToPixels) -> tuple[F64, F64, list[Shape]]:
         """Undispersed array pixels x, y (n,) and the profiles as they lie on an exposure."""
         x, y = to_pixels(self.ra, self.dec)
         step = 1.0  # arcsec, in which the tangent plane is flat

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.platform.pods import DIFFERENCE, IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
-from roman_assets.platform.reporting import OWNERS, check, result
+from roman_assets.platform.reporting import OWNERS, check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.survey.partitions import Partitions
 
@@ -55,27 +55,7 @@ CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
 
 
 def _report(asset: str, stage: Any) -> dg.MaterializeResult:
-    """The stage's outcome as a materialization, with an outcome for each declared check."""
-    outcomes = {c.name: c for c in stage.checks}
-    reported = []
-    for name, (description, severe) in CHECKS[asset].items():
-        outcome = outcomes.get(name)
-        if outcome is None:
-            reported.append(check(name, True, f"{description}: nothing to judge"))
-        else:
-            reported.append(
-                check(name, outcome.passed, outcome.description, severe=severe, **outcome.figures)
-            )
-    return result(
-        stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported
-    )
-
-
-def _specs(asset: str) -> list[dg.AssetCheckSpec]:
-    return [
-        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=severe)
-        for name, (description, severe) in CHECKS[asset].items()
-    ]
+    return stage_result(asset, stage, CHECKS[asset])
 
 
 def _asset(
@@ -87,7 +67,7 @@ def _asset(
     return dg.asset(
         name=name, partitions_def=partitions, description=description, kinds=kinds, group_name=group, deps=deps or [],
         owners=OWNERS, code_version=CODE[name], op_tags=profile.op_tags(), pool=pool, retry_policy=RETRY,
-        check_specs=_specs(name), backfill_policy=dg.BackfillPolicy.multi_run(1),
+        check_specs=check_specs(name, CHECKS[name]), backfill_policy=dg.BackfillPolicy.multi_run(1),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from roman_assets.platform.stage import StageResult
 from roman_assets.products.records import ProductRecord
 
 OWNERS = ["team:msos"]
@@ -56,6 +57,36 @@ def result(
         data_version=dg.DataVersion(content_version(records)),
         check_results=list(checks) or None,
     )
+
+
+def stage_result(
+    asset: str, stage: StageResult, gates: Mapping[str, tuple[str, bool]]
+) -> dg.MaterializeResult:
+    """A stage's outcome as the materialization of an asset, with an outcome for each of its quality gates.
+
+    `gates`: description by name, and whether it stops what is downstream.
+    """
+    outcomes = {c.name: c for c in stage.checks}
+    reported = []
+    for name, (description, severe) in gates.items():
+        found = outcomes.get(name)
+        judged = (
+            check(name, True, f"{description}: nothing to judge") if found is None
+            else check(name, found.passed, found.description, severe=severe, **found.figures)
+        )  # fmt: skip
+        reported.append(judged._replace(asset_key=dg.AssetKey(asset)))
+    made = result(
+        stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported
+    )
+    return made._replace(asset_key=dg.AssetKey(asset))
+
+
+def check_specs(asset: str, gates: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
+    """The quality gates of an asset."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=severe)
+        for name, (description, severe) in gates.items()
+    ]
 
 
 def check(

@@ -17,7 +17,7 @@ _SOURCE = (
 )
 _SPECTRUM = (
     C("wavelength", pl.List(F64), "nm", "in vacuum, increasing; a value per pixel of the spectrum"),
-    C("flux", pl.List(F64), FLUX_DENSITY, "flux density, contamination taken out; NaN where there are no data"),
+    C("flux", pl.List(F64), FLUX_DENSITY, "flux density, contamination taken out; NaN where there are no data; see flags"),
     C("flux_err", pl.List(F64), FLUX_DENSITY, "its standard error, that of the contamination included"),
     C("contamination", pl.List(F64), FLUX_DENSITY, "what was taken out"),
     C("flags", pl.List(U32), "", "0: good; bits are in gdps/extraction.py"),

@@ -88,7 +88,7 @@ def simulate_grism(
     throughput = nominal_throughput("grism", field.detector)
     paths = []
     for number, roll in enumerate(field.rolls):
-        scene = build_scene(sources, field.frame(roll).to_pixel, field.window, trace, throughput, psf)  # type: ignore[arg-type]
+        scene = build_scene(sources, field.frame(roll).to_pixel, field.window, trace, throughput, psf)
         _give_spectra(scene, sources, truth)
         image = scene.model() + ZODIACAL
         paths.append(_write(field, folder / "exposures", number, roll, image, rng))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.source_catalogues import read_catalogues
+from roman_assets.gdps.source_catalogues import read_catalogues, sources_near
 
 
 def write(folder: Path, name: str, ids: list[int], ra: float = 10.0, **more: list[float]) -> None:
@@ -18,14 +20,30 @@ def write(folder: Path, name: str, ids: list[int], ra: float = 10.0, **more: lis
     )
 
 
+def at(ra: float, dec: float) -> Any:
+    return SimpleNamespace(ra_center=ra, dec_center=dec, shape=(100, 100), filename="grism.asdf")
+
+
 def test_files_are_joined_and_near_sources_found(tmp_path: Path) -> None:
     write(tmp_path, "a.parquet", [3, 1], mag_f158=[20.0, 21.0])
     write(tmp_path, "b.parquet", [2], ra=359.999)
-    found = read_catalogues(tmp_path)
-    assert found.table["id"].to_list() == [1, 2, 3]
-    assert found.near(10.0, 1.0, 0.005)["id"].to_list() == [3]
-    assert found.near(0.001, 1.0, 0.005)["id"].to_list() == [2]
-    assert read_catalogues(tmp_path / "a.parquet").digest != found.digest
+    table = read_catalogues(tmp_path)
+    assert table["id"].to_list() == [1, 2, 3]
+    near, _ = sources_near(table, at(10.0, 1.0))
+    assert near["id"].to_list() == [1, 3]
+    assert sources_near(table, at(0.001, 1.0))[0]["id"].to_list() == [2]
+    with pytest.raises(InputError, match=r"grism\.asdf.*no source"):
+        sources_near(table, at(50.0, 1.0))
+
+
+def test_another_field_does_not_change_the_hash_and_this_one_does(tmp_path: Path) -> None:
+    """Otherwise a catalogue that grows would make every spectrum of the survey anew."""
+    write(tmp_path, "a.parquet", [1, 2])
+    before = sources_near(read_catalogues(tmp_path), at(10.0, 1.0))[1]
+    write(tmp_path, "b.parquet", [7], ra=200.0, mag_f158=[20.0])
+    assert sources_near(read_catalogues(tmp_path), at(10.0, 1.0))[1] == before
+    write(tmp_path, "c.parquet", [8])
+    assert sources_near(read_catalogues(tmp_path), at(10.0, 1.0))[1] != before
 
 
 def test_no_file_no_parquet_no_column_twice(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.reader import read_header
 from roman_assets.gdps.stages.extraction import extract_day
+from roman_assets.gdps.versions import CODE
 from roman_assets.platform.processing import Outcome, dagster_instance, plan, run_steps
 from roman_assets.platform.reconcile import reconcile
 from roman_assets.platform.workspace import Workspace
@@ -26,6 +29,7 @@ from roman_assets.survey.calendar import calendar_for_files
 #: One worker, so that the field is processed once.
 pytestmark = pytest.mark.xdist_group("grism")
 FIELD = GrismField(galaxies=6, stars=1, width=160, rolls=(20.0, 35.0), line_flux=1.5e-18)
+GOLDEN = Path(__file__).with_name("golden_spectra.json")
 ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d", "combined_spectra", "redshifts")
 
 
@@ -90,6 +94,7 @@ def test_models_explain_the_exposures_and_say_with_what(done: Spectroscopy) -> N
     for record in products.current("contamination_models"):
         assert record.attributes["residual"] == pytest.approx(1.0, abs=0.05)
         assert record.attributes["optical_model"] == "nominal grism"
+        assert min(abs(record.attributes["position_angle"] - roll) for roll in FIELD.rolls) < 1e-3
         tree = products.read_asdf(record)
         assert tree["sources"].shape == (FIELD.height, FIELD.width)
         assert len(tree["source_id"]) == len(tree["spectra"])
@@ -103,7 +108,8 @@ def test_archive_records_are_valid(done: Spectroscopy) -> None:
     for kind, schema in (
         ("location_table", "spec_location_table"), ("contamination_models", "spec_dqa_2d"),
         ("spectra_2d", "spec_decontam_2d"), ("spectra_1d_part", "spec_individual_1d"),
-        ("combined_spectra", "spec_combined_1d"), ("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog_dqa"),
+        ("combined_spectra", "spec_combined_1d"), ("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog"),
+        ("redshift_quality", "spec_catalog_dqa"),
     ):  # fmt: skip
         for record in products.current(kind):
             stored = products.read_archive(record)
@@ -119,7 +125,45 @@ def test_densities_integrate_to_one(done: Spectroscopy) -> None:
     (record,) = done.workspace.products.current("redshifts")
     for row in done.workspace.products.read_table(record).iter_rows(named=True):
         assert sum(row["solution_probability"]) <= 1 + 1e-6
+        assert float(np.trapezoid(row["pdf"], row["pdf_z"])) == pytest.approx(1.0, abs=0.01)
         assert row["p_galaxy"] + row["p_qso"] + row["p_star"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_flagged_pixels_keep_what_was_measured(done: Spectroscopy) -> None:
+    """Combining falls back on contaminated pixels where there is nothing better: a table must not lose them."""
+    products = done.workspace.products
+    kept = 0
+    for record in products.current("spectra_1d_part"):
+        for row in products.read_table(record).iter_rows(named=True):
+            flags, error = np.array(row["flags"]), np.array(row["flux_err"], dtype=float)
+            kept += int((np.isfinite(error) & (flags != 0)).sum())
+            assert np.isfinite(error[flags == 0]).all()
+    assert kept > 0
+
+
+def test_pictures_are_the_same_again(done: Spectroscopy) -> None:
+    first, second = (extract_day(done.workspace, FIELD.day, FIELD.detector) for _ in range(2))
+    assert set(first.models.pictures) == {"dispersed exposure", "model", "residual"}
+    assert first.models.pictures == second.models.pictures
+    assert first.cutouts.pictures == second.cutouts.pictures != {}
+
+
+def test_code_versions_guard_the_results(done: Spectroscopy) -> None:
+    """After a deliberate change raise the version in gdps/versions.py and write the file anew: ROMAN_WRITE_GOLDEN=1."""
+    products = done.workspace.products
+    redshifts = products.read_table(products.current("redshifts")[0])
+    combined = products.read_table(products.current("combined_spectra")[0])
+    figures = {
+        "spectra_1d": {"spectra": sum(r.rows or 0 for r in products.current("spectra_1d_part"))},
+        "combined_spectra": {"snr": float(combined["snr"].sum()), "coverage": float(combined["coverage"].sum())},
+        "redshifts": {"z": float(redshifts.filter(pl.col("class") == "galaxy").sort("source_id")["z"].head(6).sum())},
+    }
+    written = {asset: {"code": CODE[asset], **values} for asset, values in figures.items()}
+    if os.environ.get("ROMAN_WRITE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(written, indent=1) + "\n")
+    for asset, expected in json.loads(GOLDEN.read_text()).items():
+        assert CODE[asset] == expected.pop("code"), f"{asset} has a new code version: write the golden file anew"
+        assert figures[asset] == pytest.approx(expected, rel=0.02), asset
 
 
 def test_again_is_a_no_op(done: Spectroscopy) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.stages.common import CODE, spectral_facts, spectrum_of
+from roman_assets.gdps.stages.common import spectral_facts, spectrum_of
 from roman_assets.gdps.stages.extraction import SPECTRA
 from roman_assets.gdps.stages.files import combined_table
+from roman_assets.gdps.versions import CODE
+from roman_assets.msos.stages.common import finite
 from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata
@@ -20,6 +23,8 @@ from roman_assets.products.records import ProductRecord
 
 #: Pictures of at most this many redshifts go into the asset's metadata.
 SHOWN_REDSHIFTS = 4
+QUALITY = "redshift_quality"
+REDSHIFT_KINDS = ("redshifts", "emission_lines", QUALITY)
 
 
 def combine_region(workspace: Workspace, region: str, progress: Progress = silent) -> StageResult:
@@ -102,7 +107,7 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
         return result
     for record in combined:
         identities = {
-            kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in ("redshifts", "emission_lines")
+            kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in REDSHIFT_KINDS
         }
         found = [
             workspace.products.lookup(kind, partition, part=record.part, identity=identity)
@@ -122,8 +127,7 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
     result.checks += [
         Check("honest_flags", bool((empty["zwarn"] != 0).all()), "sources without information are flagged"),
         Check(
-            "normalised", _normalised(every), "probability densities integrate to one over their class",
-            {"sources": every.height},
+            "normalised", _normalised(every), "probability densities integrate to one", {"sources": every.height},
         ),
     ]  # fmt: skip
     _pictures(workspace, combined, every, result)
@@ -131,8 +135,8 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
 
 
 def _normalised(table: pl.DataFrame) -> bool:
-    shares = np.array([sum(p) for p in table["solution_probability"].to_list()])
-    return bool((shares <= 1.0 + 1e-6).all())
+    seen = table.filter(pl.col("z").is_not_nan()).select("pdf_z", "pdf").iter_rows()
+    return all(abs(float(np.trapezoid(density, z)) - 1.0) < 0.01 for z, density in seen)
 
 
 def _measure(
@@ -144,17 +148,38 @@ def _measure(
     measured = measure(spectrum_of(row) for row in spectra.iter_rows(named=True))
     progress(f"{record.part}: {measured.height} redshifts")
     tables = redshift_tables(spectra.select("source_id", "ra", "dec", "optical_element"), measured)
-    partition, element = record.partition, str(record.attributes["optical_element"])
-    parts = [r for r in _parts(workspace, str(record.attributes["region"])) if r.attributes["optical_element"] == element]
-    facts = _facts(workspace, parts, "redshifts")
-    return [
+    partition = record.partition
+    # The spectra that it was made from, not those there are by now.
+    facts = _facts(workspace, [r for r in workspace.products.current(SPECTRA) if r.sha256 in record.inputs], "redshifts")
+    common: dict[str, Any] = {
+        "part": record.part, "attributes": dict(record.attributes),
+        "sky": None if record.ra is None or record.dec is None else (record.ra, record.dec),
+    }  # fmt: skip
+    made = [
         workspace.products.put_table(
-            kind, partition, tables[kind], identities[kind], part=record.part, attributes=dict(record.attributes),
-            sky=None if record.ra is None or record.dec is None else (record.ra, record.dec),
-            archive=spectral_metadata(schema, facts),
+            kind, partition, tables[kind], identities[kind],
+            archive=spectral_metadata("spec_catalog", replace(facts, number=number)), **common,
         )
-        for kind, schema in (("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog_dqa"))
+        for number, kind in enumerate(("redshifts", "emission_lines"), start=1)
     ]  # fmt: skip
+    quality = workspace.products.put_json(
+        QUALITY, partition, _quality(tables["redshifts"]), identities[QUALITY],
+        archive=spectral_metadata("spec_catalog_dqa", facts), **common,
+    )  # fmt: skip
+    return [*made, quality]
+
+
+def _quality(table: pl.DataFrame) -> dict[str, Any]:
+    """Report on a catalogue of redshifts: how many have which warning and class, coverage and contamination."""
+    from roman_assets.gdps.zwarn import ZWarn
+
+    classes = dict(sorted(table["class"].value_counts().iter_rows()))
+    return {
+        "sources": table.height, "without_warning": int((table["zwarn"] == 0).sum()),
+        "warnings": {flag.name: int((table["zwarn"] & int(flag) != 0).sum()) for flag in ZWarn},
+        "classes": classes, "coverage_median": finite(np.median(table["coverage"])) if table.height else None,
+        "contamination_median": finite(np.nanmedian(table["contamination"])) if table.height else None,
+    }  # fmt: skip
 
 
 def redshift_tables(sources: pl.DataFrame, measured: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -1,4 +1,4 @@
-"""What the spectroscopic stages share: code versions, spectra as rows of tables, facts of archive records."""
+"""What the spectroscopic stages share: spectra as rows of tables, facts of archive records."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import polars as pl
 
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.gdps.spectrum import Spectrum
+from roman_assets.gdps.versions import CODE
 from roman_assets.products.gdps_archive import SpectralFacts
 from roman_assets.products.schemas import TableSchema
 
-#: Code versions of the assets: raise one when its results change.
-CODE = {
-    "dispersed_exposures": "1",
-    "contamination_models": "1",
-    "spectra_2d": "1",
-    "spectra_1d": "1",
-    "combined_spectra": "1",
-    "redshifts": "1",
-}
 #: Wavelengths that coverage counts, by element [nm].
 BAND_NM = {"GRISM": (1000.0, 1930.0), "PRISM": (750.0, 1800.0)}
 
@@ -29,7 +21,9 @@ BAND_NM = {"GRISM": (1000.0, 1930.0), "PRISM": (750.0, 1800.0)}
 def spectrum_columns(spectrum: Spectrum, element: str) -> dict[str, Any]:
     """A spectrum as the columns of a table's row: lists, and what sums it up."""
     good = spectrum.good
-    error = np.sqrt(np.where(spectrum.variance > 0, spectrum.variance, np.nan))
+    # A flagged pixel keeps what was measured: combining falls back on it where there is nothing better.
+    measured = np.isfinite(spectrum.flux) & np.isfinite(spectrum.variance) & (spectrum.variance > 0)
+    error = np.sqrt(np.where(measured, spectrum.variance, np.nan))
     low, high = BAND_NM[element]
     span = np.gradient(spectrum.wavelength) if len(spectrum) > 1 else np.zeros(1)
     inside = good & (spectrum.wavelength >= low) & (spectrum.wavelength <= high)
@@ -38,8 +32,8 @@ def spectrum_columns(spectrum: Spectrum, element: str) -> dict[str, Any]:
         "snr": float(np.median(spectrum.flux[good] / error[good])) if good.any() else float("nan"),
         "coverage": float(min(span[inside].sum() / (high - low), 1.0)),
         "contaminated": float(dirt / (dirt + flux)) if flux + dirt > 0 else float("nan"),
-        "wavelength": spectrum.wavelength.tolist(), "flux": np.where(good, spectrum.flux, np.nan).tolist(),
-        "flux_err": np.where(good, error, np.nan).tolist(), "contamination": spectrum.contamination.tolist(),
+        "wavelength": spectrum.wavelength.tolist(), "flux": np.where(measured, spectrum.flux, np.nan).tolist(),
+        "flux_err": error.tolist(), "contamination": spectrum.contamination.tolist(),
         "flags": spectrum.flags.tolist(), "lsf_sigma": spectrum.lsf_sigma.tolist(),
     }  # fmt: skip
 

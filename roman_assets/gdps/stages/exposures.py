@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from roman_assets.errors import InputError
-from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
-from roman_assets.gdps.stages.common import CODE
-from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
+from roman_assets.gdps.versions import CODE
+from roman_assets.msos.stages.exposures import describe
+from roman_assets.platform.stage import Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 
@@ -35,31 +31,5 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         )  # fmt: skip
     progress(f"{len(exposures)} dispersed exposures")
     result = StageResult([record])
-    elements = Counter(e.optical_element for e in exposures)
-    result.figures = {
-        "exposures": len(exposures),
-        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items())) or "none",
-        "exposure_bytes": sum(e.size for e in exposures),
-        "exposure_time_s": float(sum(e.exptime_s for e in exposures)),
-    }
-    result.checks.append(
-        Check("dispersed", bool(exposures), "the day has dispersed exposures", {"exposures": len(exposures)})
-    )
-    for exposure in exposures:
-        # A file that went bad since it was registered costs its picture, never the day.
-        try:
-            result.pictures["first_exposure"] = _picture(exposure)
-            break
-        except (Rejected, InputError, OSError) as error:
-            result.caveats.append(f"{exposure.exposure_id} cannot be read: {error}")
+    describe(result, exposures)
     return result
-
-
-def _picture(exposure: RegisteredExposure) -> bytes:
-    from roman_assets.exposures.landing import local_exposure
-    from roman_assets.exposures.reader import read_image
-    from roman_assets.msos.plots import image_figure
-
-    with local_exposure(exposure.uri) as path:
-        image = read_image(path, sha256=exposure.sha256)
-    return image_figure(image.data, f"{exposure.exposure_id}  [DN/s]")

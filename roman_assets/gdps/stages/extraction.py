@@ -13,17 +13,18 @@ import numpy as np
 import polars as pl
 
 from roman_assets.errors import InputError
+from roman_assets.exposures.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.gdps.dispersion import Window
 from roman_assets.gdps.extraction import ExposureSpectra, extract_exposure
 from roman_assets.gdps.nominal import REFERENCE_VARIABLE, references
 from roman_assets.gdps.optical_model import OpticalTrace
-from roman_assets.gdps.scene import FARTHEST_PX
-from roman_assets.gdps.source_catalogues import Catalogue, read_catalogues
+from roman_assets.gdps.source_catalogues import read_catalogues, sources_near
 from roman_assets.gdps.sources import SourceList
-from roman_assets.gdps.stages.common import CODE, rows_table, spectral_facts, spectrum_columns
+from roman_assets.gdps.stages.common import rows_table, spectral_facts, spectrum_columns, spectrum_of
 from roman_assets.gdps.throughput import Throughput
+from roman_assets.gdps.versions import CODE
 from roman_assets.msos.frames import Frame
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
@@ -34,7 +35,6 @@ from roman_assets.products.records import ProductRecord
 
 MODELS, CUTOUTS, SPECTRA, LOCATIONS = "contamination_models", "spectra_2d", "spectra_1d_part", "location_table"
 KINDS = (LOCATIONS, MODELS, CUTOUTS, SPECTRA)
-SIDE, PIXEL_DEG = 4088, 0.11 / 3600
 #: Residuals scatter by less than this times their noise where the model is right.
 RESIDUAL_LIMIT = 1.3
 
@@ -58,25 +58,26 @@ def extract_day(workspace: Workspace, day: str, detector: str, progress: Progres
     done = DaySpectra(StageResult(), StageResult(), StageResult())
     exposures = workspace.registry.exposures(day=day, detector=detector, kind="spectral")
     catalogue = _catalogue(workspace, done) if exposures else None
-    quality: list[dict[str, float]] = []
+    directs = workspace.registry.exposures(detector=detector, kind="imaging", survey="spectroscopic")
     for number, exposure in enumerate(exposures):
         if catalogue is None:
             break
         try:
-            records = _exposure(workspace, day, exposure, catalogue, done)
+            records = _exposure(workspace, day, exposure, catalogue, _direct_image(directs, exposure))
         except (Rejected, InputError, OSError) as error:
             done.caveat(f"{exposure.exposure_id}: {error}")
             continue
-        quality.append({k: float(v) for k, v in records[MODELS].attributes.items() if k in ("residual", "sources")})
+        if not done.models.records:
+            _pictures(workspace, exposure, records, done)
         done.models.records += [records[LOCATIONS], records[MODELS]]
         done.cutouts.records.append(records[CUTOUTS])
         done.spectra.records.append(records[SPECTRA])
         progress(f"{number + 1} of {len(exposures)}: {exposure.exposure_id}, {records[SPECTRA].rows} spectra")
-    _summarise(workspace, done, exposures, quality)
+    _summarise(workspace, done, exposures)
     return done
 
 
-def _catalogue(workspace: Workspace, done: DaySpectra) -> Catalogue | None:
+def _catalogue(workspace: Workspace, done: DaySpectra) -> pl.DataFrame | None:
     place = workspace.sources_path
     if place is None:
         done.caveat("there is no source catalogue: name one in ROMAN_SOURCES")
@@ -89,21 +90,15 @@ def _catalogue(workspace: Workspace, done: DaySpectra) -> Catalogue | None:
 
 
 def _exposure(
-    workspace: Workspace, day: str, exposure: RegisteredExposure, catalogue: Catalogue, done: DaySpectra
-) -> dict[str, ProductRecord]:
+    workspace: Workspace, day: str, exposure: RegisteredExposure, catalogue: pl.DataFrame,
+    direct: RegisteredExposure | None,
+) -> dict[str, ProductRecord]:  # fmt: skip
     """The four products of one exposure, found or made."""
     element = exposure.optical_element.lower()
     folder = {REFERENCE_VARIABLE: workspace.reference_folder or ""}
     model, throughput = references(element, exposure.detector, folder)
-    reach = max(exposure.shape) * PIXEL_DEG + FARTHEST_PX * PIXEL_DEG
-    table = catalogue.near(exposure.ra_center, exposure.dec_center, reach)
-    if table.is_empty():
-        raise InputError(
-            "no source of the catalogue is near the exposure", file=exposure.exposure_id, field="ra, dec",
-            remedy="give the catalogue of this field in ROMAN_SOURCES",
-        )  # fmt: skip
-    direct = _direct_image(workspace, exposure)
-    inputs = [exposure.sha256, catalogue.digest, model.origin.sha256, throughput.origin.sha256]
+    table, digest = sources_near(catalogue, exposure)
+    inputs = [exposure.sha256, digest, model.origin.sha256, throughput.origin.sha256]
     inputs += [direct.sha256] if direct else []
     partition, part = day_partition(day, exposure.detector), exposure.exposure_id
     identities = {kind: Identity(tuple(inputs), CODE[_asset(kind)], {"kind": kind}) for kind in KINDS}
@@ -113,14 +108,6 @@ def _exposure(
         return kept
     window, frame, trace, sources, throughput = _prepared(exposure, direct, model.on(exposure.detector), throughput, table)
     spectra = extract_exposure(frame, window, sources, trace, throughput)
-    from roman_assets.msos.plots import image_figure
-
-    done.models.pictures["dispersed exposure"] = image_figure(frame.data, f"{part}  [DN/s]")
-    whole = spectra.model.sources + spectra.model.background
-    done.models.pictures["model"] = image_figure(whole, "model of all sources [DN/s]")
-    done.models.pictures["residual"] = image_figure(spectra.residual, "exposure minus model [DN/s]", residual=True)
-    if (best := _brightest(spectra)) is not None:
-        done.cutouts.pictures[f"source {best.source_id}"] = _cutout_picture(best)
     return _write(workspace, exposure, partition, identities, frame, spectra, table)
 
 
@@ -156,12 +143,15 @@ def _image(exposure: RegisteredExposure) -> Any:
         return read_image(path, sha256=exposure.sha256)
 
 
-def _direct_image(workspace: Workspace, exposure: RegisteredExposure) -> RegisteredExposure | None:
-    """The direct image nearest to an exposure in time that shows its field with its detector in F158."""
+def _direct_image(
+    directs: Sequence[RegisteredExposure], exposure: RegisteredExposure
+) -> RegisteredExposure | None:
+    """The direct image nearest to an exposure in time that shows its field in F158."""
+    from roman_assets.msos.stages.common import PIXEL_DEG
     from roman_assets.survey.model import separation_deg
 
     near = [
-        e for e in workspace.registry.exposures(detector=exposure.detector, kind="imaging", survey="spectroscopic")
+        e for e in directs
         if e.optical_element == "F158"
         and separation_deg(e.ra_center, e.dec_center, exposure.ra_center, exposure.dec_center)
         < 0.3 * min(e.shape) * PIXEL_DEG
@@ -173,7 +163,6 @@ def _write(
     workspace: Workspace, exposure: RegisteredExposure, partition: str, identities: dict[str, Identity], frame: Frame,
     spectra: ExposureSpectra, table: pl.DataFrame,
 ) -> dict[str, ProductRecord]:  # fmt: skip
-    places = {int(i): (float(ra), float(dec)) for i, ra, dec in table.select("id", "ra", "dec").iter_rows()}
     model, scene = spectra.model, spectra.model.scene
     noise = np.sqrt(frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0))
     pulls = (spectra.residual / noise)[frame.good]
@@ -214,7 +203,7 @@ def _write(
             identities[CUTOUTS], archive=spectral_metadata("spec_decontam_2d", facts), **common,
         ),
         SPECTRA: put.put_table(
-            SPECTRA, partition, _spectra(spectra, exposure, angle, places), identities[SPECTRA],
+            SPECTRA, partition, spectra_table(spectra, exposure, angle, table), identities[SPECTRA],
             archive=spectral_metadata("spec_individual_1d", facts), **common,
         ),
     }  # fmt: skip
@@ -231,9 +220,11 @@ def _cutout(source: Any) -> dict[str, Any]:
     return {"row": int(cutout.box.row), "column": int(cutout.box.column), **{n: getattr(cutout, n) for n in names}}
 
 
-def _spectra(
-    spectra: ExposureSpectra, exposure: RegisteredExposure, angle: float, places: dict[int, tuple[float, float]]
+def spectra_table(
+    spectra: ExposureSpectra, exposure: RegisteredExposure | ExposureHeader, angle: float, table: pl.DataFrame
 ) -> pl.DataFrame:
+    """`spectra_1d_part` of an exposure; angle: position angle [deg], table: the catalogue of its sources."""
+    places = {int(i): (float(ra), float(dec)) for i, ra, dec in table.select("id", "ra", "dec").iter_rows()}
     rows = [
         {
             "source_id": s.source_id, "ra": places[s.source_id][0], "dec": places[s.source_id][1], "position_angle": angle,
@@ -270,34 +261,40 @@ def position_angle(frame: Frame) -> float:
     return float(np.rad2deg(np.arctan2(east, float(dec2) - float(dec))) % 360.0)
 
 
-def _brightest(spectra: ExposureSpectra) -> Any:
-    """The source whose cut-out shows most: the largest signal with contamination in it."""
-    def worth(source: Any) -> float:
-        good = source.spectrum.good
-        return float(np.abs(source.spectrum.flux[good]).sum()) if good.sum() > 200 else 0.0
-
-    best = max(spectra.sources, key=worth, default=None)
-    return best if best is not None and worth(best) > 0 else None
-
-
-def _cutout_picture(source: Any) -> bytes:
-    from roman_assets.gdps.plots import cutout_figure
-
-    return cutout_figure(source.cutout, source.spectrum, f"source {source.source_id}")
-
-
-def _summarise(
-    workspace: Workspace, done: DaySpectra, exposures: Sequence[RegisteredExposure], quality: Sequence[dict[str, float]]
+def _pictures(
+    workspace: Workspace, exposure: RegisteredExposure, records: dict[str, ProductRecord], done: DaySpectra
 ) -> None:
-    residual = [q["residual"] for q in quality]
+    """Exposure, model and residual, and the brightest source's trace: from the products, so that again is the same."""
+    from roman_assets.gdps.plots import cutout_figure
+    from roman_assets.msos.frames import prepare
+    from roman_assets.msos.plots import image_figure
+
+    frame, tree = prepare(_image(exposure)), workspace.products.read_asdf(records[MODELS])
+    model = tree["sources"] + tree["background"]
+    left = np.where(frame.good, frame.data - model, 0)
+    done.models.pictures = {
+        "dispersed exposure": image_figure(frame.data, f"{exposure.exposure_id}  [DN/s]"),
+        "model": image_figure(model, "model of all sources [DN/s]"),
+        "residual": image_figure(left, "exposure minus model [DN/s]", residual=True),
+    }
+    spectra = workspace.products.read_table(records[SPECTRA]).filter(pl.col("coverage") > 0.3)
+    if spectra.height:
+        row = spectra.sort("snr", descending=True, nulls_last=True).row(0, named=True)
+        cutout = workspace.products.read_asdf(records[CUTOUTS])["sources"][str(row["source_id"])]
+        name = f"source {row['source_id']}"
+        done.cutouts.pictures[name] = cutout_figure(cutout, spectrum_of(row), name)
+
+
+def _summarise(workspace: Workspace, done: DaySpectra, exposures: Sequence[RegisteredExposure]) -> None:
+    residual = [float(r.attributes["residual"]) for r in done.models.records if r.kind == MODELS]
     worst = max(residual, default=float("nan"))
     done.models.figures = {
-        "exposures": len(exposures), "modelled": len(quality),
+        "exposures": len(exposures), "modelled": len(residual),
         "residual_over_noise": float(np.median(residual)) if residual else float("nan"),
         "optical_model": ", ".join(sorted({str(r.attributes["optical_model"]) for r in done.spectra.records})) or "none",
     }  # fmt: skip
     count = sum(r.rows or 0 for r in done.spectra.records)
-    done.cutouts.figures = {"cutouts": count, "exposures": len(quality)}
+    done.cutouts.figures = {"cutouts": count, "exposures": len(residual)}
     tables = [workspace.products.read_table(r, ["snr", "coverage", "contaminated"]) for r in done.spectra.records]
     every = pl.concat(tables) if tables else SPECTRA_1D_PART.empty()
     done.spectra.figures = {
@@ -309,7 +306,7 @@ def _summarise(
     )
     done.spectra.checks.append(
         Check(
-            "completeness", len(quality) == len(exposures), "all dispersed exposures of the day are extracted",
-            {"extracted": len(quality), "exposures": len(exposures)},
+            "completeness", len(residual) == len(exposures), "all dispersed exposures of the day are extracted",
+            {"extracted": len(residual), "exposures": len(exposures)},
         )
     )  # fmt: skip

@@ -9,20 +9,20 @@ from pathlib import Path
 import polars as pl
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.reader import read_header, read_image
+from roman_assets.exposures.names import DISPERSERS
+from roman_assets.exposures.reader import ExposureHeader, read_header, read_image
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.gdps.combination import combine
 from roman_assets.gdps.extraction import extract_exposure
 from roman_assets.gdps.nominal import REFERENCE_VARIABLE, references
-from roman_assets.gdps.scene import FARTHEST_PX
-from roman_assets.gdps.source_catalogues import read_catalogues
+from roman_assets.gdps.source_catalogues import read_catalogues, sources_near
 from roman_assets.gdps.sources import SourceList
 from roman_assets.gdps.stages.common import rows_table, spectrum_columns, spectrum_of
-from roman_assets.gdps.stages.extraction import PIXEL_DEG, position_angle
+from roman_assets.gdps.stages.extraction import position_angle, spectra_table
 from roman_assets.gdps.subarray import window_of_file
 from roman_assets.msos.frames import prepare
 from roman_assets.platform.stage import Progress, silent
-from roman_assets.products.gdps_tables import COMBINED_SPECTRA, SPECTRA_1D_PART
+from roman_assets.products.gdps_tables import COMBINED_SPECTRA
 
 
 @dataclass
@@ -34,7 +34,7 @@ class ExtractedFiles:
 
 
 def extract_files(
-    paths: Sequence[Path], catalogue: Path, reference: Path | None = None, progress: Progress = silent
+    paths: Sequence[Path], catalogue_path: Path, reference: Path | None = None, progress: Progress = silent
 ) -> ExtractedFiles:
     """Spectra of all sources on dispersed exposures, by exposure and combined.
 
@@ -45,20 +45,25 @@ def extract_files(
     InputError
         The catalogue or the reference files are unusable, or no exposure is usable.
     """
-    sources, caveats, frames = read_catalogues(catalogue), [], []
-    elements = set()
+    catalogue, caveats, frames = read_catalogues(catalogue_path), [], []
+    headers: dict[Path, ExposureHeader] = {}
     for path in paths:
         try:
-            header = read_header(path)
-            if header.optical_element not in ("GRISM", "PRISM"):
+            headers[path] = header = read_header(path)
+            if header.optical_element not in DISPERSERS:
+                del headers[path]
                 raise InputError(
                     f"{header.optical_element} disperses nothing", file=path, field="optical_element",
                     remedy="give grism or prism exposures",
                 )  # fmt: skip
-            reach = (max(header.shape) + FARTHEST_PX) * PIXEL_DEG
-            near = sources.near(header.ra_center, header.dec_center, reach)
-            if near.is_empty():
-                raise InputError("no source of the catalogue is near the exposure", file=path, field="ra, dec")
+        except (Rejected, InputError) as error:
+            caveats.append(f"{path}: {error}")
+    elements = {header.optical_element for header in headers.values()}
+    if len(elements) > 1:
+        raise InputError("grism and prism do not combine", field="exposures", remedy="extract them one after the other")
+    for path, header in headers.items():
+        try:
+            near, _ = sources_near(catalogue, header)
             model, throughput = references(
                 header.optical_element.lower(), header.detector, {REFERENCE_VARIABLE: str(reference) if reference else ""}
             )
@@ -70,22 +75,10 @@ def extract_files(
         except (Rejected, InputError) as error:
             caveats.append(f"{path}: {error}")
             continue
-        places = {int(i): (ra, dec) for i, ra, dec in near.select("id", "ra", "dec").iter_rows()}
-        angle = position_angle(frame)
-        frames.append(rows_table([
-            {
-                "source_id": s.source_id, "ra": places[s.source_id][0], "dec": places[s.source_id][1],
-                "position_angle": angle, "mjd": header.mid_mjd, "exptime": header.exptime_s,
-                **spectrum_columns(s.spectrum, header.optical_element),
-            }
-            for s in found.sources
-        ], SPECTRA_1D_PART))  # fmt: skip
-        elements.add(header.optical_element)
+        frames.append(spectra_table(found, header, position_angle(frame), near))
         progress(f"{path.name}: {len(found.sources)} spectra, {found.references['optical_model']}")
     if not frames:
         raise InputError("no exposure is usable: " + "; ".join(caveats), file=paths[0] if paths else None)
-    if len(elements) > 1:
-        raise InputError("grism and prism do not combine", field="exposures", remedy="extract them one after the other")
     table = pl.concat(frames).sort("source_id", "mjd")
     return ExtractedFiles({"spectra_1d": table, "combined_spectra": combined_table(table, elements.pop())}, caveats)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -53,6 +54,19 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         )  # fmt: skip
     progress(f"{len(exposures)} exposures")
     result = StageResult([record], caveats=caveats)
+    describe(result, exposures)
+    result.checks.append(
+        Check(
+            "photometry_keywords", not any("photometry_missing" in e.caveats for e in exposures),
+            "every exposure says how DN/s relate to flux densities",
+            {"exposures_with_caveats": len(caveats)},
+        )
+    )  # fmt: skip
+    return result
+
+
+def describe(result: StageResult, exposures: Sequence[RegisteredExposure]) -> None:
+    """What an operator sees of a day's exposures: counts, sizes, and the first of them."""
     elements = Counter(e.optical_element for e in exposures)
     result.figures = {
         "exposures": len(exposures),
@@ -68,14 +82,6 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
             break
         except (Rejected, InputError, OSError) as error:
             result.caveats.append(f"{exposure.exposure_id} cannot be read: {error}")
-    result.checks.append(
-        Check(
-            "photometry_keywords", not any("photometry_missing" in e.caveats for e in exposures),
-            "every exposure says how DN/s relate to flux densities",
-            {"exposures_with_caveats": len(caveats)},
-        )
-    )  # fmt: skip
-    return result
 
 
 def _picture(exposure: RegisteredExposure) -> bytes:

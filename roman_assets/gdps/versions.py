@@ -1,0 +1,12 @@
+"""Code versions of the spectroscopic assets: raise one when its results change (a golden-output test guards them)."""
+
+from __future__ import annotations
+
+CODE = {
+    "dispersed_exposures": "1",
+    "contamination_models": "1",
+    "spectra_2d": "1",
+    "spectra_1d": "1",
+    "combined_spectra": "1",
+    "redshifts": "1",
+}
