@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import Window, add_cutout, place_source, wavelength_edges
+from roman_assets.gdps.dispersion import Window, add_cutout, place_source, straight_slopes, wavelength_edges
 from roman_assets.gdps.extraction import _spectrum
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
@@ -58,8 +58,9 @@ def _dispersion() -> Row:
     edges = wavelength_edges(trace, 2000.0, 2000.0, "1", band=(1.0, 1.93))
     light = rates.rates("1", edges) * 1e-20
     nodes = np.array([n for n in NODES if n > 0.9])
+    slopes = straight_slopes(trace, 2000.0, 2000.0, "1", edges, nodes, HALF)
     stamps = source_stamps(
-        SpectralPsf.of("WFI01"), Shape(2.5, 0.7, 0.4, 0.1), nodes, trace.jacobian(2000.0, 2000.0, nodes, "1"), HALF
+        SpectralPsf.of("WFI01"), Shape(2.5, 0.7, 0.4, 0.1), nodes, trace.jacobian(2000.0, 2000.0, nodes, "1"), HALF, slopes
     )
     rng = np.random.default_rng(2)
     x, y = rng.uniform(1, SIDE, SOURCES), rng.uniform(500, SIDE - 500, SOURCES)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "roman_status.h"
+#include "straight_trace.h"
 
 #define TAPS 6            /* of a quintic B-spline: from BEFORE nodes before a place's to BEYOND - 1 after */
 #define BEFORE 2
@@ -120,6 +121,10 @@ static int run(dispersion *d, int32_t level)
     if (!d->forward) memset(d->light, 0, (size_t)d->trace->bins * sizeof *d->light);
     if (d->cutout->ny == 0) return ROMAN_OK;
     if (!holds(d->profile, d->trace, d->cutout)) return ROMAN_ERR_ARGUMENT;
+    if (d->profile->slopes) {
+        if (!roman_is_sheared_for(d->profile, d->trace)) return ROMAN_ERR_ARGUMENT;
+        return roman_disperse_straight(d->profile, d->trace, d->light, d->cutout, d->pixels, d->forward, level);
+    }
     int status = ROMAN_ERR_MEMORY;
     if (lay_out(d->profile, d->trace, &d->grid)) {
         for (int plane = 0; plane < d->profile->planes; plane++) DISPATCH(level, one_interval, d, plane);

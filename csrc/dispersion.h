@@ -7,6 +7,9 @@
  * an interpolation. A profile may have planes for several wavelengths (a PSF that widens to the red); the light of a
  * bin is shared between two. Sums of flux are kept.
  *
+ * A profile may be sheared by the slopes of a trace that is nearly straight along the columns, as a grism's is: light
+ * at (x, y) from the source lies at (x - slope y, y). Such a trace is drawn row by row (straight_trace.h).
+ *
  * Coordinates are those of the image: pixel (0, 0) has its centre at (0, 0). Any direction of dispersion will do. */
 #ifndef ROMAN_DISPERSION_H
 #define ROMAN_DISPERSION_H
@@ -20,6 +23,7 @@ typedef struct {
     const float *stamps;    /* [planes][over_y][over_x][ny][nx], by the node's place within its pixel */
     int32_t planes, over_y, over_x, ny, nx;
     int32_t row, column;    /* of a stamp's first pixel from the pixel that the source stands in */
+    const double *slopes;   /* [planes] dx/dy of the trace by which the profile is sheared; NULL: it is not */
 } roman_profile;
 
 typedef struct {

@@ -23,6 +23,8 @@
 #define BAND 64
 #define PARTIALS 48  /* sums of a piece: more than the sky's matrix and right-hand side */
 #define NEIGHBOURS 6 /* strongest neighbours in a star's error */
+#define LEAST_DAMPING 0.05 /* of a step; after a good one the next is LENGTHENED */
+#define LENGTHENED 1.5
 
 typedef struct {
     int64_t n, blocks, bands, rows, stride, plane, pad;
@@ -42,7 +44,7 @@ typedef struct {
     float *pull, *change, *d, *r, *p, *q;
     double *partial, step, shift[ROMAN_MAX_SKY], sky_step[ROMAN_MAX_SKY];
     double factor[ROMAN_MAX_SKY * ROMAN_MAX_SKY], sky_pull[ROMAN_MAX_SKY]; /* Cholesky; sum w T_k r */
-    double strength, spread;
+    double strength, spread, damping;
     int64_t bytes;
 } exposure_work;
 
@@ -65,12 +67,16 @@ static int64_t first_star(const exposure_work *k, int64_t row)
     return row >= k->rows ? k->n : k->cell_start[clip(row / CELL, k->cells_y - 1) * k->cells_x];
 }
 
+static int is_outside(const exposure_work *k, int64_t s)
+{
+    return k->ix[s] < k->pad || k->iy[s] < k->pad || k->ix[s] >= k->stride - k->pad || k->iy[s] >= k->rows - k->pad;
+}
+
 /* From sum w psi^2 over the stamp, and sum w psi and sum w psi^2 over the core. */
 static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
 {
-    int outside = k->ix[s] < k->pad || k->iy[s] < k->pad || k->ix[s] >= k->stride - k->pad || k->iy[s] >= k->rows - k->pad;
     /* Beyond the edge only wings are seen, which look alike for all stars there: those keep the catalogue's flux. */
-    int frozen = !(norm > 0) || (outside && core[1] < 0.5f * norm);
+    int frozen = !(norm > 0) || (is_outside(k, s) && core[1] < 0.5f * norm);
     float scale = frozen ? 0.0f : sqrtf(norm);
     k->inverse[s] = frozen ? 0.0f : 1.0f / scale;
     /* Of a star whose core is masked the approximate matrix sees little: shorter steps keep it stable. */
@@ -338,9 +344,38 @@ static int solve_step(exposure_work *k, const exposure_pieces *pieces, int threa
     return iterations;
 }
 
-/* Takes the step into the deviations, the sky and the residual image; frees stars far from what was expected. */
+/* Adds `share` of the last step to the deviations and the sky, and takes it out of the residual image. */
+static void move(exposure_work *k, const exposure_pieces *pieces, int threads, double share, double *sky)
+{
+    for (int t = 0; t < k->n_sky; t++) {
+        k->sky_step[t] *= share;
+        sky[t] += k->sky_step[t];
+    }
+    for (int64_t s = 0; s < k->n; s++) {
+        k->d[s] *= (float)share;
+        k->deviation[s] += k->d[s];
+        k->change[s] = k->d[s] * k->inverse[s];
+    }
+    roman_parallel(threads, k->bands, pieces->subtract, k);
+}
+
+/* How fast the objective falls along the last step (half of it, per step), `back` of it before where the deviations
+ * are: the gradients in `pull` and `sky_pull` must be those of there. */
+static double fall(const exposure_work *k, double back)
+{
+    double sum = 0;
+    for (int t = 0; t < k->n_sky; t++) sum += k->sky_step[t] * k->sky_pull[t];
+    for (int64_t s = 0; s < k->n; s++) {
+        double deviation = k->deviation[s] - back * (double)k->d[s];
+        sum += (double)k->d[s] * ((double)k->pull[s] - (double)k->lambda[s] * deviation);
+    }
+    return sum;
+}
+
+/* Takes the step into the deviations, the sky and the residual image; frees stars far from what was expected.
+ * Returns how many; `before` is the objective's fall where the step begins. */
 static int64_t take_step(exposure_work *k, const exposure_pieces *pieces, const roman_exposure_options *o,
-                         double *sky)
+                         double *sky, double *before)
 {
     double right[ROMAN_MAX_SKY];
     int64_t released = 0;
@@ -354,17 +389,30 @@ static int64_t take_step(exposure_work *k, const exposure_pieces *pieces, const 
         right[t] = k->sky_pull[t] - sum;
     }
     sky_solve(k, right, k->sky_step);
-    for (int t = 0; t < k->n_sky; t++) sky[t] += k->sky_step[t];
+    move(k, pieces, o->threads, k->damping, sky);
     for (int64_t s = 0; s < k->n; s++) {
-        k->deviation[s] += k->d[s];
-        k->change[s] = k->d[s] * k->inverse[s];
-        if (k->lambda[s] > 0 && fabs(k->deviation[s]) * (1 + k->lambda[s]) > o->release) {
+        /* Beyond the edge stars look alike: free of the prior, they would share light among them at will. */
+        if (k->lambda[s] > 0 && fabs(k->deviation[s]) * (1 + k->lambda[s]) > o->release && !is_outside(k, s)) {
             k->lambda[s] = 0;
             released++;
         }
     }
-    roman_parallel(o->threads, k->bands, pieces->subtract, k);
+    *before = fall(k, 1.0);
     return released;
+}
+
+/* The approximate matrix lacks wings: where those rule, a step by it goes too far, and the next one farther still.
+ * Goes back to the minimum along the last step if that lies well before its end, and shortens the next ones. Returns
+ * whether it did, the gradients being those of there. */
+static int go_back(exposure_work *k, const exposure_pieces *pieces, int threads, double before, double *sky)
+{
+    double after = fall(k, 0.0), share = before > 0 && after < 0 ? before / (before - after) : 1.0;
+    if (!(share < 0.7)) return 0;
+    k->damping = fmax(k->damping * share, LEAST_DAMPING);
+    move(k, pieces, threads, share - 1.0, sky);
+    sky_sums(k, pieces, threads, 0);
+    roman_parallel(threads, k->blocks, pieces->gradient, k);
+    return 1;
 }
 
 static int fit(exposure_work *k, const exposure_pieces *pieces, roman_exposure_options *o, double *sky)
@@ -379,17 +427,25 @@ static int fit(exposure_work *k, const exposure_pieces *pieces, roman_exposure_o
     for (int t = 0; t < k->n_sky; t++) sky[t] = k->sky_step[t];
     roman_parallel(o->threads, k->bands, pieces->subtract, k);
     int64_t released = 1;
+    double before = 0, last = INFINITY;
+    k->damping = 1.0;
     for (o->rounds = 0;; o->rounds++) {
         roman_parallel(o->threads, k->blocks, pieces->gradient, k);
         o->worst_gradient = worst_of(k);
-        if (!isfinite(o->worst_gradient)) return ROMAN_ERR_ARGUMENT;
         if (o->worst_gradient <= o->tolerance && !released) return ROMAN_OK;
-        if (o->rounds == o->max_rounds) return ROMAN_ERR_CONVERGENCE;
         status = sky_sums(k, pieces, o->threads, 0);
+        if (o->worst_gradient > 0.9 * last && go_back(k, pieces, o->threads, before, sky)) {
+            o->worst_gradient = worst_of(k);
+        } else {
+            k->damping = fmin(1.0, LENGTHENED * k->damping);
+        }
+        if (!isfinite(o->worst_gradient)) return ROMAN_ERR_ARGUMENT;
+        if (o->rounds == o->max_rounds) return ROMAN_ERR_CONVERGENCE;
+        last = o->worst_gradient;
         double enough = 0.02 * o->worst_gradient;
         if (enough < 0.3 * o->tolerance) enough = 0.3 * o->tolerance;
         o->iterations += solve_step(k, pieces, o->threads, enough, 20);
-        released = take_step(k, pieces, o, sky);
+        released = take_step(k, pieces, o, sky, &before);
         o->released += released;
     }
 }

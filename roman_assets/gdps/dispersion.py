@@ -19,6 +19,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 #: Bins along a trace should cover no more than this [px] where the image of a line is wanted to a per mille.
 SAMPLING_PX = 0.5
+#: Farthest that stamps are sheared, and may be sheared wrongly (ROMAN_SHEAR_ERROR of csrc is larger by a little) [px].
+MOST_SHEAR_PX, SHEAR_ERROR_PX = 1.0, 0.018
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,33 @@ def plane_shares(edges: ArrayLike, nodes: ArrayLike) -> tuple[NDArray[np.int32],
     place = np.interp((edge[1:] + edge[:-1]) / 2, at, np.arange(len(at)))
     plane = np.minimum(place.astype(np.int32), len(at) - 2)
     return plane, place - plane
+
+
+def straight_slopes(
+    trace: TraceModel, x0: float, y0: float, order: str, edges: ArrayLike, nodes: ArrayLike, half: int
+) -> F64 | None:
+    """Slopes dx/dy at the wavelengths `nodes` of a trace that stamps may be sheared for, (planes,).
+
+    Parameters
+    ----------
+    edges, nodes
+        Of the wavelength bins and of the planes [um].
+    half
+        Half size of the stamps [px].
+
+    None where the trace turns back, runs along the rows, or bends too much for the planes' slopes to tell it.
+    """
+    edge, node = np.asarray(edges, dtype=np.float64), np.atleast_1d(nodes)
+    dx, dy = trace.slopes(x0, y0, (edge[1:] + edge[:-1]) / 2, order)
+    if not (np.all(dy > 0) or np.all(dy < 0)):
+        return None
+    at_nodes = np.divide(*trace.slopes(x0, y0, node, order))
+    plane, share = plane_shares(edge, node)
+    mixed = (1 - share) * at_nodes[plane] + share * at_nodes[np.minimum(plane + 1, len(node) - 1)]
+    slope = dx / dy
+    if not (np.abs(slope).max() * half <= MOST_SHEAR_PX and np.abs(slope - mixed).max() * (half + 1) <= SHEAR_ERROR_PX):
+        return None
+    return np.asarray(at_nodes)
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,15 @@ def half_size(shape: Shape, brightness: float) -> int:
     return next((h for h in HALVES if h >= wings), HALVES[-1])
 
 
-def stamps_of_samples(planes: Sequence[F64], half: int) -> Stamps:
+def stamps_of_samples(planes: Sequence[F64], half: int, slopes: ArrayLike | None = None) -> Stamps:
     """Stamps from fine samples of pixel-integrated profiles.
 
     Parameters
     ----------
     planes
         Each (4 (2 half + 1), same), sample a being (a - 2 (2 half + 1)) / 4 px from the source.
+    slopes
+        By which they are sheared, if they are (`Stamps`).
 
     The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples.
     """
@@ -241,12 +243,13 @@ def stamps_of_samples(planes: Sequence[F64], half: int) -> Stamps:
     for plane in planes:
         padded = np.pad(plane, PSF_OVERSAMPLE)
         kept.append(spline_filter(padded[np.ix_(at, at)], order=5, mode="mirror"))
-    return Stamps(np.array(kept), (OVER, OVER), -half, -half)
+    return Stamps(np.array(kept), (OVER, OVER), -half, -half, slopes)
 
 
 def source_stamps(
-    psf: SpectralPsf, shape: Shape, wavelengths: ArrayLike, matrices: ArrayLike, half: int
-) -> Stamps:
+    psf: SpectralPsf, shape: Shape, wavelengths: ArrayLike, matrices: ArrayLike, half: int,
+    slopes: ArrayLike | None = None,
+) -> Stamps:  # fmt: skip
     """A source's stamps on the dispersed image, one plane for each wavelength.
 
     Parameters
@@ -257,16 +260,28 @@ def source_stamps(
         (m, 2, 2) from undispersed to dispersed offsets at those wavelengths (`TraceModel.jacobian`).
     half
         Half size of the stamps [px].
+    slopes
+        (m,) slopes of the trace at those wavelengths, for stamps that are sheared by them (`straight_slopes`).
     """
     planes = []
+    matrices = np.asarray(matrices, dtype=np.float64)
+    if slopes is not None:
+        matrices = shears(slopes) @ matrices
     count = PSF_OVERSAMPLE * (2 * half + 1)
     ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
     kx = 2 * np.pi * np.fft.rfftfreq(count, 1 / PSF_OVERSAMPLE)[None, :]
-    for wavelength, matrix in zip(np.atleast_1d(wavelengths), np.asarray(matrices, dtype=np.float64), strict=True):
+    for wavelength, matrix in zip(np.atleast_1d(wavelengths), matrices, strict=True):
         samples = psf.samples(float(wavelength), half, matrix)
         if shape.half_light > 0:
             # An image whose offsets go through A has its transform at A^T k.
             profile = shape.transform(matrix[0, 0] * kx + matrix[1, 0] * ky, matrix[0, 1] * kx + matrix[1, 1] * ky)
             samples = np.fft.irfft2(np.fft.rfft2(samples) * profile, s=samples.shape)
         planes.append(samples)
-    return stamps_of_samples(planes, half)
+    return stamps_of_samples(planes, half, slopes)
+
+
+def shears(slopes: ArrayLike) -> F64:
+    """Matrices (m, 2, 2) by which offsets from a source are sheared for a trace of these slopes dx/dy, (m,)."""
+    result = np.broadcast_to(np.eye(2), (np.size(slopes), 2, 2)).copy()
+    result[:, 0, 1] = -np.asarray(slopes, dtype=np.float64)
+    return result

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.gdps.contamination import background, noise_variance, recentre
-from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, plane_shares, take_cutout
+from roman_assets.gdps.dispersion import (
+    DispersedSource,
+    Window,
+    add_cutout,
+    plane_shares,
+    straight_slopes,
+    take_cutout,
+)
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.scene import MAIN, PlacedSource, Scene, build_scene
 from roman_assets.gdps.sources import SourceList
@@ -99,10 +106,12 @@ def _chi2(
         return None
     nodes = np.array([0.95, 1.2, 1.45, 1.7, 1.95])
     matrices = trace.jacobian(place[0], place[1], nodes, MAIN)
+    half = -main.stamps.row
+    slopes = straight_slopes(trace, place[0], place[1], MAIN, scene.grid, nodes, half)
     result = []
     for blur in _TRIED_PX:
         wider = replace(psf, blur=blur, _cache={})
-        stamps = source_stamps(wider, Shape(), nodes, matrices, -main.stamps.row)
+        stamps = source_stamps(wider, Shape(), nodes, matrices, half, slopes)
         trial = DispersedSource(stamps, BinTrace(main.trace.x, main.trace.y, *plane_shares(scene.grid, nodes)), main.box)
         image = trial.image(scene.bands[0].rates).astype(np.float64)
         information = (image**2 * weight).sum(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, place_source, wavelength_edges
+from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, place_source, straight_slopes, wavelength_edges
 from roman_assets.gdps.morphology import Shape, SpectralPsf, half_size, source_stamps
 from roman_assets.gdps.sources import SkyToPixels, SourceList
 from roman_assets.gdps.throughput import Throughput
@@ -188,7 +188,8 @@ def _orders(
             continue
         wanted = NODES if band.order == MAIN else FEW_NODES
         nodes = np.array([n for n in wanted if band.edges[0] - 0.1 < n < band.edges[-1] + 0.1])
-        stamps = source_stamps(psf, shape, nodes, trace.jacobian(at[0], at[1], nodes, band.order), half)
+        slopes = straight_slopes(trace, *at, band.order, band.edges, nodes, half)
+        stamps = source_stamps(psf, shape, nodes, trace.jacobian(at[0], at[1], nodes, band.order), half, slopes)
         placed = place_source(trace, window, *at, band.order, band.edges, stamps, nodes)
         if placed.seen(window.nx):
             result[band.order] = placed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CODE = {
     "dispersed_exposures": "1",
-    "contamination_models": "1",
+    "contamination_models": "2",
     "spectra_2d": "1",
     "spectra_1d": "1",
     "combined_spectra": "1",

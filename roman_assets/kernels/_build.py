@@ -18,7 +18,7 @@ OPERATIONS = (
     "psf_stamp", "star_sums", "joint_fit", "exposure_fit", "grid_sums", "event_search", "point_lens", "finite_source",
     "nnls", "redshift", "optical_model", "dispersion", "polygon_clip",
 )  # fmt: skip
-SUPPORT = ("dispatch", "parallel")
+SUPPORT = ("dispatch", "parallel", "straight_trace")
 
 # No -ffast-math and no contraction: every vector level must give the same bits (fma is explicit).
 COMPILE_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]

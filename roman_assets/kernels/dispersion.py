@@ -40,6 +40,10 @@ class Stamps:
         Samples per pixel (y, x).
     row, column
         Of the first pixel, from the pixel that the source stands in.
+    slopes
+        (planes,) dx/dy by which the profile is sheared, that of the trace it is for: light at (x, y) from the source
+        lies at (x - slope y, y). Without, the profile is not sheared, and will do for any trace, at several times
+        the cost.
 
     Raises
     ------
@@ -47,7 +51,9 @@ class Stamps:
         Shapes do not agree or a value is not finite.
     """
 
-    def __init__(self, samples: ArrayLike, over: tuple[int, int], row: int, column: int) -> None:
+    def __init__(
+        self, samples: ArrayLike, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
+    ) -> None:
         given = array("samples", samples, np.float32, (None, None, None))
         planes, height, width = given.shape
         over_y, over_x = over
@@ -66,10 +72,12 @@ class Stamps:
         # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
         split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
         self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
         self.struct: Any = ffi.new(
             "roman_profile *",
             {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,
-             "nx": self.width, "row": self.row, "column": self.column},
+             "nx": self.width, "row": self.row, "column": self.column,
+             "slopes": ffi.NULL if self.slopes is None else pointer(self.slopes)},
         )  # fmt: skip
 
 
@@ -128,7 +136,7 @@ def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) 
     Raises
     ------
     InputError
-        Light is not finite, planes are missing, or the box is too narrow.
+        Light is not finite, planes are missing, the box is too narrow, or the stamps are sheared for another trace.
     """
     given = array("light", light, np.float64, (trace.bins,))
     if not np.isfinite(given).all():
@@ -147,7 +155,7 @@ def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: Cu
     Raises
     ------
     InputError
-        Shapes do not agree, planes are missing, or the box is too narrow.
+        Shapes do not agree, planes are missing, the box is too narrow, or the stamps are sheared for another trace.
     """
     given = array("pixels", pixels, np.float32, (box.ny, box.nx))
     light = np.zeros(trace.bins)

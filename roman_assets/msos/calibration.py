@@ -65,7 +65,7 @@ def ensemble_zero_point(
     Raises
     ------
     InputError
-        Fewer than 10 stars are usable.
+        Fewer than 10 stars are usable, or the scale lies outside SCALE_RANGE.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = flux / reference
@@ -87,11 +87,18 @@ def ensemble_zero_point(
         keep = np.abs(ratio - scale) < 3 * max(spread, 1.0) * sigma
         weight = 1 / sigma[keep] ** 2
         scale = float((weight * ratio[keep]).sum() / weight.sum())
+    if not SCALE_RANGE[0] < scale < SCALE_RANGE[1]:
+        raise InputError(
+            f"fluxes are {scale:.3g} times those of the catalogue", field="zero point",
+            remedy="look at its photometry; the exposure is left out",
+        )  # fmt: skip
     error = max(spread, 1.0) / float(np.sqrt(weight.sum()))
     scatter = 1.4826 * float(np.median(np.abs(ratio[keep] - scale)))
     return ZeroPoint(scale, error, int(keep.sum()), scatter)
 
 
+#: Sensitivities that one filter can have on two exposures, relative to each other.
+SCALE_RANGE = (0.5, 2.0)
 #: Position terms: calibrators needed, prior amplitude of each [relative], and dchi2 from which they are believed.
 MIN_CALIBRATORS, POSITION_PRIOR, MIN_POSITION_DCHI2 = 200, 0.01, 30.0
 

@@ -47,7 +47,7 @@ class ExposurePhotometry:
 
     flux, flux_err: (n,) float64 [DN/s]; x, y: (n,) float64 [px], where they were measured; chi2: (n,) float32
     per core pixel; flag: (n,) uint8 bits above; sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px];
-    residual: (ny, nx) [DN/s].
+    residual: (ny, nx) [DN/s]; worst_gradient: of a star, in units of its flux error, where the fit ended.
     """
 
     flux: F64
@@ -62,6 +62,7 @@ class ExposurePhotometry:
     cosmic_rays: int
     iterations: int
     converged: bool
+    worst_gradient: float
 
 
 def fit_exposure(
@@ -116,6 +117,7 @@ def fit_exposure(
     return ExposurePhotometry(
         values, errors, session.stars.x, session.stars.y, fit.chi2, flag, fit.sky, session.shift,
         fit.residual[inner].copy(), int(cosmic.sum()), fit.iterations, fit.converged,
+        fit.worst_gradient,
     )  # fmt: skip
 
 

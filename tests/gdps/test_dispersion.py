@@ -18,11 +18,12 @@ from roman_assets.gdps.dispersion import (
     add_cutout,
     place_source,
     plane_shares,
+    straight_slopes,
     take_cutout,
     wavelength_edges,
 )
 from roman_assets.gdps.exact_dispersion import exact_image
-from roman_assets.gdps.morphology import PSF_OVERSAMPLE, stamps_of_samples
+from roman_assets.gdps.morphology import PSF_OVERSAMPLE, shears, stamps_of_samples
 from roman_assets.gdps.nominal import nominal_optical_model
 from roman_assets.gdps.optical_model import OpticalTrace, read_optical_model
 from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, disperse
@@ -41,16 +42,19 @@ def gauss_cells(pitch: float) -> F64:
     return np.outer(shares, shares) / shares.sum() ** 2
 
 
-def gauss_stamps(trace: OpticalTrace, x0: float, y0: float, order: str, nodes: F64) -> Stamps:
-    """The same Gaussian through the local matrices and over the pixel, by its Fourier transform."""
+def gauss_stamps(
+    trace: OpticalTrace, x0: float, y0: float, order: str, nodes: F64, slopes: F64 | None = None
+) -> Stamps:
+    """The same Gaussian through the local matrices, sheared or not, and over the pixel, by its Fourier transform."""
     k = 2 * np.pi * np.fft.fftfreq(PSF_OVERSAMPLE * (2 * HALF + 1), 1 / PSF_OVERSAMPLE)
     ky, kx = k[:, None], k[None, :]
     planes = []
-    for m in trace.jacobian(x0, y0, nodes, order):
+    shear = shears(np.zeros(len(nodes)) if slopes is None else slopes)
+    for m in shear @ trace.jacobian(x0, y0, nodes, order):
         along, across = m[0, 0] * kx + m[1, 0] * ky, m[0, 1] * kx + m[1, 1] * ky
         transform = np.exp(-(along**2 + across**2) * SIGMA**2 / 2) * np.sinc(kx / 2 / np.pi) * np.sinc(ky / 2 / np.pi)
         planes.append(np.fft.fftshift(np.fft.ifft2(transform).real) * PSF_OVERSAMPLE**2)
-    return stamps_of_samples(planes, HALF)
+    return stamps_of_samples(planes, HALF, slopes)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +69,9 @@ def prism(shared_data: Path) -> OpticalTrace:
 
 @pytest.mark.parametrize(("element", "order"), [("grism", "1"), ("grism", "0"), ("grism", "2"), ("prism", "1")])
 @pytest.mark.parametrize("place", [(2100.3, 2200.7), (310.9, 3900.2)])
+@pytest.mark.parametrize("sheared", [False, True])
 def test_against_exact_clipping(
-    request: pytest.FixtureRequest, element: str, order: str, place: tuple[float, float]
+    request: pytest.FixtureRequest, element: str, order: str, place: tuple[float, float], sheared: bool
 ) -> None:
     """Error below 1e-3 of the brightest pixel, flux to 1e-6, with a spectrum that jumps from bin to bin."""
     trace = request.getfixturevalue(element)
@@ -77,7 +82,10 @@ def test_against_exact_clipping(
     x, y = trace.trace(*place, edges, order)
     window = Window(np.floor(x.min()) - 12, np.floor(y.min()) - 12, 30, int(np.ptp(y)) + 28)
     nodes = np.array([edges[0], edges[-1]])
-    source = place_source(trace, window, *place, order, edges, gauss_stamps(trace, *place, order, nodes), nodes)
+    slopes = straight_slopes(trace, *place, order, edges, nodes, HALF) if sheared else None
+    assert sheared == (slopes is not None)
+    stamps = gauss_stamps(trace, *place, order, nodes, slopes)
+    source = place_source(trace, window, *place, order, edges, stamps, nodes)
     image = np.zeros((window.ny, window.nx))
     add_cutout(image, source.box, source.image(light))
     exact = exact_image(trace, window, *place, gauss_cells(PITCH), PITCH, order, edges, light, steps=12)
@@ -86,9 +94,11 @@ def test_against_exact_clipping(
     assert np.abs(image - exact).max() < 1e-3 * exact.max()
 
 
-def some_source(seed: int = 0, bins: int = 60, planes: int = 3, tilt: float = 0.1) -> DispersedSource:
+def some_source(
+    seed: int = 0, bins: int = 60, planes: int = 3, tilt: float = 0.1, sheared: bool = False
+) -> DispersedSource:
     rng = np.random.default_rng(seed)
-    stamps = Stamps(rng.uniform(size=(planes, 22, 26)), (2, 2), -5, -6)
+    stamps = Stamps(rng.uniform(size=(planes, 22, 26)), (2, 2), -5, -6, [tilt] * planes if sheared else None)
     y = 8.3 + 0.47 * np.arange(bins + 1)
     x = 12.1 + tilt * (y - y[0])
     trace = BinTrace(x, y, *plane_shares(np.linspace(1, 2, bins + 1), np.linspace(1, 2, planes)))
@@ -96,17 +106,26 @@ def some_source(seed: int = 0, bins: int = 60, planes: int = 3, tilt: float = 0.
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1000), st.floats(-0.5, 0.5), st.integers(1, 4))
-def test_project_is_the_adjoint_of_image(seed: int, tilt: float, planes: int) -> None:
-    source = some_source(seed, planes=planes, tilt=tilt)
+@given(st.integers(0, 1000), st.floats(-0.5, 0.5), st.integers(1, 4), st.booleans())
+def test_project_is_the_adjoint_of_image(seed: int, tilt: float, planes: int, sheared: bool) -> None:
+    source = some_source(seed, planes=planes, tilt=tilt, sheared=sheared)
     rng = np.random.default_rng(seed + 1)
     light, pixels = rng.normal(size=source.trace.bins), rng.normal(size=(source.box.ny, source.box.nx))
     forward = float((source.image(light).astype(float) * pixels.astype(np.float32)).sum())
     assert source.project(pixels) @ light == pytest.approx(forward, abs=1e-4 * np.abs(light).sum())
 
 
-def test_image_is_linear_and_local() -> None:
-    source = some_source()
+def test_stamps_sheared_for_another_trace_are_refused() -> None:
+    source = some_source(tilt=0.1, sheared=True)
+    other = some_source(tilt=0.12)
+    wrong = DispersedSource(source.stamps, other.trace, other.box)
+    with pytest.raises(InputError, match="refused"):
+        wrong.image(np.ones(other.trace.bins))
+
+
+@pytest.mark.parametrize("sheared", [False, True])
+def test_image_is_linear_and_local(sheared: bool) -> None:
+    source = some_source(sheared=sheared)
     light = np.zeros(source.trace.bins)
     light[30] = 2.0
     image = source.image(light)
@@ -116,8 +135,9 @@ def test_image_is_linear_and_local() -> None:
     assert rows.max() <= source.trace.y[31] - 5 + 11 + 3
 
 
-def test_moving_by_a_whole_pixel_moves_the_image() -> None:
-    source = some_source(tilt=0.0)
+@pytest.mark.parametrize("sheared", [False, True])
+def test_moving_by_a_whole_pixel_moves_the_image(sheared: bool) -> None:
+    source = some_source(tilt=0.0, sheared=sheared)
     light = np.ones(source.trace.bins)
     moved = source.moved(0.999999999999)
     assert np.allclose(moved.image(light)[:, 1:], source.image(light)[:, :-1], atol=1e-3)

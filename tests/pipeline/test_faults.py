@@ -6,10 +6,12 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roman_assets.exposures.ingest import ingest
+from roman_assets.msos.photometry import ExposurePhotometry, fit_exposure
 from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
 from roman_assets.msos.stages.common import pointing_name, pointings
 from roman_assets.msos.stages.exposures import collect
@@ -89,6 +91,21 @@ def test_a_vanished_exposure_is_a_caveat(started: Workspace, own_files: list[Pat
     own_files[6].unlink()
     result = measure(started, DAY, DETECTOR)
     assert any(own_files[6].name.removesuffix("_cal.asdf") in caveat for caveat in result.caveats)
+    assert sum(r.kind == "psf_photometry_part" for r in result.records) == 6
+
+
+def test_a_fit_that_does_not_end_is_a_caveat_and_no_product(
+    started: Workspace, own_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fluxes that are no solution must reach no light curve: once they were 1e9 times too large."""
+    take_in(started, own_files[6:7])
+
+    def astray(*arguments: Any, **options: Any) -> ExposurePhotometry:
+        return replace(fit_exposure(*arguments, **options), worst_gradient=40.0, converged=False)
+
+    monkeypatch.setattr("roman_assets.msos.stages.photometry.fit_exposure", astray)
+    result = measure(started, DAY, DETECTOR)
+    assert any("40.0 sigma from its solution" in caveat for caveat in result.caveats)
     assert sum(r.kind == "psf_photometry_part" for r in result.records) == 6
 
 

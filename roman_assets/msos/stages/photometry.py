@@ -38,6 +38,8 @@ from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
+#: A fit that ends farther from its solution than this, by any star's gradient [sigma], is none.
+MOST_GRADIENT = 1.0
 PART, MANIFEST, PICTURE = "psf_photometry_part", "psf_photometry", "photometry_picture"
 #: Share of the catalogued stars that an exposure must measure, and chi2 per core pixel it may have.
 COMPLETENESS, CHI2_RANGE = 0.8, (0.3, 3.0)
@@ -156,6 +158,11 @@ def _measure(
         phase_map,
         same_filter=exposure.optical_element == catalogue.record.attributes["optical_element"],
     )
+    if measured.worst_gradient > MOST_GRADIENT:
+        raise InputError(
+            f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution", file=part, field="data",
+            remedy="look at its pixels, masks and pointing; the exposure is left out",
+        )  # fmt: skip
     caveats = [f"{part}: {caveat}"] if caveat else []
     caveats += [f"{part}: {c}" for c in exposure.caveats]
     if not measured.converged:
