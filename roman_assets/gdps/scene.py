@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, place_source, straight_slopes, wavelength_edges
+from roman_assets.gdps.dispersion import (
+    DispersedSource,
+    Window,
+    add_cutout,
+    place_source,
+    straight_slopes,
+    wavelength_edges,
+)
 from roman_assets.gdps.morphology import Shape, SpectralPsf, half_size, source_stamps
 from roman_assets.gdps.sources import SkyToPixels, SourceList
 from roman_assets.gdps.throughput import Throughput
