@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +22,40 @@ def data_folder() -> Path:
     return Path(os.environ.get("ROMAN_VALIDATION_DATA", FOLDER.parents[1] / "shared" / "data"))
 
 
-def collect(suffix: str, failed: dict[str, Any]) -> list[Row]:
-    """Rows of every ``*_<suffix>.py``; a part that cannot run is one row that says so, made from `failed`.
+def collect(suffix: str, failed: dict[str, Any], output: Path, wanted: Sequence[str] = ()) -> list[Row]:
+    """Rows of every ``*_<suffix>.py``, written to `output` after each; returns those made now.
 
-    A part's ``rows`` is given the data folder if it takes an argument.
+    A part that cannot run is one row that says so, made from `failed`. A part's ``rows`` is given the data folder if it
+    takes an argument. `wanted` names parts (``difference``, say): the rows of the others stay as `output` has them.
     """
     sys.path.insert(0, str(FOLDER))
-    result: list[Row] = []
-    for path in sorted(FOLDER.glob(f"*_{suffix}.py")):
-        if path.stem == f"run_{suffix}":
+    parts = [p.stem for p in sorted(FOLDER.glob(f"*_{suffix}.py")) if p.stem != f"run_{suffix}"]
+    unknown = {name for name in wanted if f"{name}_{suffix}" not in parts}
+    if unknown:
+        names = ", ".join(part.removesuffix(f"_{suffix}") for part in parts)
+        raise SystemExit(f"no part {', '.join(sorted(unknown))}: use some of {names}")
+    kept = json.loads(output.read_text()) if output.exists() else []
+    made: list[Row] = []
+    for part in parts:
+        name = part.removesuffix(f"_{suffix}")
+        if wanted and name not in wanted:
             continue
-        print(f"==> {path.stem}", file=sys.stderr)
-        try:
-            rows = importlib.import_module(path.stem).rows
-            result.extend(rows(data_folder()) if inspect.signature(rows).parameters else rows())
-        except Exception as error:
-            traceback.print_exc()
-            text = f"could not run: {type(error).__name__}: {error}"
-            result.append(
-                {name: text if value is ... else value for name, value in failed.items()}
-                | {"name": path.stem}
-            )
-    return result
+        print(f"==> {part}", file=sys.stderr)
+        rows = [{"part": name, "made": date.today().isoformat()} | row for row in _rows_of(part, failed)]
+        kept = [row for row in kept if row["part"] != name] + rows
+        made += rows
+        write(output, sorted(kept, key=lambda row: str(row["part"])))
+    return made
+
+
+def _rows_of(part: str, failed: dict[str, Any]) -> list[Row]:
+    try:
+        rows = importlib.import_module(part).rows
+        return list(rows(data_folder()) if inspect.signature(rows).parameters else rows())
+    except Exception as error:
+        traceback.print_exc()
+        text = f"could not run: {type(error).__name__}: {error}"
+        return [{name: text if value is ... else value for name, value in failed.items()} | {"name": part}]
 
 
 def write(path: Path, rows: list[Row]) -> None:

@@ -1,5 +1,8 @@
 """Runs every ``*_validation.py`` on the external data, shows what passes, writes validation.json.
 
+Arguments name parts (``python benchmarks/run_validation.py difference grism``): only those run, the rows of the
+others stay.
+
 Rows: name, value, required, data_set, passed. Exit status 1 if a requirement is not met or not measured.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from collect import FOLDER, collect, number, write
+from collect import FOLDER, collect, number
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +18,7 @@ from rich.table import Table
 def main() -> int:
     """Run, show, write."""
     failed = {"name": "", "value": None, "required": ..., "data_set": "", "passed": False}
-    rows = collect("validation", failed)
+    rows = collect("validation", failed, FOLDER / "validation.json", sys.argv[1:])
     table = Table("requirement", "measured", "required", "data", "", title="Quality against external data")
     missed = 0
     for row in rows:
@@ -25,7 +28,6 @@ def main() -> int:
         table.add_row(row["name"], number(row["value"]), str(row["required"]), row["data_set"], verdict)
     Console().print(table)
     print(f"{len(rows) - missed} of {len(rows)} met")
-    write(FOLDER / "validation.json", rows)
     return 1 if missed else 0
 
 

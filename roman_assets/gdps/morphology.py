@@ -264,13 +264,13 @@ def source_stamps(
         (m,) slopes of the trace at those wavelengths, for stamps that are sheared by them (`straight_slopes`).
     """
     planes = []
-    matrices = np.asarray(matrices, dtype=np.float64)
+    local = np.asarray(matrices, dtype=np.float64)
     if slopes is not None:
-        matrices = shears(slopes) @ matrices
+        local = shears(slopes) @ local
     count = PSF_OVERSAMPLE * (2 * half + 1)
     ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
     kx = 2 * np.pi * np.fft.rfftfreq(count, 1 / PSF_OVERSAMPLE)[None, :]
-    for wavelength, matrix in zip(np.atleast_1d(wavelengths), matrices, strict=True):
+    for wavelength, matrix in zip(np.atleast_1d(wavelengths), local, strict=True):
         samples = psf.samples(float(wavelength), half, matrix)
         if shape.half_light > 0:
             # An image whose offsets go through A has its transform at A^T k.
