@@ -48,8 +48,10 @@ from roman_assets.survey.calendar import calendar_for_files
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
-#: A source found within this of an event is it; an entry of the catalogue within it is the event's star [px].
-SAME_PX, OWN_ENTRY_PX = 0.5, 0.5
+#: A source found within this of an event is it; an entry of the catalogue within it is the event's star [px]. A lens
+#: event of an entry within the third is the event, where its t0 is within an Einstein time of the truth: the joint fit
+#: gives a star's light to its neighbour in the catalogue.
+SAME_PX, OWN_ENTRY_PX, BLENDED_PX = 0.5, 0.5, 1.0
 PIXEL_DEG = 0.11 / 3600
 #: Ranges of that dchi2; from the last but two on nearly all must be found.
 STEPS = (36.0, 60.0, 100.0, 200.0, 400.0, 1000.0, np.inf)
@@ -132,7 +134,8 @@ def _judge(workspace: Workspace, config: MiniSurvey, events: pl.DataFrame, varia
     chosen = events.filter(pl.Series(faint & (entry > OWN_ENTRY_PX))) if events.height else events
     zero_point = float(curves_record.attributes["zero_point"])
     forced = _forced(pointing, chosen, mjd, zero_point)
-    table = _events_table(chosen, sources, stars, forced)
+    season_events = products.read_table(found_events)
+    table = _events_table(chosen, sources, stars, forced, season_events)
     distance, index = _nearest(sources, events)
     real = distance < SAME_PX
     measured = [
@@ -140,7 +143,7 @@ def _judge(workspace: Workspace, config: MiniSurvey, events: pl.DataFrame, varia
         for s, e, r in zip(sources.iter_rows(named=True), index, real, strict=True) if r
     ]  # fmt: skip
     varying, _ = _nearest(sources, variables)
-    lenses, false_lenses = _lenses(products.read_table(found_events), events)
+    lenses, false_lenses = _lenses(season_events, events)
     ny, nx = pointing.catalogue.attributes["shape"]
     return Field(
         table,
@@ -239,15 +242,26 @@ def _array_place(pointing: _Pointing, ra: F64, dec: F64) -> tuple[F64, F64]:
 
 
 def _events_table(
-    events: pl.DataFrame, sources: pl.DataFrame, stars: pl.DataFrame, forced: list[dict[str, float]]
+    events: pl.DataFrame, sources: pl.DataFrame, stars: pl.DataFrame, forced: list[dict[str, float]], lenses: pl.DataFrame
 ) -> pl.DataFrame:
     if not events.height:
         return pl.DataFrame()
     distance, _ = _nearest(events, sources)
     bright, _ = _nearest(events, stars.filter(pl.col("flux") > 100.0))
+    blended = pl.Series([_in_a_blend(event, lenses) for event in events.iter_rows(named=True)])
     return pl.concat([events, pl.DataFrame(forced)], how="horizontal").with_columns(
-        found=pl.Series(distance < SAME_PX), bright=pl.Series(bright)
+        source=pl.Series(distance < SAME_PX), found=pl.Series(distance < SAME_PX) | blended, bright=pl.Series(bright)
     )
+
+
+def _in_a_blend(event: dict[str, Any], lenses: pl.DataFrame) -> bool:
+    """Whether the event catalogue has the event with the star beside it."""
+    mine = lenses.filter(
+        (pl.col("origin") == "catalogue") & pl.col("event_class").is_in(MICROLENSING)
+        & ((pl.col("t0") - event["t0_mjd"]).abs() < event["te_days"])
+    )  # fmt: skip
+    distance, _ = _nearest(pl.DataFrame({"ra": [event["ra"]], "dec": [event["dec"]]}), mine)
+    return bool(distance[0] < BLENDED_PX)
 
 
 def _lenses(found: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -277,6 +291,8 @@ def _efficiency(fields: Sequence[Field], data_set: str) -> list[Row]:
         name = f"uncatalogued events found, dchi2 {low:g} to {high:g} ({some.height})"
         result.append(_row(name, share, "counted", data_set, True))
     sure = table.filter(pl.col("dchi2") > SURE_DCHI2)
+    alone = float(sure["source"].mean() or 0.0)  # type: ignore[arg-type]
+    result.append(_row(f"the same above {SURE_DCHI2:g}, as sources of their own", alone, "counted", data_set, True))
     share = float(sure["found"].mean() or 0.0)  # type: ignore[arg-type]
     passed = share >= SURE_SHARE
     name = f"uncatalogued events found, dchi2 above {SURE_DCHI2:g} ({sure.height})"

@@ -41,7 +41,8 @@ LEAST_WITHOUT, LEAST_HIGH, HIGH = 4.0, 3, 2.0
 #: A star closer than the first of these [px] is the source: its own light curve has nearly all of the light. One within
 #: the second explains the brightening unless a source beside it is seen at LEAST_BESIDE sigma.
 STAR_PX, BESIDE_PX, LEAST_BESIDE = 0.3, 1.5, 4.0
-#: Mean chi2 per pixel during the brightening over that of the baseline, above which it does not look like the ePSF.
+#: Median chi2 per pixel during the brightening over that of the baseline, above which it does not look like the ePSF
+#: (a mean would be ruled by one exposure with a cosmic ray).
 MOST_CHI2 = 1.5
 #: Newton steps of the position, when they end, how far they may lead, and when two sources are one [px].
 STEPS, STEP_PX, WANDER_PX, SAME_PX = 12, 0.01, 1.5, 0.7
@@ -97,7 +98,7 @@ class Source:
 
     x, y and errors [reference px]; first, last: exposures of the brightening; significance [sigma] of its mean, and
     without its best exposure; mean, reference: difference and reference flux with errors [DN/s]; peak, peak_err,
-    peak_at: highest mean of three exposures in a row and its middle one; chi2 per pixel during it, over the baseline's;
+    peak_at: highest mean of three exposures in a row and its middle one; median chi2 per pixel during it, over the baseline's;
     exposures: good ones during it; flag: bits above.
     """
 
@@ -266,7 +267,7 @@ def _significance(
     return Source(
         number, at[0] + place[0], at[1] + place[1], *position_err, *run, value / total,
         left / float(np.hypot(left_err, factor * reference_err)), value, total, reference, factor * reference_err,
-        peak, peak_err, peak_at, float(series.chi2[during].mean()) / floor, int(during.sum()), factor,
+        peak, peak_err, peak_at, float(np.median(series.chi2[during])) / floor, int(during.sum()), factor,
         neighbours, flag,
     )  # fmt: skip
 

@@ -202,7 +202,7 @@ DIFFERENCE_SOURCES = TableSchema(
         C("peak_flux_err", F32, "DN / s", "its standard error"),
         C("reference_flux", F32, "DN / s", "flux at the position outside the brightening that the catalogue does not have"),
         C("reference_flux_err", F32, "DN / s", "its standard error"),
-        C("chi2", F32, "", "chi square per pixel during the brightening, over that of the baseline"),
+        C("chi2", F32, "", "median chi square per pixel during the brightening, over that of the baseline"),
         C("error_factor", F32, "", "factor on the formal errors, from the scatter of the baseline"),
         C("nearest_star", I32, "", "row of the nearest catalogued star"),
         C("nearest_distance", F32, "pix", "its distance"),

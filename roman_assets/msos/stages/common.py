@@ -89,7 +89,7 @@ CODE = {
     "psf_photometry": "3",
     "daily_light_curves": "4",
     "season_light_curves": "2",
-    "difference_sources": "1",
+    "difference_sources": "2",
     "season_objects": "3",
     "season_events": "6",
     "detection_efficiency": "2",
