@@ -53,9 +53,9 @@ def _simulate(target: Path) -> None:
             MiniSurvey(seed=SEED, detectors=("WFI01", "WFI02"), days=3), target / "survey",
             progress=lambda done, total: advance(done, total, ""),
         )  # fmt: skip
-    from roman_assets.simulate.dispersed import GrismField, simulate_grism
+    from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 
-    dispersed = simulate_grism(GrismField(), target / "grism")
+    dispersed = simulate_dispersed(DispersedField(), target / "grism")
     (target / "sources").mkdir(exist_ok=True)
     shutil.copy(target / "grism" / "sources" / "catalogue.parquet", target / "sources")
     console.print(

@@ -21,6 +21,7 @@ CHECKS: dict[str, dict[str, tuple[str, bool]]] = {
     "spectra_2d": {},
     "spectra_1d": {"completeness": ("all dispersed exposures of the day are extracted", False)},
     "combined_spectra": {},
+    "spectral_series": {"constant_sources": ("most sources keep their brightness between visits", False)},
     "redshifts": {
         "honest_flags": ("sources without information are flagged", False),
         "normalised": ("probability densities integrate to one", False),
@@ -120,7 +121,20 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
         return _report("redshifts", redshifts_of_region(workspace.get(), context.partition_key, context.log.info))
 
-    return [combined_spectra, redshifts]
+    @dg.asset(
+        name="spectral_series", partitions_def=p.spectroscopic_region, group_name=GROUP, owners=OWNERS,
+        description="Spectra by visit of the sources of a sky region, and which of them vary.",
+        kinds={"polars", "parquet"}, code_version=CODE["spectral_series"], op_tags=SEASON.op_tags(), pool=POOL_SEASON,
+        retry_policy=RETRY, check_specs=_checks("spectral_series"),
+        deps=[dg.AssetDep("spectra_1d", partition_mapping=dg.AllPartitionMapping())],
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+    )  # fmt: skip
+    def spectral_series(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        from roman_assets.gdps.stages.time_series import series_of_region
+
+        return _report("spectral_series", series_of_region(workspace.get(), context.partition_key, context.log.info))
+
+    return [combined_spectra, spectral_series, redshifts]
 
 
 def _day(context: dg.AssetExecutionContext) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,37 @@ def cutout_figure(cutout: Mapping[str, Any], spectrum: Spectrum, title: str) -> 
         axes.set_ylabel(name, fontsize=7)
         axes.set_yticks([])
     _draw(panels[-1], spectrum)
+    figure.suptitle(title, fontsize=9)
+    return png_of(figure)
+
+
+def series_figure(visits: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Brightness by time above the spectra of all visits, coloured by time; visits: rows of `spectral_series`."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.6), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    light, spectra = figure.subplots(2, 1, height_ratios=(1, 1.8))
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(visits)))
+    top = 0.0
+    for visit, colour in zip(visits, colours, strict=True):
+        light.errorbar(visit["mjd"], visit["brightness"], visit["brightness_err"], fmt="o", ms=4, color=colour)
+        good = np.asarray(visit["flags"]) == 0
+        flux = np.where(good, np.asarray(visit["flux"], dtype=float), np.nan) / _UNIT
+        spectra.step(visit["wavelength"], flux, lw=0.7, where="mid", color=colour, label=f"MJD {visit['mjd']:.2f}")
+        top = max(top, float(np.nanpercentile(flux, 98)) if good.any() else 0.0)
+    light.axhline(1.0, color="0.7", lw=0.8, zorder=0)
+    light.set_xlabel("MJD [d]", fontsize=8)
+    light.set_ylabel("over the mean", fontsize=8)
+    spectra.set_ylim(-0.1 * top, 1.3 * top if top > 0 else 1.0)
+    spectra.set_xlabel("wavelength [nm]", fontsize=8)
+    spectra.set_ylabel("1e-20 W m-2 nm-1", fontsize=8)
+    for axes in (light, spectra):
+        axes.tick_params(labelsize=7)
+    if len(visits) <= 8:
+        spectra.legend(fontsize=7, loc="upper right")
     figure.suptitle(title, fontsize=9)
     return png_of(figure)
 

@@ -8,5 +8,6 @@ CODE = {
     "spectra_2d": "1",
     "spectra_1d": "1",
     "combined_spectra": "1",
+    "spectral_series": "1",
     "redshifts": "1",
 }

@@ -98,8 +98,8 @@ class Source:
 
     x, y and errors [reference px]; first, last: exposures of the brightening; significance [sigma] of its mean, and
     without its best exposure; mean, reference: difference and reference flux with errors [DN/s]; peak, peak_err,
-    peak_at: highest mean of three exposures in a row and its middle one; median chi2 per pixel during it, over the baseline's;
-    exposures: good ones during it; flag: bits above.
+    peak_at: highest mean of three exposures in a row and its middle one; median chi2 per pixel during it, over the
+    baseline's; exposures: good ones during it; flag: bits above.
     """
 
     candidate: int

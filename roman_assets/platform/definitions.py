@@ -22,7 +22,7 @@ SEASON_ASSETS = ("season_light_curves", "difference_sources", "season_objects", 
 EFFICIENCY_ASSETS = ("detection_efficiency",)
 SURVEY_ASSETS = ("survey_objects", "survey_events")
 SPECTRAL_DAY_ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d")
-SPECTRAL_REGION_ASSETS = ("combined_spectra", "redshifts")
+SPECTRAL_REGION_ASSETS = ("combined_spectra", "spectral_series", "redshifts")
 #: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
 K8S = "ROMAN_K8S"
 
@@ -85,7 +85,7 @@ def _spectral_jobs(partitions: Partitions) -> list[Any]:
     redshifts = dg.define_asset_job(
         "measure_redshifts", dg.AssetSelection.assets(*SPECTRAL_REGION_ASSETS),
         partitions_def=partitions.spectroscopic_region,
-        description="Combined spectra and redshifts of a sky region, with what is there.",
+        description="Combined spectra, time series and redshifts of a sky region, with what is there.",
     )  # fmt: skip
     return [spectra, redshifts]
 

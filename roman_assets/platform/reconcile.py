@@ -38,6 +38,7 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "spectra_2d": ("spectra_2d",),
     "spectra_1d": ("spectra_1d_part",),
     "combined_spectra": ("combined_spectra",),
+    "spectral_series": ("spectral_series", "spectral_variability"),
     "redshifts": ("redshifts", "emission_lines", "redshift_quality"),
 }
 #: Assets whose partition is complete only with this kind (written last).

@@ -84,6 +84,49 @@ COMBINED_SPECTRA = TableSchema(
     ),
 )
 
+SPECTRAL_SERIES = TableSchema(
+    kind="spectral_series",
+    title="Spectra by visit of sources seen in several, a row per source and visit.",
+    version="1",
+    partition="region of the sky",
+    sort=("source_id", "mjd"),
+    row_group_values=1_048_576,
+    columns=(
+        *_SOURCE,
+        C("optical_element", TEXT, "", "GRISM or PRISM"),
+        C("visit", I32, "", "number of the visit to the region, from 0"),
+        C("mjd", F64, "d", "mean of its exposures, weighted by exposure time"),
+        C("exptime", F64, "s", "total exposure time"),
+        C("n_exposures", I16, "", "exposures of the visit with data"),
+        C("position_angles", pl.List(F64), "deg", "those of the exposures"),
+        C("brightness", F64, "", "over the mean of all visits, grey; NaN without a good pixel"),
+        C("brightness_err", F64, "", "its standard error, without systematic ones; infinite without a good pixel"),
+        *_QUALITY,
+        *_SPECTRUM,
+    ),
+)
+
+SPECTRAL_VARIABILITY = TableSchema(
+    kind="spectral_variability",
+    title="Whether sources seen in several visits vary, a row per source.",
+    version="1",
+    partition="region of the sky",
+    sort=("source_id",),
+    columns=(
+        *_SOURCE,
+        C("optical_element", TEXT, "", "GRISM or PRISM"),
+        C("n_visits", I16, "", "visits that show the source"),
+        C("first_mjd", F64, "d", "first exposure"),
+        C("last_mjd", F64, "d", "last exposure"),
+        C("snr", F32, "", "of the spectrum of all visits, median of a pixel"),
+        C("contaminated", F32, "", "share of contamination in the light"),
+        C("chi2", F64, "", "of a constant brightness, errors of calibration and contamination included"),
+        C("dof", I32, "", "its degrees of freedom"),
+        C("chance", F64, "", "probability that a constant source has as large a chi2"),
+        C("change", F64, "", "largest change of brightness between two visits, relative to the mean"),
+    ),
+)
+
 REDSHIFTS = TableSchema(
     kind="redshifts",
     title="Redshifts with their probability densities, a row per source.",
@@ -138,4 +181,6 @@ EMISSION_LINES = TableSchema(
     ),
 )
 
-TABLES = (LOCATION_TABLE, SPECTRA_1D_PART, COMBINED_SPECTRA, REDSHIFTS, EMISSION_LINES)
+TABLES = (
+    LOCATION_TABLE, SPECTRA_1D_PART, COMBINED_SPECTRA, SPECTRAL_SERIES, SPECTRAL_VARIABILITY, REDSHIFTS, EMISSION_LINES,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""A small grism field with truth: dispersed Level 2 exposures at several rolls, and the source catalogue.
+"""A small field with truth seen through grism or prism: Level 2 exposures at several rolls and days, and its catalogue.
 
 The light is spread by the nominal optical model, effective areas and PSF of gdps, so it shows that the pipeline works
 from file to redshift, and tells little of how right those are: `make validate` judges them on an independent scene.
@@ -6,8 +6,9 @@ from file to redshift, and tells little of how right those are: `make validate` 
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +29,10 @@ from roman_assets.simulate.geometry import DetectorFrame
 from roman_assets.simulate.level2 import ExposureFacts, image_model
 
 F64 = NDArray[np.float64]
-#: Zodiacal light in the grism [electrons/s/px] (at its minimum; roman-technical-information).
-ZODIACAL = 0.65
+#: Zodiacal light [electrons/s/px] (at its minimum; roman-technical-information).
+ZODIACAL = {"GRISM": 0.65, "PRISM": 0.95}
+#: Title and survey of the programme an element's exposures are of.
+PROGRAMS = {"GRISM": ("Wide area grism field", "HLWAS"), "PRISM": ("Time domain prism field", "HLTDS")}
 #: Sources are at least this far apart [px]: nearer ones would be one entry of a catalogue.
 APART_PX = 10.0
 #: Lines of star-forming galaxies: rest wavelength in vacuum [nm], flux relative to H-alpha.
@@ -38,13 +41,15 @@ LINES = {"OII": (372.8, 0.5), "Hb": (486.27, 0.3), "OIII4960": (496.03, 0.25), "
 
 
 @dataclass(frozen=True)
-class GrismField:
-    """A window of one detector seen at several rolls [deg].
+class DispersedField:
+    """A window of one detector seen at several rolls [deg] on each of some days.
 
     Galaxies of `magnitudes` (AB, F158) at `redshifts`, H-alpha of `line_flux` [W m-2] on average; width and height of
-    the window [px]; one exposure of `exposure_time_s` per roll, from noon of `day`.
+    the window [px]; one exposure of `exposure_time_s` per roll, from noon of each day. The first star is brighter by
+    `change` of itself on the last day, by proportional shares of that on those between.
     """
 
+    element: str = "GRISM"
     seed: int = 5
     detector: str = "WFI01"
     galaxies: int = 14
@@ -58,7 +63,12 @@ class GrismField:
     exposure_time_s: float = 400.0
     ra: float = 150.1
     dec: float = 2.2
-    day: str = "2027-10-01"
+    days: tuple[str, ...] = ("2027-10-01",)
+    change: float = 0.0
+
+    def brightness(self, day: int) -> float:
+        """Of the first star on a day, relative to the first."""
+        return 1.0 + self.change * day / max(len(self.days) - 1, 1)
 
     @property
     def window(self) -> Window:
@@ -70,12 +80,12 @@ class GrismField:
         return DetectorFrame(self.ra, self.dec, (self.width - 1) / 2, (self.height - 1) / 2, roll)
 
 
-def simulate_grism(
-    field: GrismField, folder: Path, progress: Callable[[int, int], None] | None = None
+def simulate_dispersed(
+    field: DispersedField, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """Writes exposures/*.asdf, sources/catalogue.parquet and truth/spectra.parquet; returns the exposures.
 
-    The same field gives the same bytes. Truth: id, class (galaxy, star), z, ha_flux [W m-2], mag_f158.
+    The same field gives the same bytes. Truth: id, class (galaxy, star), z, ha_flux [W m-2], mag_f158 on the first day.
     """
     rng = np.random.default_rng(np.random.SeedSequence(field.seed))
     catalogue, truth = _sources(field, rng)
@@ -84,20 +94,21 @@ def simulate_grism(
     catalogue.write_parquet(folder / "sources" / "catalogue.parquet")
     truth.write_parquet(folder / "truth" / "spectra.parquet")
     sources, psf = SourceList.of(catalogue), SpectralPsf.of(field.detector)
-    trace = nominal_optical_model("grism").on(field.detector)
-    throughput = nominal_throughput("grism", field.detector)
-    paths = []
-    for number, roll in enumerate(field.rolls):
+    trace = nominal_optical_model(field.element.lower()).on(field.detector)
+    throughput = nominal_throughput(field.element.lower(), field.detector)
+    paths: list[Path] = []
+    count = len(field.days) * len(field.rolls)
+    for number, (day, roll) in enumerate(itertools.product(range(len(field.days)), field.rolls)):
         scene = build_scene(sources, field.frame(roll).to_pixel, field.window, trace, throughput, psf)
-        _give_spectra(scene, sources, truth)
-        image = scene.model() + ZODIACAL
-        paths.append(_write(field, folder / "exposures", number, roll, image, rng))
+        _give_spectra(scene, sources, truth, {field.galaxies + 1: field.brightness(day)})
+        image = scene.model() + ZODIACAL[field.element]
+        paths.append(_write(field, folder / "exposures", number, field.days[day], roll, image, rng))
         if progress:
-            progress(number + 1, len(field.rolls))
+            progress(number + 1, count)
     return paths
 
 
-def _sources(field: GrismField, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _sources(field: DispersedField, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Catalogue and truth; sources lie so that most traces fall on the window at every roll."""
     count = field.galaxies + field.stars
     frame = field.frame(field.rolls[0])
@@ -131,12 +142,12 @@ def _places(count: int, radius: float, rng: np.random.Generator) -> tuple[F64, F
     return places[:, 0], places[:, 1]
 
 
-def _give_spectra(scene: Scene, sources: SourceList, truth: pl.DataFrame) -> None:
-    """Continua of the colours, with the lines of the truth, 150 km/s wide."""
+def _give_spectra(scene: Scene, sources: SourceList, truth: pl.DataFrame, brightness: Mapping[int, float]) -> None:
+    """Continua of the colours, with the lines of the truth, 150 km/s wide; some sources brighter than they were."""
     wave, width = scene.centres * 1e3, np.diff(scene.grid) * 1e3
     for source in scene.sources:
         row = truth.filter(pl.col("id") == int(sources.id[source.index])).row(0, named=True)
-        spectrum = source.spectrum.copy()
+        spectrum = source.spectrum * brightness.get(int(row["id"]), 1.0)
         for rest, share in LINES.values() if row["class"] == "galaxy" else ():
             centre = rest * (1 + row["z"])
             sigma = np.hypot(centre * 150 / 2.998e5, 0.4 * width.mean())
@@ -146,25 +157,27 @@ def _give_spectra(scene: Scene, sources: SourceList, truth: pl.DataFrame) -> Non
         scene.set_spectrum(source, spectrum)
 
 
-def _write(field: GrismField, folder: Path, number: int, roll: float, image: F64, rng: np.random.Generator) -> Path:
+def _write(
+    field: DispersedField, folder: Path, number: int, day: str, roll: float, image: F64, rng: np.random.Generator
+) -> Path:
     """One exposure: noise, defects, header."""
     from roman_assets.products.asdf_bytes import write_asdf
 
     side = max(field.width, field.height)
-    start = datetime.strptime(field.day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(hours=12, minutes=10 * number)
+    start = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(hours=12, minutes=10 * number)
     config = MiniSurvey(
         seed=field.seed, detectors=(field.detector,), size_px=side, optical_element="F158", ra=field.ra, dec=field.dec,
-        exposure_time_s=field.exposure_time_s, first_day=field.day, program=5,
+        exposure_time_s=field.exposure_time_s, first_day=field.days[0], program=5,
     )  # fmt: skip
     defects = bad_pixels(config, 0)[: field.height, : field.width]
     frame: Frame = expose(image, config, rng, defects)
     facts = ExposureFacts(config, Visit(0, number + 1, start, 0.0, 0.0), field.detector, field.frame(roll))
     model: Any = image_model(facts, frame)
-    name = facts.filename.replace("_f158_", "_grism_")
+    name = facts.filename.replace("_f158_", f"_{field.element.lower()}_")
     model.meta.filename = name
-    model.meta.instrument.optical_element = "GRISM"
+    model.meta.instrument.optical_element = field.element
     model.meta.exposure.type = "WFI_SPECTRAL"
-    model.meta.program.title, model.meta.program.subcategory = "Wide area grism field", "HLWAS"
+    model.meta.program.title, model.meta.program.subcategory = PROGRAMS[field.element]
     model.meta.wcsinfo.s_region = field.frame(roll).footprint((field.height, field.width))
     model.meta["subarray"] = {"xstart": int(field.window.xstart), "ystart": int(field.window.ystart), "gain": config.gain}
     model.validate()

@@ -22,15 +22,18 @@ from roman_assets.platform.processing import Outcome, dagster_instance, plan, ru
 from roman_assets.platform.reconcile import reconcile
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import record_kind, validate_record
-from roman_assets.simulate.dispersed import GrismField, simulate_grism
+from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.simulate.judge import judge_redshifts
 from roman_assets.survey.calendar import calendar_for_files
 
 #: One worker, so that the field is processed once.
 pytestmark = pytest.mark.xdist_group("grism")
-FIELD = GrismField(galaxies=6, stars=1, width=160, rolls=(20.0, 35.0), line_flux=1.5e-18)
+FIELD = DispersedField(galaxies=6, stars=1, width=160, rolls=(20.0, 35.0), line_flux=1.5e-18)
 GOLDEN = Path(__file__).with_name("golden_spectra.json")
-ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d", "combined_spectra", "redshifts")
+ASSETS = (
+    "dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d", "combined_spectra", "spectral_series",
+    "redshifts",
+)  # fmt: skip
 
 
 @dataclass
@@ -54,7 +57,7 @@ def workspace_of(home: Path, exposures: list[Path], sources: Path | None) -> Wor
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Spectroscopy:
     folder = tmp_path_factory.mktemp("grism")
-    exposures = simulate_grism(FIELD, folder)
+    exposures = simulate_dispersed(FIELD, folder)
     place = workspace_of(folder / "home", exposures, folder / "sources")
     return Spectroscopy(folder, exposures, place, run_steps(place, plan(place)))
 
@@ -142,7 +145,7 @@ def test_flagged_pixels_keep_what_was_measured(done: Spectroscopy) -> None:
 
 
 def test_pictures_are_the_same_again(done: Spectroscopy) -> None:
-    first, second = (extract_day(done.workspace, FIELD.day, FIELD.detector) for _ in range(2))
+    first, second = (extract_day(done.workspace, FIELD.days[0], FIELD.detector) for _ in range(2))
     assert set(first.models.pictures) == {"dispersed exposure", "model", "residual"}
     assert first.models.pictures == second.models.pictures
     assert first.cutouts.pictures == second.cutouts.pictures != {}
@@ -184,7 +187,7 @@ def test_reconciling_finds_nothing_amiss_and_repairs(done: Spectroscopy, tmp_pat
 
 def test_without_a_catalogue_the_day_says_so(done: Spectroscopy, tmp_path: Path) -> None:
     place = workspace_of(tmp_path / "home", done.exposures, None)
-    result = extract_day(place, FIELD.day, FIELD.detector)
+    result = extract_day(place, FIELD.days[0], FIELD.detector)
     assert "ROMAN_SOURCES" in result.spectra.caveats[0]
     assert result.spectra.records == []
     assert not result.spectra.checks[0].passed
@@ -195,7 +198,7 @@ def test_a_catalogue_of_another_field_is_named(done: Spectroscopy, tmp_path: Pat
     (tmp_path / "sources").mkdir()
     other.write_parquet(tmp_path / "sources" / "other.parquet")
     place = workspace_of(tmp_path / "home", done.exposures, tmp_path / "sources")
-    result = extract_day(place, FIELD.day, FIELD.detector)
+    result = extract_day(place, FIELD.days[0], FIELD.detector)
     assert len(result.models.caveats) == len(FIELD.rolls)
     assert "no source of the catalogue is near" in result.models.caveats[0]
 

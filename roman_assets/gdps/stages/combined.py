@@ -30,7 +30,7 @@ REDSHIFT_KINDS = ("redshifts", "emission_lines", QUALITY)
 def combine_region(workspace: Workspace, region: str, progress: Progress = silent) -> StageResult:
     """One spectrum per source of a region and element, from all its exposures."""
     result = StageResult()
-    parts = _parts(workspace, region)
+    parts = parts_of_region(workspace, region)
     if not parts:
         result.caveats.append(f"no spectrum lies in {region}")
         result.figures = {"sources": 0}
@@ -49,8 +49,8 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
             record = workspace.products.put_table(
                 "combined_spectra", partition, table, identity, part=element.lower(),
                 attributes={"region": region, "optical_element": element, "exposures": len(used)},
-                archive=spectral_metadata("spec_combined_1d", _facts(workspace, used, "combined_spectra")),
-                sky=_middle(table),
+                archive=spectral_metadata("spec_combined_1d", facts_of(workspace, used, "combined_spectra")),
+                sky=middle_of(table),
             )  # fmt: skip
         result.records.append(record)
         progress(f"{element}: {record.rows} sources from {len(used)} exposures")
@@ -64,16 +64,17 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
     return result
 
 
-def _parts(workspace: Workspace, region: str) -> list[ProductRecord]:
+def parts_of_region(workspace: Workspace, region: str) -> list[ProductRecord]:
     """Spectra of exposures with a source in the region, in a fixed order."""
     found = []
     for record in sorted(workspace.products.current(SPECTRA), key=lambda r: (r.partition, r.part)):
-        if record.rows and _inside(workspace, region, workspace.products.read_table(record, ["ra", "dec"])).any():
+        if record.rows and inside(workspace, region, workspace.products.read_table(record, ["ra", "dec"])).any():
             found.append(record)
     return found
 
 
-def _inside(workspace: Workspace, region: str, table: pl.DataFrame) -> np.ndarray[Any, Any]:
+def inside(workspace: Workspace, region: str, table: pl.DataFrame) -> np.ndarray[Any, Any]:
+    """Which rows (with ra, dec) lie in a region, (n,) bool."""
     names = workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())
     return np.array([name == region for name in names], dtype=bool)
 
@@ -82,17 +83,19 @@ def _combined(workspace: Workspace, region: str, element: str, used: Sequence[Pr
     tables = []
     for record in used:
         table = workspace.products.read_table(record)
-        tables.append(table.filter(pl.Series(_inside(workspace, region, table))))
+        tables.append(table.filter(pl.Series(inside(workspace, region, table))))
     return combined_table(pl.concat(tables).sort("source_id", "mjd"), element)
 
 
-def _facts(workspace: Workspace, used: Sequence[ProductRecord], asset: str) -> SpectralFacts:
+def facts_of(workspace: Workspace, used: Sequence[ProductRecord], asset: str) -> SpectralFacts:
+    """Facts for the archive record of what is made from spectra of exposures."""
     names = [str(r.attributes["exposure_id"]) for r in used]
     exposures = [e for name in names if (e := workspace.registry.exposure(name)) is not None]
     return spectral_facts(exposures, asset)
 
 
-def _middle(table: pl.DataFrame) -> tuple[float, float]:
+def middle_of(table: pl.DataFrame) -> tuple[float, float]:
+    """Mean place of rows with ra, dec [deg]."""
     return float(table["ra"].to_numpy().mean()), float(table["dec"].to_numpy().mean())
 
 
@@ -150,7 +153,7 @@ def _measure(
     tables = redshift_tables(spectra.select("source_id", "ra", "dec", "optical_element"), measured)
     partition = record.partition
     # The spectra that it was made from, not those there are by now.
-    facts = _facts(workspace, [r for r in workspace.products.current(SPECTRA) if r.sha256 in record.inputs], "redshifts")
+    facts = facts_of(workspace, [r for r in workspace.products.current(SPECTRA) if r.sha256 in record.inputs], "redshifts")
     common: dict[str, Any] = {
         "part": record.part, "attributes": dict(record.attributes),
         "sky": None if record.ra is None or record.dec is None else (record.ra, record.dec),
