@@ -11,6 +11,7 @@ import dagster as dg
 from roman_assets.exposures.registry import Registry
 from roman_assets.exposures.sensor import build_landing_sensor
 from roman_assets.gdps.assets import build_assets as build_spectral_assets
+from roman_assets.gdps.sensors import build_region_sensor
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
 from roman_assets.platform.resource import WorkspaceResource
@@ -66,10 +67,13 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
         open_landing=lambda: place.landing, open_registry=lambda: _registry(place),
         open_quarantine=lambda: place.quarantine,
     )  # fmt: skip
+    sensors = [landing, build_season_sensor(partitions, place, catalogue_job, day_job)]
+    if spectral_jobs:
+        sensors.append(build_region_sensor(place, spectral_jobs[1]))
     return dg.Definitions(
         assets=assets,
         jobs=[day_job, catalogue_job, season_job, efficiency_job, survey_job, *spectral_jobs],
-        sensors=[landing, build_season_sensor(partitions, place, catalogue_job, day_job)],
+        sensors=sensors,
         resources={"workspace": resource},
         executor=_executor(),
     )

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 
 from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.reader import read_header
+from roman_assets.gdps.sensors import build_region_sensor
+from roman_assets.gdps.stages.combined import combine_region
 from roman_assets.gdps.stages.extraction import extract_day
 from roman_assets.gdps.versions import CODE
 from roman_assets.platform.processing import Outcome, dagster_instance, plan, run_steps
@@ -167,6 +170,24 @@ def test_code_versions_guard_the_results(done: Spectroscopy) -> None:
     for asset, expected in json.loads(GOLDEN.read_text()).items():
         assert CODE[asset] == expected.pop("code"), f"{asset} has a new code version: write the golden file anew"
         assert figures[asset] == pytest.approx(expected, rel=0.02), asset
+
+
+def test_a_region_is_asked_for_when_its_spectra_have_come_to_rest(done: Spectroscopy, tmp_path: Path) -> None:
+    place = workspace_of(tmp_path / "home", done.exposures, done.folder / "sources")
+
+    def asked(settled: timedelta) -> list[dg.RunRequest]:
+        sensor = build_region_sensor(place, dg.define_asset_job("measure_redshifts"), settled)
+        found = sensor(dg.build_sensor_context())
+        return list(found.run_requests or []) if isinstance(found, dg.SensorResult) else []
+
+    assert asked(timedelta(0)) == []  # no spectra
+    extract_day(place, FIELD.days[0], FIELD.detector)
+    assert asked(timedelta(hours=1)) == []  # still arriving
+    (request,) = asked(timedelta(0))
+    assert asked(timedelta(0))[0].run_key == request.run_key
+    assert request.partition_key is not None
+    combine_region(place, request.partition_key)
+    assert asked(timedelta(0)) == []
 
 
 def test_again_is_a_no_op(done: Spectroscopy) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.stages.common import spectral_facts, spectrum_of
-from roman_assets.gdps.stages.extraction import SPECTRA
+from roman_assets.gdps.stages.common import SPECTRA, regions_of, spectral_facts, spectrum_of
 from roman_assets.gdps.stages.files import combined_table
 from roman_assets.gdps.versions import CODE
 from roman_assets.msos.stages.common import finite
@@ -68,7 +67,7 @@ def parts_of_region(workspace: Workspace, region: str) -> list[ProductRecord]:
     """Spectra of exposures with a source in the region, in a fixed order."""
     found = []
     for record in sorted(workspace.products.current(SPECTRA), key=lambda r: (r.partition, r.part)):
-        if record.rows and inside(workspace, region, workspace.products.read_table(record, ["ra", "dec"])).any():
+        if region in regions_of(workspace, record):
             found.append(record)
     return found
 

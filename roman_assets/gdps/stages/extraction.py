@@ -22,7 +22,7 @@ from roman_assets.gdps.nominal import REFERENCE_VARIABLE, references
 from roman_assets.gdps.optical_model import OpticalTrace
 from roman_assets.gdps.source_catalogues import read_catalogues, sources_near
 from roman_assets.gdps.sources import SourceList
-from roman_assets.gdps.stages.common import rows_table, spectral_facts, spectrum_columns, spectrum_of
+from roman_assets.gdps.stages.common import SPECTRA, rows_table, spectral_facts, spectrum_columns, spectrum_of
 from roman_assets.gdps.throughput import Throughput
 from roman_assets.gdps.versions import CODE
 from roman_assets.msos.frames import Frame
@@ -33,7 +33,7 @@ from roman_assets.products.gdps_tables import LOCATION_TABLE, SPECTRA_1D_PART
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
-MODELS, CUTOUTS, SPECTRA, LOCATIONS = "contamination_models", "spectra_2d", "spectra_1d_part", "location_table"
+MODELS, CUTOUTS, LOCATIONS = "contamination_models", "spectra_2d", "location_table"
 KINDS = (LOCATIONS, MODELS, CUTOUTS, SPECTRA)
 #: Residuals scatter by less than this times their noise where the model is right.
 RESIDUAL_LIMIT = 1.3
@@ -181,6 +181,10 @@ def _write(
         "s_region": exposure.s_region,
     }  # fmt: skip
     put = workspace.products
+    rows = spectra_table(spectra, exposure, angle, table)
+    # So that a region finds its spectra without reading all there are.
+    regions = workspace.calendar.regions_of(rows["ra"].to_numpy(), rows["dec"].to_numpy())
+    seen["regions"] = sorted({str(name) for name in regions if name})
     ids = [int(i) for i in _ids(spectra, table)]
     return {
         LOCATIONS: put.put_table(
@@ -203,7 +207,7 @@ def _write(
             identities[CUTOUTS], archive=spectral_metadata("spec_decontam_2d", facts), **common,
         ),
         SPECTRA: put.put_table(
-            SPECTRA, partition, spectra_table(spectra, exposure, angle, table), identities[SPECTRA],
+            SPECTRA, partition, rows, identities[SPECTRA],
             archive=spectral_metadata("spec_individual_1d", facts), **common,
         ),
     }  # fmt: skip
