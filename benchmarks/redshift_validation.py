@@ -1,7 +1,8 @@
 """Are the redshifts right, are their probabilities, and are the warnings honest?
 
-Two sets: galaxies drawn from our own templates and priors (do the stated probabilities come true?), and
-the sources of grism_scene, whose spectra owe nothing to our templates (are the redshifts right?).
+Three sets: galaxies drawn from our own templates and priors (do the stated probabilities come true?); the sources of
+grism_scene, whose spectra owe nothing to our templates, with the noise of clean spectra (are the redshifts right?); the
+same sources as extracted from the scene's exposures, contamination and all.
 Run: ``python benchmarks/redshift_validation.py``.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kstest
-from spectra_simulation import Simulated, scene_spectra, template_spectra
+from spectra_simulation import Simulated, extracted_spectra, scene_spectra, template_spectra
 
 from roman_assets.gdps.posterior import RedshiftConfig
 from roman_assets.gdps.redshift import Redshift, measure_redshift
@@ -55,7 +56,16 @@ def probability_integrals(pairs: list[tuple[Simulated, Redshift]]) -> F64:
 
 
 def _scene_rows(data_folder: Path) -> list[Row]:
-    pairs = _measured(scene_spectra(data_folder, REALISATIONS, seed=2))
+    clean = _measured(scene_spectra(data_folder, REALISATIONS, seed=2))
+    extracted = _measured(extracted_spectra(data_folder))
+    return [
+        *_judged(clean, "redshift", f"grism_scene, {{}} spectra ({REALISATIONS} noise realisations) of {{}}"),
+        *_judged(extracted, "redshift.images", "grism_scene, {} spectra extracted from its exposures, of {}"),
+    ]
+
+
+def _judged(pairs: list[tuple[Simulated, Redshift]], name: str, text: str) -> list[Row]:
+    """What is required of the redshifts of spectra with truth, and what else is worth knowing."""
     strong = np.array([sum(sn > 5 for sn in s.line_sn.values()) for s, _ in pairs])
     z, true = np.array([r.z for _, r in pairs]), np.array([s.z for s, _ in pairs])
     away = (z - true) / (1 + true)
@@ -66,7 +76,7 @@ def _scene_rows(data_folder: Path) -> list[Row]:
     two, one = galaxy & (strong >= 2), galaxy & (strong == 1)
 
     def said(chosen: NDArray[np.bool_], what: str) -> str:
-        return f"grism_scene, {int(chosen.sum())} spectra ({REALISATIONS} noise realisations) of {what}"
+        return text.format(int(chosen.sum()), what)
 
     pair, lone = said(two, "sources with two lines at S/N > 5"), said(one, "sources with one line at S/N > 5")
     good = away[two & right]
@@ -74,16 +84,16 @@ def _scene_rows(data_folder: Path) -> list[Row]:
     shares = [100 * float(x) for x in (right[two].mean(), among[one].mean(), (~right[clean]).mean())]
     unflagged = said(clean, "all sources without warning")
     return [
-        _row("redshift.right_two_lines_percent", shares[0], ">= 97", pair, shares[0] >= 97),
-        _row("redshift.scatter_two_lines", scatter, "<= 0.001 (1 + z)", pair, scatter <= 0.001),
-        _row("redshift.bias_two_lines", bias, "|.| < 2e-4 (1 + z)", pair, abs(bias) < 2e-4),
-        _row("redshift.single_line_among_solutions_percent", shares[1], ">= 90", lone, shares[1] >= 90),
-        _row("redshift.unflagged_failures_percent", shares[2], "< 2", unflagged, shares[2] < 2),
-        *_context_rows(right, clean, two, one, galaxy, said),
+        _row(f"{name}.right_two_lines_percent", shares[0], ">= 97", pair, shares[0] >= 97),
+        _row(f"{name}.scatter_two_lines", scatter, "<= 0.001 (1 + z)", pair, scatter <= 0.001),
+        _row(f"{name}.bias_two_lines", bias, "|.| < 2e-4 (1 + z)", pair, abs(bias) < 2e-4),
+        _row(f"{name}.single_line_among_solutions_percent", shares[1], ">= 90", lone, shares[1] >= 90),
+        _row(f"{name}.unflagged_failures_percent", shares[2], "< 2", unflagged, shares[2] < 2),
+        *_context_rows(name, right, clean, two, one, galaxy, said),
     ]
 
 
-def _context_rows(right: Any, clean: Any, two: Any, one: Any, galaxy: Any, said: Any) -> list[Row]:
+def _context_rows(name: str, right: Any, clean: Any, two: Any, one: Any, galaxy: Any, said: Any) -> list[Row]:
     """Without requirement: what the warnings cost."""
     none = galaxy & ~two & ~one
     sets = (
@@ -91,12 +101,12 @@ def _context_rows(right: Any, clean: Any, two: Any, one: Any, galaxy: Any, said:
         ("star", ~galaxy, "stars"),
     )  # fmt: skip
     result = []
-    for name, chosen, what in sets:
+    for group, chosen, what in sets:
         for verb, values in (("without_warning", clean), ("right", right)):
-            if (verb, name) == ("right", "two_lines"):
+            if (verb, group) == ("right", "two_lines"):
                 continue  # has a requirement: above
             share = 100 * float(values[chosen].mean())
-            result.append(_row(f"redshift.{verb}_{name}_percent", share, "", said(chosen, what), None))
+            result.append(_row(f"{name}.{verb}_{group}_percent", share, "", said(chosen, what), None))
     return result
 
 

@@ -7,8 +7,9 @@ rows that an optimal extraction uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from roman_assets.gdps.combination import combine
 from roman_assets.gdps.posterior import RedshiftConfig, log_z_prior
+from roman_assets.gdps.sources import POINT_ARCSEC
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.templates import CLASSES, continuum, line_table
 
@@ -95,15 +98,47 @@ def scene_spectra(data_folder: Path, realisations: int, seed: int) -> Iterator[S
         found = _scene_line_sn(instrument, row, lsf, instrument.variance(flux, row["hlr_arcsec"]))
         for _ in range(realisations):
             spectrum = instrument.observe(flux, row["hlr_arcsec"], lsf, rng)
+            # As the catalogue says it, which has half-light radii.
+            spectrum = replace(spectrum, point_source=row["hlr_arcsec"] < POINT_ARCSEC)
             yield Simulated(spectrum, row["z_true"], row["class"], found)
 
 
+def extracted_spectra(data_folder: Path) -> Iterator[Simulated]:
+    """The sources of grism_scene as extracted from its exposures and combined, with the S/N that their lines have there."""
+    from grism_validation import measure
+
+    scene = measure(data_folder / "grism_scene")
+    members: dict[int, list[Spectrum]] = {}
+    for exposure in scene.exposures:
+        for source in exposure.spectra.sources:
+            members.setdefault(source.source_id, []).append(source.spectrum)
+    for row in scene.truth.filter(pl.col("id").is_in(list(members))).iter_rows(named=True):
+        spectrum = combine(members[row["id"]])
+        yield Simulated(spectrum, row["z_true"], row["class"], _line_groups(row, partial(_seen_sn, spectrum)))
+
+
+def _seen_sn(spectrum: Spectrum, flux: float, centre: float, sigma_kms: float) -> float:
+    """Matched-filter S/N that a line [W m-2, nm] has in the good pixels of a spectrum."""
+    lsf = float(np.interp(centre, spectrum.wavelength, spectrum.lsf_sigma))
+    width = np.hypot(lsf, centre * sigma_kms / 299792.458)
+    profile = np.exp(-0.5 * ((spectrum.wavelength - centre) / width) ** 2) / np.sqrt(2 * np.pi) / width
+    good = spectrum.good
+    return float(flux * np.sqrt((profile[good] ** 2 / spectrum.variance[good]).sum()))
+
+
 def _scene_line_sn(instrument: Instrument, row: dict[str, Any], lsf: float, variance: F64) -> dict[str, float]:
-    single = {}
-    for name, rest_um, flux in zip(row["line_name"], row["line_rest_um"], row["line_flux"], strict=True):
-        centre = rest_um * 1000 * (1 + row["z_true"])
-        sigma = np.hypot(lsf, centre * row["sigma_v_kms"] / 299792.458)
-        single[name] = instrument.line_sn(flux * 1e-3, centre, float(sigma), variance)
+    def clean(flux: float, centre: float, sigma_kms: float) -> float:
+        return instrument.line_sn(flux, centre, float(np.hypot(lsf, centre * sigma_kms / 299792.458)), variance)
+
+    return _line_groups(row, clean)
+
+
+def _line_groups(row: dict[str, Any], line_sn: Callable[[float, float, float], float]) -> dict[str, float]:
+    """S/N of the groups of lines of a source of the scene; line_sn: of flux [W m-2], centre [nm], sigma [km/s]."""
+    single = {
+        name: line_sn(flux * 1e-3, rest_um * 1000 * (1 + row["z_true"]), row["sigma_v_kms"])
+        for name, rest_um, flux in zip(row["line_name"], row["line_rest_um"], row["line_flux"], strict=True)
+    }
     return {k: float(np.hypot.reduce([single.get(m, 0.0) for m in members])) for k, members in GROUPS.items()}
 
 

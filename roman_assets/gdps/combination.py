@@ -63,6 +63,7 @@ def combine(spectra: Sequence[Spectrum], grid: ArrayLike | None = None) -> Spect
     return Spectrum(
         wave, (share * flux).sum(axis=0), np.where(seen, 1 / np.where(seen, total, 1), np.inf),
         (share * contamination).sum(axis=0), result_flags, np.where(seen, mean_lsf, np.sqrt((lsf**2).mean(axis=0))),
+        spectra[0].point_source,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ modelled light, not of the data, and what the contamination may be wrong by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +151,11 @@ def extract_exposure(
     ]
     residual = np.where(frame.good, net - model.sources, 0).astype(np.float32)
     references = trace.origin.record("optical_model") | throughput.origin.record("throughput")
-    return ExposureSpectra(frame.name, [e for e in extracted if e is not None], model, residual, references)
+    point = dict(zip(sources.id.tolist(), (sources.half_light == 0).tolist(), strict=True))
+    named = [
+        replace(e, spectrum=replace(e.spectrum, point_source=point[e.source_id])) for e in extracted if e is not None
+    ]
+    return ExposureSpectra(frame.name, named, model, residual, references)
 
 
 def _extract(

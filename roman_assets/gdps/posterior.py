@@ -21,11 +21,21 @@ _MAX_PEAKS, _DEPTH = 6, 14.0
 _STRONGEST = 1.36
 
 
+#: Classes of all sources to H = 22.5 at high latitude, of points and of what is extended: nearly all points are stars,
+#: but compact galaxies look like points, and catalogues err.
+CLASS_PRIORS: dict[bool | None, dict[str, float]] = {
+    None: {"galaxy": 0.85, "qso": 0.02, "star": 0.13},
+    True: {"galaxy": 0.06, "qso": 0.04, "star": 0.90},
+    False: {"galaxy": 0.985, "qso": 0.005, "star": 0.01},
+}
+
+
 @dataclass(frozen=True)
 class RedshiftConfig:
     """What a redshift is looked for with.
 
-    z_range: least and largest z by class. class_prior: relative weight of the classes. z_scale, z_power: prior
+    z_range: least and largest z by class. class_prior: relative weight of the classes; None: CLASS_PRIORS, by whether the
+    source is known to be a point. z_scale, z_power: prior
     density z^2 exp(-(z / z_scale)^z_power) of galaxies and quasars. template_error: relative error of the continua,
     added to the variance. band: nominal wavelengths [nm] that coverage refers to. min_probability, min_dchi2,
     min_bic, min_coverage, max_contamination, max_outliers (share of pixels), max_chi2 (per pixel), min_signal (of
@@ -36,7 +46,7 @@ class RedshiftConfig:
     z_range: dict[str, tuple[float, float]] = field(
         default_factory=lambda: {"galaxy": (0.0, 4.0), "qso": (0.1, 6.5), "star": (-0.002, 0.002)}
     )
-    class_prior: dict[str, float] = field(default_factory=lambda: {"galaxy": 0.85, "qso": 0.02, "star": 0.13})
+    class_prior: dict[str, float] | None = None
     z_scale: float = 1.1
     z_power: float = 1.4
     template_error: float = 0.02
@@ -101,13 +111,13 @@ def log_z_prior(z: F64, kind: str, config: RedshiftConfig) -> F64:
 class _ClassScan:
     """The kernel applied to one class of one spectrum."""
 
-    def __init__(self, data: Data, kind: str, config: RedshiftConfig) -> None:
+    def __init__(self, data: Data, kind: str, weight: float, config: RedshiftConfig) -> None:
         self.data, self.kind, self.config = data, kind, config
         self.templates: ScanTemplates = scan_templates(kind, data.lsf_key)
         groups = CLASSES[kind].groups
         self.rate = np.array([_STRONGEST / (group.typical * data.line_flux) for group in groups])
         # Continua are fitted, not integrated over: a class with more of them must not win by that (AIC).
-        self.log_weight = float(np.log(config.class_prior[kind])) - len(self.templates.continua)
+        self.log_weight = float(np.log(weight)) - len(self.templates.continua)
 
     def __call__(self, log_1pz: F64) -> ClassPosterior:
         d = self.data
@@ -124,9 +134,10 @@ class _ClassScan:
         return np.asarray(grid[self.templates.covers(self.data.wavelength, grid)])
 
 
-def posteriors(data: Data, config: RedshiftConfig) -> list[ClassPosterior]:
+def posteriors(data: Data, config: RedshiftConfig, point_source: bool | None = None) -> list[ClassPosterior]:
     """Coarse scan of every class, refined around the maxima that can matter. Classes without coverage are left out."""
-    scans = [_ClassScan(data, kind, config) for kind, weight in config.class_prior.items() if weight > 0]
+    prior = config.class_prior if config.class_prior is not None else CLASS_PRIORS[point_source]
+    scans = [_ClassScan(data, kind, weight, config) for kind, weight in prior.items() if weight > 0]
     grids = [scan.grid() for scan in scans]
     pairs = [(scan, scan(grid)) for scan, grid in zip(scans, grids, strict=True) if len(grid) > 2]
     best = max((float(coarse.log_density.max()) for _, coarse in pairs), default=0.0)

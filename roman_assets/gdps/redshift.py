@@ -80,7 +80,7 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     if good >= MIN_PIXELS:
         data = prepare(spectrum, config)
         good = len(data.wavelength)
-    parts = posteriors(data, config) if good >= MIN_PIXELS else []
+    parts = posteriors(data, config, spectrum.point_source) if good >= MIN_PIXELS else []
     if not parts:
         warn |= ZWarn.NODATA if good < MIN_PIXELS else ZWarn.LITTLE_COVERAGE | ZWarn.BAD_MINFIT
         nan = float("nan")

@@ -19,7 +19,7 @@ class Spectrum:
     wavelength: (n,) f64, vacuum [nm], increasing. flux: (n,) f64 [W m-2 nm-1]. variance: (n,) f64
     [(W m-2 nm-1)2]. contamination: (n,) f64, contaminating flux that has been subtracted [W m-2 nm-1].
     flags: (n,) u32, 0 where good. lsf_sigma: (n,) f64, Gaussian sigma of an unresolved line as the pixels
-    sample it (source, PSF and pixel together) [nm].
+    sample it (source, PSF and pixel together) [nm]. point_source: whether the source is one; None where that is not known.
 
     A pixel that is flagged, or whose flux or variance is not finite, or whose variance is not positive,
     carries no information: see `good`.
@@ -36,6 +36,7 @@ class Spectrum:
     contamination: F64
     flags: NDArray[np.uint32]
     lsf_sigma: F64
+    point_source: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("wavelength", "flux", "variance", "contamination", "flags", "lsf_sigma"):

@@ -12,6 +12,7 @@ uncertainty     error, err, flux_err, flux_error, sigma, uncertainty; ivar, invv
 contamination   contamination, contam (optional)
 flags           flags, flag, dq, mask, quality (optional; 0 is good)
 lsf_sigma       lsf_sigma, lsf (optional; sigma in the wavelength's unit)
+point_source    point_source, star_flag (optional; whether the source is a point: most of those are stars)
 ==============  ============================================================================
 
 Units come from the file (TUNIT of FITS, the `unit` of a Parquet column's metadata) or from the caller; they are
@@ -49,6 +50,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "contamination": ("contamination", "contam"),
     "flags": ("flags", "flag", "dq", "mask", "quality"),
     "lsf_sigma": ("lsf_sigma", "lsf"),
+    "point_source": ("point_source", "star_flag"),
 }
 
 
@@ -202,7 +204,10 @@ def _spectrum(columns: Columns, file: Path, key: str, units: dict[str, str], lsf
     else:
         sigma = np.full(n, lsf or GRISM_LSF_SIGMA)
     try:
-        return Spectrum(wavelength, flux, np.where(np.isfinite(variance), variance, np.nan), contamination, flags, sigma)
+        return Spectrum(
+            wavelength, flux, np.where(np.isfinite(variance), variance, np.nan), contamination, flags, sigma,
+            _truth(columns["point_source"][0], where) if "point_source" in columns else None,
+        )  # fmt: skip
     except InputError as error:
         raise InputError(error.problem, file=where, field=error.field, remedy=error.remedy) from error
 
@@ -212,6 +217,13 @@ def _numbers(values: NDArray[Any], where: str, role: str) -> F64:
         return np.asarray(np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise InputError("is not numeric", file=where, field=role, remedy="store numbers") from error
+
+
+def _truth(values: NDArray[Any], where: str) -> bool | None:
+    """The first value that is one, as true or false."""
+    flat = _numbers(np.atleast_1d(values), where, "point_source")
+    known = flat[np.isfinite(flat)]
+    return bool(known[0]) if len(known) else None
 
 
 def _looks_log(raw: F64) -> bool:

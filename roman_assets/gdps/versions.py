@@ -6,8 +6,8 @@ CODE = {
     "dispersed_exposures": "1",
     "contamination_models": "2",
     "spectra_2d": "1",
-    "spectra_1d": "1",
-    "combined_spectra": "1",
+    "spectra_1d": "2",
+    "combined_spectra": "2",
     "spectral_series": "1",
-    "redshifts": "1",
+    "redshifts": "2",
 }

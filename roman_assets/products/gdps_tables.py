@@ -24,6 +24,7 @@ _SPECTRUM = (
     C("lsf_sigma", pl.List(F64), "nm", "Gaussian sigma of the line-spread function for this source"),
 )
 _QUALITY = (
+    C("point_source", pl.Boolean, "", "whether the source catalogue has it as a point"),
     C("snr", F32, "", "median signal to noise a pixel; NaN without a good pixel"),
     C("coverage", F32, "", "share of the band that has good pixels"),
     C("contaminated", F32, "", "share of contamination in the light over all good pixels"),
@@ -50,7 +51,7 @@ LOCATION_TABLE = TableSchema(
 SPECTRA_1D_PART = TableSchema(
     kind="spectra_1d_part",
     title="Spectra of one dispersed exposure, a row per source.",
-    version="1",
+    version="2",
     partition="exposure of one detector",
     sort=("source_id",),
     row_group_values=1_048_576,
@@ -67,7 +68,7 @@ SPECTRA_1D_PART = TableSchema(
 COMBINED_SPECTRA = TableSchema(
     kind="combined_spectra",
     title="Spectra combined over exposures and rolls, a row per source.",
-    version="1",
+    version="2",
     partition="region of the sky",
     sort=("source_id",),
     row_group_values=1_048_576,

@@ -24,5 +24,5 @@ def test_requirements(shared_data, validation, monkeypatch):
     monkeypatch.setattr(validation, "REALISATIONS", 2)
     monkeypatch.setattr(validation, "NUMBER", 800)
     rows = [row for row in validation.rows(shared_data) if row["passed"] is not None]
-    assert len(rows) == 7
+    assert len(rows) == 12
     assert not [row for row in rows if not row["passed"]]

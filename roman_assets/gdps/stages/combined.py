@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.stages.common import SPECTRA, regions_of, spectral_facts, spectrum_of
+from roman_assets.gdps.stages.common import BAND_NM, SPECTRA, regions_of, spectral_facts, spectrum_of
 from roman_assets.gdps.stages.files import combined_table
 from roman_assets.gdps.versions import CODE
 from roman_assets.msos.stages.common import finite
@@ -19,6 +19,9 @@ from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata
 from roman_assets.products.gdps_tables import EMISSION_LINES, REDSHIFTS
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
+
+if TYPE_CHECKING:
+    from roman_assets.gdps.posterior import RedshiftConfig
 
 #: Pictures of at most this many redshifts go into the asset's metadata.
 SHOWN_REDSHIFTS = 4
@@ -141,13 +144,21 @@ def _normalised(table: pl.DataFrame) -> bool:
     return all(abs(float(np.trapezoid(density, z)) - 1.0) < 0.01 for z, density in seen)
 
 
+def config_of(element: str) -> RedshiftConfig:
+    """Settings for spectra of an element: coverage refers to its band."""
+    from roman_assets.gdps.posterior import RedshiftConfig
+
+    return RedshiftConfig(band=BAND_NM[element])
+
+
 def _measure(
     workspace: Workspace, record: ProductRecord, identities: Mapping[str, Identity], progress: Progress
 ) -> list[ProductRecord]:
     from roman_assets.gdps.redshift import measure
 
     spectra = workspace.products.read_table(record)
-    measured = measure(spectrum_of(row) for row in spectra.iter_rows(named=True))
+    config = config_of(str(record.attributes["optical_element"]))
+    measured = measure((spectrum_of(row) for row in spectra.iter_rows(named=True)), config)
     progress(f"{record.part}: {measured.height} redshifts")
     tables = redshift_tables(spectra.select("source_id", "ra", "dec", "optical_element"), measured)
     partition = record.partition
@@ -211,4 +222,5 @@ def _pictures(workspace: Workspace, combined: Sequence[ProductRecord], every: pl
         for row in table.iter_rows(named=True):
             spectrum = spectrum_of(row)
             title = f"source {row['source_id']} ({row['optical_element']})"
-            result.pictures[title] = redshift_figure(spectrum, measure_redshift(spectrum), title)
+            found = measure_redshift(spectrum, config_of(row["optical_element"]))
+            result.pictures[title] = redshift_figure(spectrum, found, title)
