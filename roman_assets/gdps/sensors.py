@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.platform.stage import region_partition
+from roman_assets.platform.turns import in_turns
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 
 #: A region is measured when its newest spectra are this old: a pointing has several exposures, and rolls follow.
 SETTLED = timedelta(minutes=30)
-REQUESTS_PER_TICK = 100
 
 
 def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timedelta = SETTLED) -> dg.SensorDefinition:
@@ -32,13 +32,8 @@ def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timede
     )  # fmt: skip
     def region_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = list(_requests(workspace, datetime.now(UTC) - settled))
-        if not requests:
-            return dg.SkipReason("every region has the redshifts of its spectra, or its spectra are still arriving")
-        context.log.info(f"{len(requests)} regions requested")
-        # In turns: regions that always fail must not keep the others from being asked for.
-        start = int(context.cursor or 0) % len(requests)
-        return dg.SensorResult(
-            run_requests=requests[start : start + REQUESTS_PER_TICK], cursor=str(start + REQUESTS_PER_TICK)
+        return in_turns(
+            context, requests, "every region has the redshifts of its spectra, or its spectra are still arriving"
         )
 
     return region_sensor

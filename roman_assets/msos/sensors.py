@@ -9,13 +9,13 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.platform.turns import in_turns
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 from roman_assets.survey.partitions import Partitions, day_detector_key, season_detector_key
 
 #: A pointing gets its catalogue when it has this many exposures in the season's main filter.
 EXPOSURES_FOR_CATALOGUE = 12
-REQUESTS_PER_TICK = 200
 
 
 def build_season_sensor(
@@ -34,14 +34,7 @@ def build_season_sensor(
     )  # fmt: skip
     def season_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = list(_requests(workspace, catalogue_job.name, day_job.name))
-        if not requests:
-            return dg.SkipReason("every season with enough exposures has its catalogue and its photometry")
-        context.log.info(f"{len(requests)} partitions requested")
-        # In turns: days that can never be measured must not keep the others from being asked for.
-        start = int(context.cursor or 0) % len(requests)
-        return dg.SensorResult(
-            run_requests=requests[start : start + REQUESTS_PER_TICK], cursor=str(start + REQUESTS_PER_TICK)
-        )
+        return in_turns(context, requests, "every season with enough exposures has its catalogue and its photometry")
 
     return season_sensor
 
