@@ -24,6 +24,8 @@ Row = dict[str, Any]
 F64 = NDArray[np.float64]
 NUMBER, REALISATIONS = 2000, 8
 TOLERANCE = 0.003
+#: Settings were chosen on the seeds 1, 5 and 6.
+SEED = 11
 
 
 def rows(data_folder: Path) -> list[Row]:
@@ -40,7 +42,7 @@ def _measured(
 def _probability_rows(data_folder: Path) -> list[Row]:
     # Only galaxies are drawn: the prior says so.
     config = RedshiftConfig(class_prior={"galaxy": 1.0})
-    pit = probability_integrals(_measured(template_spectra(data_folder, NUMBER, seed=1), config))
+    pit = probability_integrals(_measured(template_spectra(data_folder, NUMBER, seed=SEED), config))
     inside = 100 * float(((pit > 0.15866) & (pit < 0.84134)).mean())
     p = float(kstest(pit, "uniform").pvalue)
     data = f"{NUMBER} galaxies from our templates and priors, all S/N, with warnings or without"
