@@ -38,7 +38,7 @@ def exporter(
         try:
             dt.date.fromisoformat(since)
         except ValueError as error:
-            raise InputError(f"{since!r} is not a day", field=f"--since, {SINCE}", remedy="write it as 2027-03-01") from error
+            raise InputError(f"{since!r} is no day", field=f"--since, {SINCE}", remedy="write 2027-03-01") from error
     place = workspace()
     with dagster_instance(place) as instance:
         poller = Poller(instance, place.index, place.registry, place.calendar, since=since)

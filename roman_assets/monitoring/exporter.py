@@ -130,7 +130,7 @@ def _self(r: Readings, now: float) -> Iterator[Metric]:
     yield _counter("roman_exporter_errors", "Readings that failed", ("part",),
                    [((part,), n) for part, n in r.errors.items()])  # fmt: skip
     yield _gauge("roman_exporter_reading_age_seconds", "Age of the latest good reading", ("part",),
-                 [((part,), max(now - at, 0.0)) for part, at in r.read_at.items()])  # fmt: skip
+                 [((part,), max(now - r.read_at.get(part, r.begun), 0.0)) for part in r.errors])  # fmt: skip
 
 
 class Exporter:
@@ -160,9 +160,18 @@ class Exporter:
         """Whether polls end: a database that is away is told by metrics, not by a restart of ours."""
         return time.monotonic() - self._polled < HEALTHY_INTERVALS * self.interval + 60
 
+    def serve(self) -> None:
+        """Answer scrapes in a thread of their own."""
+        threading.Thread(target=self.server.serve_forever, daemon=True, name="http").start()
+
+    def close(self) -> None:
+        """End answering."""
+        self.server.shutdown()
+        self.server.server_close()
+
     def run(self) -> None:
         """Serve and poll until `stop`."""
-        threading.Thread(target=self.server.serve_forever, daemon=True, name="http").start()
+        self.serve()
         try:
             while not self._stop.is_set():
                 readings = self.poller.poll()
@@ -170,8 +179,7 @@ class Exporter:
                 log.debug("polled in %.2f s", readings.poll_seconds)
                 self._stop.wait(max(self.interval - readings.poll_seconds, 1.0))
         finally:
-            self.server.shutdown()
-            self.server.server_close()
+            self.close()
 
     def stop(self) -> None:
         """End `run` after the poll in hand."""

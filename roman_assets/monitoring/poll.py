@@ -21,8 +21,7 @@ from roman_assets.monitoring.readings import Queue, Readings, Runs, Sensor
 from roman_assets.monitoring.throughput import Throughput
 from roman_assets.platform.promises import JOBS, PROMISES
 from roman_assets.products.index import Index
-from roman_assets.survey.model import Calendar
-from roman_assets.survey.partitions import build_partitions
+from roman_assets.survey.model import BULGE, SPECTROSCOPIC, Calendar
 
 log = logging.getLogger("roman.exporter")
 
@@ -59,12 +58,11 @@ class Poller:
     ) -> None:  # fmt: skip
         self.instance, self.index, self.registry, self.calendar = instance, index, registry, calendar
         self.since, self.clock = since, clock
-        self.readings = Readings()
-        self.snapshot = Readings()
+        self._begun = clock()
+        self.readings = Readings(begun=self._begun)
         self.throughput = Throughput(instance)
         self._runs: dict[str, tuple[str, str, str, float, float | None]] = {}
         self._counted: dict[str, float] = {}
-        self._begun = clock()
         self._runs_since = self._begun - WINDOW_S
         # Zeros from the start: Prometheus sees no increase in a series that appears with its first run.
         for status in ENDED:
@@ -77,6 +75,8 @@ class Poller:
         self._totals: dict[str, tuple[int, int]] = {}
         self._materialized: dict[str, tuple[int | None, set[str]]] = {}
         self._total = _partition_counts(calendar)
+        self.readings.work = self.throughput.work
+        self.snapshot = copy.deepcopy(self.readings)
 
     def poll(self) -> Readings:
         """Read everything once."""
@@ -200,7 +200,7 @@ class Poller:
             self._arrived.add((change.day, change.detector, change.survey))
             self._change = max(self._change, change.change)
         self.readings.arrived.exposures = self.registry.counts()["exposures"]
-        self.readings.arrived.refused = {**self.registry.refused()}
+        self.readings.arrived.refused = {(o, r): n for (o, r), n in self.registry.refused().items()}
 
     def _read_products(self) -> None:
         """Totals from the index: whole once, then only what is new, so that a restart of ours is no fall in them."""
@@ -231,12 +231,12 @@ def _group(assets: object, job: str) -> str:
 
 
 def _partition_counts(calendar: Calendar) -> dict[str, int]:
-    partitions = build_partitions(calendar)
-    of = {
-        "day": partitions.day_detector, "season": partitions.season_detector,
-        "season's first day": partitions.season_detector, "bulge season": partitions.bulge_region,
-        "spectroscopic day": partitions.spectroscopic_day_detector,
-        "spectroscopic survey day": partitions.spectroscopic_region,
+    """Partitions of every asset in the calendar."""
+    detectors, seasons = len(calendar.detectors), len(calendar.seasons)
+    counted = {
+        "day": len(calendar.days) * detectors, "season": seasons * detectors,
+        "season's first day": seasons * detectors, "bulge season": len(calendar.region_names(BULGE)),
+        "spectroscopic day": len(calendar.spectroscopic_days) * detectors,
+        "spectroscopic survey day": len(calendar.region_names(SPECTROSCOPIC)) if calendar.spectroscopic_days else 0,
     }  # fmt: skip
-    counted = {start: len(definition.get_partition_keys()) for start, definition in of.items()}
     return {name: counted[promise.start] for name, promise in PROMISES.items()}

@@ -87,5 +87,6 @@ class Readings:
     arrived: Arrived = field(default_factory=Arrived)
     read_at: dict[str, float] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    begun: float = 0.0
     polls: int = 0
     poll_seconds: float = 0.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from roman_assets.monitoring.readings import Work
+from roman_assets.monitoring.readings import Labels, Work
 from roman_assets.platform.promises import PROMISES
 
 #: Materializations taken in per asset and poll; the rest waits for the next.
@@ -19,7 +19,7 @@ class Throughput:
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        zeros = {(name, promise.unit): 0.0 for name, promise in PROMISES.items() if promise.work}
+        zeros: dict[Labels, float] = {(name, promise.unit): 0.0 for name, promise in PROMISES.items() if promise.work}
         self.work = Work(dict(zeros), dict(zeros))
         self._cursor: dict[str, int] = {}
         self._pending: list[tuple[str, float, str, str]] = []
