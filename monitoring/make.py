@@ -86,8 +86,8 @@ def operations() -> dict[str, Any]:
             panel("Failed in 24 h", ('sum(roman_runs{status="FAILURE"}) or vector(0)', "failed"), kind="stat", wide=4),
             panel("Partitions late", ('sum(roman_partitions_late{cause="unprocessed"})', "late"), kind="stat", wide=4),
             panel("Files in quarantine", ("sum(roman_quarantined_files) or vector(0)", "files"), kind="stat", wide=4),
-            panel("Alerts", ('ALERTS{alertname=~"Roman.*"}', "{{alertname}} {{asset}}{{sensor}}{{group}}"), kind="table", wide=24,
-                  text="Pending and firing. What to do: docs/operations.md."),
+            panel("Alerts", ('ALERTS{alertname=~"Roman.*"}', "{{alertname}} {{asset}}{{sensor}}{{group}}"),
+                  kind="table", wide=24, text="Pending and firing. What to do: docs/operations.md."),
             panel("Runs by status", (f"sum by (status) ({runs})", "{{status}}")),
             panel("Runs by group", (f"sum by (group, status) ({runs})", "{{group}} {{status}}")),
             panel("Ends per hour", (f"sum by (job, status) (increase({ended}[1h]))", "{{job}} {{status}}")),
@@ -152,8 +152,8 @@ def products() -> dict[str, Any]:
                   text="What steps made anew over their seconds, reading and writing included."),
             panel("Throughput, latest step", (f"roman_throughput{asset}", "{{asset}} [{{unit}}/s]")),
             panel("Work a day", (f"sum by (asset, unit) (increase(roman_work_total{asset}[1d]))", "{{asset}} [{{unit}}]")),
-            panel("Hours of steps a day", (f"sum by (asset) (increase(roman_work_seconds_total{asset}[1d])) / 3600", "{{asset}}"),
-                  unit="h"),
+            panel("Hours of steps a day",
+                  (f"sum by (asset) (increase(roman_work_seconds_total{asset}[1d])) / 3600", "{{asset}}"), unit="h"),
         ],
         [variable("kind", "label_values(roman_products_made_total, kind)"),
          variable("asset", "label_values(roman_partitions, asset)")],
@@ -162,6 +162,7 @@ def products() -> dict[str, Any]:
 
 def kubernetes() -> dict[str, Any]:
     """Pods and what they use: kube-state-metrics, cAdvisor and the exporter's own process."""
+    kind = "label_node_kubernetes_io_instance_type"
     here = '{namespace=~"$namespace"}'
     cell = 'namespace=~"$namespace", container!="", container!="POD"'
     return dashboard(
@@ -169,26 +170,28 @@ def kubernetes() -> dict[str, Any]:
         [
             panel("Pods by phase", (f"sum by (phase) (kube_pod_status_phase{here})", "{{phase}}"), wide=8),
             panel("Nodes by instance type",
-                  ("count by (label_node_kubernetes_io_instance_type) (kube_node_labels)", "{{label_node_kubernetes_io_instance_type}}"),
-                  wide=8),
+                  (f"count by ({kind}) (kube_node_labels)", "{{" + kind + "}}"), wide=8),
             panel("Failed Jobs", (f"sum(kube_job_status_failed{here})", "failed"),
                   (f"sum(kube_job_status_active{here})", "active"), wide=8),
             panel("CPU used and requested", (f"sum(rate(container_cpu_usage_seconds_total{{{cell}}}[5m]))", "used"),
-                  (f'sum(kube_pod_container_resource_requests{{namespace=~"$namespace", resource="cpu"}})', "requested")),
+                  ('sum(kube_pod_container_resource_requests{namespace=~"$namespace", resource="cpu"})', "requested")),
             panel("Memory used and requested", (f"sum(container_memory_working_set_bytes{{{cell}}})", "used"),
-                  (f'sum(kube_pod_container_resource_requests{{namespace=~"$namespace", resource="memory"}})', "requested"),
+                  ('sum(kube_pod_container_resource_requests{namespace=~"$namespace", resource="memory"})', "requested"),
                   unit="bytes"),
             panel("Memory over its limit", (
-                f"max by (pod) (container_memory_working_set_bytes{{{cell}}}) / on (pod) "
-                f'max by (pod) (kube_pod_container_resource_limits{{namespace=~"$namespace", resource="memory"}})', "{{pod}}"),
+                f"max by (pod) (container_memory_working_set_bytes{{{cell}}}) / on (pod) max by (pod) "
+                '(kube_pod_container_resource_limits{namespace=~"$namespace", resource="memory"})', "{{pod}}"),
                 unit="percentunit"),
             panel("Killed for memory", (
-                f'sum by (pod) (kube_pod_container_status_last_terminated_reason{{namespace=~"$namespace", reason="OOMKilled"}})',
-                "{{pod}}")),
-            panel("Restarts an hour", (f"sum by (pod) (increase(kube_pod_container_status_restarts_total{here}[1h]))", "{{pod}}")),
-            panel("Pending pods", (f'sum by (pod) (kube_pod_status_phase{{namespace=~"$namespace", phase="Pending"}} > 0)', "{{pod}}")),
+                "sum by (pod) (kube_pod_container_status_last_terminated_reason"
+                '{namespace=~"$namespace", reason="OOMKilled"})', "{{pod}}")),
+            panel("Restarts an hour",
+                  (f"sum by (pod) (increase(kube_pod_container_status_restarts_total{here}[1h]))", "{{pod}}")),
+            panel("Pending pods",
+                  ('sum by (pod) (kube_pod_status_phase{namespace=~"$namespace", phase="Pending"} > 0)', "{{pod}}")),
             panel("Exporter: memory", ('process_resident_memory_bytes{job="roman-exporter"}', "resident"), unit="bytes"),
-            panel("Exporter: CPU", ('rate(process_cpu_seconds_total{job="roman-exporter"}[5m])', "cores"), unit="percentunit"),
+            panel("Exporter: CPU", ('rate(process_cpu_seconds_total{job="roman-exporter"}[5m])', "cores"),
+                  unit="percentunit"),
         ],
         [variable("namespace", "label_values(kube_pod_info, namespace)")],
     )  # fmt: skip

@@ -37,6 +37,8 @@ GOING = (
     dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING,
 )  # fmt: skip
 PAGE = 500
+#: Dagster's name for runs of assets without a job.
+ASSET_JOB = "__ASSET_JOB"
 
 
 class Poller:
@@ -66,9 +68,9 @@ class Poller:
         self._runs_since = self._begun - WINDOW_S
         # Zeros from the start: Prometheus sees no increase in a series that appears with its first run.
         for status in ENDED:
-            for job, asset in JOBS.items():
-                self.readings.runs.ended[status.value, PROMISES[asset].group, job] = 0
-                self.readings.runs.seconds[status.value, PROMISES[asset].group, job] = 0.0
+            for group, job in _jobs():
+                self.readings.runs.ended[status.value, group, job] = 0
+                self.readings.runs.seconds[status.value, group, job] = 0.0
         self._arrived: set[tuple[str, str, str | None]] = set()
         self._change = 0
         self._floor: int | None = None
@@ -223,11 +225,18 @@ class Poller:
         stored.incidents = self.index.count_incidents()
 
 
+def _jobs() -> set[tuple[str, str]]:
+    """(group, job) that runs can have: the named jobs, and what backfills and the UI launch."""
+    named = {(PROMISES[asset].group, job) for job, asset in JOBS.items()}
+    return named | {(promise.group, ASSET_JOB) for promise in PROMISES.values()}
+
+
 def _group(assets: object, job: str) -> str:
     """Group of a run: that of the last of its assets in the order of the pipeline, or of its job's last."""
     names = {key.to_user_string() for key in assets} if isinstance(assets, set | frozenset) else set()
-    chosen = [name for name in PROMISES if name in names] or [JOBS[job]] * (job in JOBS)
-    return PROMISES[chosen[-1]].group if chosen else "other"
+    chosen = [name for name in PROMISES if name in names]
+    last = chosen[-1] if chosen else JOBS.get(job)
+    return PROMISES[last].group if last else "other"
 
 
 def _partition_counts(calendar: Calendar) -> dict[str, int]:
