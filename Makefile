@@ -21,7 +21,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs clean
+.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs monitoring clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -108,6 +108,9 @@ docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md
 	@$(BIN)/python -c "from pathlib import Path; from roman_assets.products.schemas import data_dictionary; \
 	Path('docs/data_dictionary.md').write_text(data_dictionary())"
 	@echo "docs/data_dictionary.md"
+
+monitoring: $(VENV)/.installed-dev ## Regenerate the Grafana dashboards and the rules as Helm values
+	@$(BIN)/python monitoring/make.py
 
 clean: ## Remove the virtual environment and everything built
 	@rm -rf $(VENV) build dist *.egg-info csrc/tests/bin .pytest_cache .mypy_cache .ruff_cache .hypothesis

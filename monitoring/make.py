@@ -90,11 +90,12 @@ def operations() -> dict[str, Any]:
                   kind="table", wide=24, text="Pending and firing. What to do: docs/operations.md."),
             panel("Runs by status", (f"sum by (status) ({runs})", "{{status}}")),
             panel("Runs by group", (f"sum by (group, status) ({runs})", "{{group}} {{status}}")),
-            panel("Ends per hour", (f"sum by (job, status) (increase({ended}[1h]))", "{{job}} {{status}}")),
+            panel("Ends per hour", (f"sum by (dagster_job, status) (increase({ended}[1h]))", "{{dagster_job}} {{status}}")),
             panel("Share that fails", ('roman:run_failures:share_1h{group=~"$group"}', "{{group}}"), unit="percentunit"),
             panel("Mean duration of runs", (
-                'sum by (job) (increase(roman_run_seconds_total{status="SUCCESS"}[6h])) / '
-                '(sum by (job) (increase(roman_runs_ended_total{status="SUCCESS"}[6h])) > 0)', "{{job}}"), unit="s"),
+                'sum by (dagster_job) (increase(roman_run_seconds_total{status="SUCCESS"}[6h])) / '
+                '(sum by (dagster_job) (increase(roman_runs_ended_total{status="SUCCESS"}[6h])) > 0)', "{{dagster_job}}"),
+                unit="s"),
             panel("Queue", ("roman_queue_depth", "queued"), ("roman_queue_oldest_age_seconds / 60", "oldest [min]")),
             panel("Since the latest tick", ("time() - roman_sensor_last_tick_timestamp_seconds", "{{sensor}}"), unit="s"),
             panel("Sensors", ("roman_sensor_running", "{{sensor}}"), ("roman_sensor_failures", "{{sensor}} failures"),

@@ -60,7 +60,7 @@ def _counter(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels
 
 
 def _runs(r: Readings, now: float) -> Iterator[Metric]:
-    labels = ("status", "group", "job")
+    labels = ("status", "group", "dagster_job")  # `job` is Prometheus's own
     yield _gauge("roman_runs", "Runs that go on or ended within 24 h", labels, r.runs.now.items())
     yield _counter("roman_runs_ended", "Runs that ended while the exporter watched", labels, r.runs.ended.items())
     yield _counter("roman_run_seconds", "Seconds of the runs that ended", labels, r.runs.seconds.items())

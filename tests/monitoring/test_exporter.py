@@ -56,16 +56,16 @@ def test_an_empty_installation_has_zeros(metrics: Metrics) -> None:
     assert metrics("roman_partitions", asset="psf_photometry", group="msos") == 8
     assert metrics("roman_partitions", asset="season_events", group="msos") == 4
     assert metrics("roman_partitions_due", asset="psf_photometry", group="msos") == 0
-    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", job="close_season") == 0
+    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", dagster_job="close_season") == 0
     assert metrics("roman_work_total", asset="psf_photometry", unit="star measurements") == 0
 
 
 def test_what_happens_is_counted(workspace: Workspace, instance: dg.DagsterInstance, metrics: Metrics) -> None:
     scene.fill(workspace, instance)
     metrics.poller.poll()
-    assert metrics("roman_runs", status="QUEUED", group="msos", job="process_day") == 2
-    assert metrics("roman_runs", status="FAILURE", group="msos", job="close_season") == 1
-    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", job="close_season") == 1
+    assert metrics("roman_runs", status="QUEUED", group="msos", dagster_job="process_day") == 2
+    assert metrics("roman_runs", status="FAILURE", group="msos", dagster_job="close_season") == 1
+    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", dagster_job="close_season") == 1
     assert metrics("roman_queue_depth") == 2
     assert 0 <= (metrics("roman_queue_oldest_age_seconds") or -1) < 60
     assert metrics("roman_partitions_materialized", asset="exposures", group="exposures") == 3
@@ -82,8 +82,8 @@ def test_what_happens_is_counted(workspace: Workspace, instance: dg.DagsterInsta
     scene.succeed(instance)
     metrics.poller.poll()
     assert metrics("roman_queue_depth") == 3
-    assert metrics("roman_runs_ended_total", status="SUCCESS", group="msos", job="process_day") == 1
-    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", job="close_season") == 2
+    assert metrics("roman_runs_ended_total", status="SUCCESS", group="msos", dagster_job="process_day") == 1
+    assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", dagster_job="close_season") == 2
 
 
 def test_throughput_is_new_work_over_the_seconds_of_its_step(

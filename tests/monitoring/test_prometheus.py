@@ -190,7 +190,7 @@ def test_every_query_of_the_dashboards_has_data(
         scene.succeed(instance)
         scene.product(workspace, 2)
         exporter.poller.poll()
-        server.wait('roman_runs_ended_total{status="SUCCESS", job="process_day"} > 0')
+        server.wait('roman_runs_ended_total{status="SUCCESS", dagster_job="process_day"} > 0')
         server.wait("increase(roman_work_total[1m]) > 0")
         server.wait('ALERTS{alertname="RomanPartitionsLate"}')
         for query in ("roman:throughput:6h", "roman:run_failures:share_1h", "roman:product_bytes:per_day"):
