@@ -23,7 +23,7 @@ RESOURCE_NAMES = {"cpu", "memory", "ephemeral-storage"}
 
 
 def values() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "helm_values" / "dagster.yaml").read_text())
+    return yaml.safe_load((ROOT / "helm_values" / "base.yaml").read_text())
 
 
 def code_location() -> dict[str, Any]:
@@ -145,11 +145,16 @@ def test_code_location_has_every_variable_of_the_workspace():
 
     secrets = example_secrets()
     given = {item["name"]: item["value"] for item in code_location()["env"]}
+    (places,) = code_location()["envConfigMaps"]
+    environment = yaml.safe_load((ROOT / "helm_values" / "manifests" / "base" / "environment.yaml").read_text())
+    assert environment["metadata"]["name"] == places["name"]
+    given |= environment["data"]
     for source in code_location()["envSecrets"]:
         given |= secrets[source["name"]]
-    known = {HOME, "ROMAN_K8S", *VARIABLES.values()}
+    source = "".join(path.read_text() for path in (ROOT / "roman_assets").rglob("*.py"))
+    read = set(re.findall(r"ROMAN_[A-Z0-9_]+", source))
     assert given.keys() >= REQUIRED
-    assert {name for name in given if name.startswith("ROMAN_")} <= known, "a variable that nothing reads"
+    assert {name for name in given if name.startswith("ROMAN_")} <= read, "a variable that nothing reads"
     assert all(isinstance(value, str) for value in given.values())
     for name in ("ROMAN_INDEX_URL", "ROMAN_REGISTRY_URL"):
         assert make_url(given[name]).get_driver_name() == "psycopg2"
@@ -160,9 +165,9 @@ def test_code_location_has_every_variable_of_the_workspace():
     assert "dagsterApiGrpcArgs" not in code_location()
 
 
-def test_webserver_is_reachable_without_root_and_only_reads():
+def test_webserver_is_reachable_without_root():
     web = values()["dagsterWebserver"]
-    assert web["enableReadOnly"] is True
+    assert web["enableReadOnly"] is True  # a second webserver, beside the operators'
     assert web["service"]["port"] == web["readinessProbe"]["httpGet"]["port"] == 3000
 
 
@@ -306,7 +311,7 @@ def test_pins_agree_with_the_project():
 
 
 @pytest.mark.parametrize(
-    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/dagster.yaml"]
+    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/base.yaml"]
 )
 def test_no_machine_or_registry_is_named(path):
     text = (ROOT / path).read_text().replace("docker.io/library/", "")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, workspace
+from roman_assets.cli.common import console, size_text, workspace
 from roman_assets.errors import InputError
 
 SINCE = "ROMAN_PROMISES_FROM"
@@ -57,7 +57,42 @@ def exporter(
         server.run()
 
 
+def retention(
+    apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only say what would go.")] = False,
+    logs: Annotated[float, typer.Option(help="Days that logs of runs that ended well are kept.", min=0)] = 30.0,
+    failed_logs: Annotated[float, typer.Option(help="Days that logs of failed runs are kept.", min=0)] = 90.0,
+    superseded: Annotated[
+        float, typer.Option(help="Days that superseded products are kept; -1 for ever.", min=-1)
+    ] = 180.0,
+    orphans: Annotated[
+        float, typer.Option(help="Hours that objects without an index row are kept: longer than a write takes.", min=0)
+    ] = 24.0,
+) -> None:
+    """Delete logs of old runs, products superseded long ago and orphans; materializations and the index stay."""
+    import datetime as dt
+
+    from roman_assets.platform.processing import dagster_instance
+    from roman_assets.platform.retention import Policy, prune_logs
+    from roman_assets.products.retention import collect
+
+    policy = Policy(logs, failed_logs, None if superseded < 0 else superseded, orphans)
+    place = workspace()
+    verb = "deleted" if apply else "would be deleted"
+    with dagster_instance(place) as instance:
+        pruned = prune_logs(instance, policy, dt.datetime.now(dt.UTC), dry_run=not apply)
+    console.print(f"logs of {pruned.runs} runs ({pruned.events} events) {verb}")
+    gone = collect(
+        place.products, dry_run=not apply, older_than_hours=policy.orphans_hours,
+        superseded_after_days=policy.superseded_days,
+    )  # fmt: skip
+    console.print(
+        f"{len(gone.superseded)} superseded products and {len(gone.orphans)} orphans {verb}: {size_text(gone.bytes)}"
+    )
+    if not apply:
+        console.print("nothing was changed: --apply deletes")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (exporter,):
+    for command in (exporter, retention):
         app.command()(command)
