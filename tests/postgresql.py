@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def postgresql_server() -> Iterator[str]:
             _wait(url)
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # fast: connections are cut
             process.wait(20)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
+from dagster._core.storage.event_log import schema
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from roman_assets.errors import InputError
@@ -174,11 +174,12 @@ def _vacuum(storage: SqlEventLogStorage, run_id: str) -> None:
 
 
 def _change(connection: Any, run_ids: Sequence[str], dry_run: bool) -> int:
-    kind = events.c.dagster_event_type
-    these = sa.and_(events.c.run_id.in_(list(run_ids)), sa.or_(kind.is_(None), kind.not_in(KEPT)))
+    table = schema.SqlEventLogStorageTable
+    kind = table.c.dagster_event_type
+    these = sa.and_(table.c.run_id.in_(list(run_ids)), sa.or_(kind.is_(None), kind.not_in(KEPT)))
     if dry_run:
-        return int(connection.execute(sa.select(sa.func.count()).select_from(events).where(these)).scalar_one())
-    return int(connection.execute(events.delete().where(these)).rowcount)
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(these)).scalar_one())
+    return int(connection.execute(table.delete().where(these)).rowcount)
 
 
 def _delete_compute_logs(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -1,19 +1,20 @@
 """Retention: logs of old runs go, what they made stays known; superseded products go by their age."""
 
-from __future__ import annotations
-
 import datetime as dt
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events_table
+import sqlalchemy as sa
+from dagster._core.storage.event_log import schema
 
 from roman_assets.platform.retention import Policy, prune_logs
 from tests.postgresql import postgresql_server
 
 NOW = dt.datetime.now(dt.UTC)
+TABLE = schema.SqlEventLogStorageTable
 KEYS = ("2027-03-01|WFI01", "2027-03-02|WFI01")
 
 
@@ -50,16 +51,28 @@ def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.Dags
         yield made
 
 
-@pytest.fixture
-def database_url() -> Iterator[str]:
-    """An empty database."""
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    """A PostgreSQL server."""
     with postgresql_server() as url:
         yield url
 
 
+@pytest.fixture
+def database_url(server_url: str) -> Iterator[str]:
+    """A database of the test's own."""
+    name = f"roman_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
+
+
 def events(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     with instance.event_log_storage.run_connection(run.run_id) as connection:  # type: ignore[attr-defined]
-        rows = connection.execute(events_table.select().where(events_table.c.run_id == run.run_id)).fetchall()
+        rows = connection.execute(TABLE.select().where(TABLE.c.run_id == run.run_id)).fetchall()
     return [str(row.dagster_event_type) for row in rows]
 
 
