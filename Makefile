@@ -104,10 +104,11 @@ bench: $(VENV)/.installed-bench ## Speed beside the peers: benchmarks/results.js
 validate: $(VENV)/.installed-dev ## Quality against external data: benchmarks/validation.json
 	@$(BIN)/python benchmarks/run_validation.py
 
-docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md
+docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md and the tables of docs/infrastructure.md
 	@$(BIN)/python -c "from pathlib import Path; from roman_assets.products.schemas import data_dictionary; \
 	Path('docs/data_dictionary.md').write_text(data_dictionary())"
 	@echo "docs/data_dictionary.md"
+	@$(BIN)/python infrastructure/document.py
 
 monitoring: $(VENV)/.installed-dev ## Regenerate the Grafana dashboards and the rules as Helm values
 	@$(BIN)/python monitoring/make.py
