@@ -273,6 +273,40 @@ def test_dagster_cloud_file():
         given |= example_secrets()[secret].keys()
     assert given >= REQUIRED
     check_pod_config(context["k8s"]["run_k8s_config"])
+    check_pod_config(context["k8s"]["server_k8s_config"])
+    source = "".join(path.read_text() for path in (ROOT / "roman_assets").rglob("*.py"))
+    assert {name for name in given if name.startswith("ROMAN_")} <= set(re.findall(r"ROMAN_[A-Z0-9_]+", source))
+    assert location.location_name.isidentifier()
+    assert (ROOT / location.build.directory / "Dockerfile").exists()
+    assert location.working_directory in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("module_name: definitions", "modul_name: definitions"),
+        ("location_name: roman_assets", "locatoin_name: roman_assets"),
+        ("    build:\n", "    biuld:\n"),
+        ("module_name: definitions", "module_name: definitions\n      package_name: roman_assets"),
+    ],
+)
+def test_mistakes_in_the_dagster_cloud_file_are_caught(old, new):
+    """The model forbids keys that it does not know, and more than one source of code."""
+    from dagster_cloud_cli.config.models import load_dagster_cloud_yaml
+
+    text = (ROOT / "dagster_cloud.yaml").read_text()
+    assert old in text
+    with pytest.raises(Exception, match=r"(?s)(extra|unexpected|forbidden|exactly|required|only one)"):
+        load_dagster_cloud_yaml(text.replace(old, new))
+
+
+def test_dagster_cloud_misspelt_pod_settings_are_caught():
+    from dagster_k8s.container_context import K8sContainerContext
+
+    context = yaml.safe_load((ROOT / "dagster_cloud.yaml").read_text())["locations"][0]["container_context"]
+    context["k8s"]["env_secret"] = context["k8s"].pop("env_secrets")
+    with pytest.raises(Exception, match="env_secret"):
+        K8sContainerContext.create_from_config(context)
 
 
 def test_image_has_what_it_runs():

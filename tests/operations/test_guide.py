@@ -127,7 +127,9 @@ def test_commands_run_in_their_order(tmp_path: Path) -> None:
                 os.killpg(process.pid, signal.SIGKILL)  # whatever the page left running
     text = log.read_text()
     assert code == 0, text[-4000:]
-    assert "partitions of season_light_curves" in (tmp_path / "backfill.txt").read_text()
+    backfill = (tmp_path / "backfill.txt").read_text()
+    assert "partitions of season_light_curves" in backfill
+    assert "completed success" in backfill
     assert "roman_partitions_materialized" in (tmp_path / "metrics.txt").read_text()
     assert "recalibrated" not in text or "overruled by operator" in text
     assert re.search(r"[1-9]\d* superseded products and \d+ orphans deleted", text)
