@@ -306,6 +306,14 @@ def test_each_webserver_answers_its_own_proxy_only() -> None:
     assert sorted(backends) == ["proxy-operators", "proxy-viewers"]
 
 
+def test_names_of_the_chart_are_those_that_are_referred_to(values: dict[str, Any]) -> None:
+    """The chart names services RELEASE-nameOverride[-read-only]; the release is called dagster."""
+    assert values["dagsterWebserver"]["nameOverride"] == "webserver"
+    assert "nameOverride" not in values
+    assert "fullnameOverride" not in values
+    assert values["migrate"] == {"enabled": False}  # its Job cannot be changed
+
+
 def ingress_rules(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ingress = named(documents, "Ingress", "dagster")
     assert ingress["metadata"]["annotations"]["alb.ingress.kubernetes.io/scheme"] == "internal"
