@@ -110,7 +110,7 @@ def test_promises_of_the_guide_are_those_of_the_code() -> None:
 @pytest.mark.slow
 def test_commands_run_in_their_order(tmp_path: Path) -> None:
     """One shell, from an empty folder: the blocks that can run here, as they stand."""
-    script = "set -euo pipefail\nset -x\n" + "\n".join(blocks("run"))
+    script = "set -euo pipefail\nPS4='+ ${SECONDS}s '\nset -x\n" + "\n".join(blocks("run"))
     places = ("ROMAN_", "DAGSTER_", "AWS_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(places)}
     environment |= {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}", "PORT": str(free_port())}
