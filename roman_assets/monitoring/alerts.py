@@ -112,7 +112,7 @@ def failure_message(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun])
     """What the webhook gets of failed runs: text for people, and the same for programs; ten runs are named."""
     shown = [
         {
-            "run_id": run.run_id, "job": run.job_name, "partition": run.tags.get("dagster/partition"),
+            "run_id": run.run_id, "job": run.job_name, "partition": _partition(run.tags),
             "assets": sorted(key.to_user_string() for key in run.asset_selection or ()),
             "reason": _reason(instance, run.run_id), "url": _link(f"runs/{run.run_id}"),
         }
@@ -125,6 +125,13 @@ def failure_message(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun])
     if len(runs) > SHOWN_RUNS:
         lines.append(f"- and {len(runs) - SHOWN_RUNS} more")
     return {"text": "\n".join(lines), "kind": "run_failure", "count": len(runs), "runs": shown}
+
+
+def _partition(tags: Mapping[str, str]) -> str | None:
+    """Partition of a run; runs of backfills have a range, mostly of one."""
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    spanned = first if first == last else f"{first} to {last}"
+    return tags.get("dagster/partition") or spanned
 
 
 def _reason(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -66,6 +66,10 @@ def test_failed_runs_are_told_once_with_partition_and_reason(
     fail(instance, {"dagster/will_retry": "true"})
     bench.tick("failure_alerts")
     bench.tick("failure_alerts")
+    backfilled = {"dagster/partition": "", "dagster/asset_partition_range_start": "2027-03-01|WFI01"}
+    fail(instance, {**backfilled, "dagster/asset_partition_range_end": "2027-03-02|WFI01"})
+    bench.tick("failure_alerts")
+    assert bench.sent.pop()["runs"][0]["partition"] == "2027-03-01|WFI01 to 2027-03-02|WFI01"
     told = [run["run_id"] for message in bench.sent for run in message["runs"]]
     assert run_id in told
     assert len(told) == len(set(told))
