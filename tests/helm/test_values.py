@@ -174,8 +174,7 @@ def test_production_is_on_eks() -> None:
     run = v["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     assert run["podTemplateSpecMetadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
     for component in (v["dagsterWebserver"], v["dagsterDaemon"], run["podSpecConfig"]):
-        (toleration,) = component["tolerations"]
-        assert component["nodeSelector"] == {toleration["key"]: toleration["value"]}
+        assert component["nodeSelector"] == {"roman-assets/pool": "platform"}
     assert "endpointUrl" not in v["computeLogManager"]["config"]["s3ComputeLogManager"]
 
 

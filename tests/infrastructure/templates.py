@@ -42,7 +42,7 @@ def walk(value: Any) -> Iterator[Any]:
 
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every statement of a policy that roles of ours have: not those of keys, buckets and topics, nor trust."""
-    for name, resource in resources("AWS::IAM::Role", "AWS::IAM::ManagedPolicy"):
+    for name, resource in resources("AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy"):
         properties = resource["Properties"]
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
         documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []

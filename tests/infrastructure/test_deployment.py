@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.infrastructure.templates import NAMES, TEMPLATES
 NOT_IN_MOTO = {
     "AWS::Budgets::Budget", "AWS::CloudWatch::Alarm", "AWS::EKS::AccessEntry", "AWS::EKS::Addon", "AWS::EKS::Cluster",
     "AWS::EKS::Nodegroup", "AWS::IAM::OIDCProvider", "AWS::RDS::DBCluster", "AWS::RDS::DBClusterParameterGroup",
-    "AWS::RDS::DBInstance", "AWS::S3::BucketPolicy", "AWS::SNS::Subscription", "AWS::SNS::TopicPolicy",
+    "AWS::RDS::DBInstance", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret", "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
 }  # fmt: skip
 #: moto does not split the defaults of lists.
 CIDRS = {
@@ -34,6 +36,8 @@ def reduced(name: str) -> str:
     def replace(value: Any) -> Any:
         if isinstance(value, list):
             return [replace(item) for item in value]
+        if isinstance(value, str):
+            return re.sub(r"\$\{(\w+)[\w.]*\}", lambda m: f"stand-in-{m[1]}" if m[1] in gone else m[0], value)
         if not isinstance(value, dict):
             return value
         if value.get("Ref") in gone:
