@@ -177,17 +177,19 @@ class Poller:
         self.readings.work = self.throughput.work
 
     def _read_sensors(self) -> None:
-        found = []
+        newest: dict[str, Sensor] = {}
         for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
             ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
             tick = ticks[0] if ticks else None
-            found.append(
-                Sensor(
-                    state.instigator_name, state.is_running, tick.timestamp if tick else None,
-                    tick.status.value if tick else "NONE", tick.consecutive_failure_count or 0 if tick else 0,
-                )
+            sensor = Sensor(
+                state.instigator_name, state.is_running, tick.timestamp if tick else None,
+                tick.status.value if tick else "NONE", tick.consecutive_failure_count or 0 if tick else 0,
             )  # fmt: skip
-        self.readings.sensors = sorted(found, key=lambda sensor: sensor.name)
+            # The state of a code location that moved stays behind under the same name: the one that ticks is meant.
+            known = newest.get(sensor.name)
+            if known is None or (sensor.tick or 0.0) > (known.tick or 0.0):
+                newest[sensor.name] = sensor
+        self.readings.sensors = sorted(newest.values(), key=lambda sensor: sensor.name)
 
     def _read_daemons(self) -> None:
         beats = self.instance.get_daemon_heartbeats()

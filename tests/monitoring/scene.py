@@ -71,13 +71,13 @@ def fail(instance: dg.DagsterInstance) -> None:
     assert not close_season.execute_in_process(instance=instance, raise_on_error=False).success
 
 
-def origin(name: str) -> Any:
+def origin(name: str, repository_name: str = "__repository__") -> Any:
     """Where a job or a sensor of a code location comes from."""
     from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="definitions"))
-    repository = RemoteRepositoryOrigin(location, "__repository__")
+    repository = RemoteRepositoryOrigin(location, repository_name)
     return repository.get_instigator_origin(name) if name.endswith("sensor") else repository.get_job_origin(name)
 
 
@@ -89,12 +89,12 @@ def queue(instance: dg.DagsterInstance, number: int) -> None:
         )
 
 
-def start_sensor(instance: dg.DagsterInstance, *, failed: bool) -> None:
-    """A sensor that is on, with one tick."""
+def start_sensor(instance: dg.DagsterInstance, *, failed: bool, repository: str = "__repository__", at: float = 0.0) -> None:
+    """A sensor that is on, with one tick (by default now)."""
     from dagster._core.scheduler import instigation as i
     from dagster._utils.error import SerializableErrorInfo
 
-    source = origin("landing_sensor")
+    source = origin("landing_sensor", repository)
     kind = i.InstigatorType.SENSOR
     data = i.SensorInstigatorData(min_interval=60)
     instance.add_instigator_state(i.InstigatorState(source, kind, i.InstigatorStatus.RUNNING, data))
@@ -102,7 +102,7 @@ def start_sensor(instance: dg.DagsterInstance, *, failed: bool) -> None:
     selector = source.get_selector().get_id()
     failures = 2 if failed else 0
     tick = i.TickData(
-        source.get_id(), "landing_sensor", kind, status, time.time(), selector_id=selector, failure_count=failures,
+        source.get_id(), "landing_sensor", kind, status, at or time.time(), selector_id=selector, failure_count=failures,
         consecutive_failure_count=failures, error=SerializableErrorInfo("broken", [], None) if failed else None,
     )  # fmt: skip
     instance.create_tick(tick)

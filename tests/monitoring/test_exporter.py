@@ -89,6 +89,16 @@ def test_what_happens_is_counted(workspace: Workspace, instance: dg.DagsterInsta
     assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", dagster_job="close_season") == 2
 
 
+def test_of_a_sensor_that_moved_the_one_that_ticks_is_meant(
+    instance: dg.DagsterInstance, metrics: Metrics
+) -> None:
+    scene.start_sensor(instance, failed=False)
+    scene.start_sensor(instance, failed=True, repository="of_last_year", at=time.time() - 1e6)
+    metrics.poller.poll()
+    assert metrics("roman_sensor_failures", sensor="landing_sensor") == 0
+    assert (metrics("roman_sensor_last_tick_timestamp_seconds", sensor="landing_sensor") or 0) > time.time() - 600
+
+
 def test_no_label_is_one_that_prometheus_sets_itself(
     workspace: Workspace, instance: dg.DagsterInstance, metrics: Metrics
 ) -> None:

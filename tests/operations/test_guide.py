@@ -121,7 +121,7 @@ def test_commands_run_in_their_order(tmp_path: Path) -> None:
             start_new_session=True,
         )  # fmt: skip
         try:
-            code = process.wait(timeout=900)
+            code = process.wait(timeout=1500)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # whatever the page left running
