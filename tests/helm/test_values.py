@@ -220,7 +220,7 @@ def test_manifests_are_valid(manifests: list[dict[str, Any]], version: str) -> N
     import kubernetes_validate
 
     core = [d for d in manifests if "external-secrets.io" not in d["apiVersion"]]
-    assert len(core) >= 12
+    assert len(core) >= 10
     for document in core:
         kubernetes_validate.validate(document, version, strict=True)
 
@@ -267,6 +267,21 @@ def test_workloads_are_restricted(manifests: list[dict[str, Any]]) -> None:
             assert repository
             assert tag != "latest"
     assert seen >= 2
+
+
+def test_services_and_budgets_select_something(manifests: list[dict[str, Any]]) -> None:
+    labels = [
+        d["spec"]["template"]["metadata"]["labels"] for d in manifests if d["kind"] == "Deployment"
+    ]
+    checked = 0
+    for document in manifests:
+        spec = document.get("spec", {})
+        selector = spec.get("selector", {}) if document["kind"] in ("Service", "PodDisruptionBudget") else None
+        if selector is not None:
+            wanted = selector.get("matchLabels", selector)
+            assert any(wanted.items() <= own.items() for own in labels), document["metadata"]["name"]
+            checked += 1
+    assert checked >= 1
 
 
 def test_commands_of_the_manifests_exist(manifests: list[dict[str, Any]]) -> None:
