@@ -88,17 +88,19 @@ def judge(calendar: Calendar, evidence: Evidence, now: dt.datetime) -> list[Fres
             found.append(_region(asset, promise, calendar, evidence, since, now))
             continue
         late: dict[str, list[tuple[dt.datetime, str]]] = {cause: [] for cause in CAUSES}
+        span = dt.timedelta(hours=promise.hours)
+        latest = now - span
         due = met = 0
         for key, starts, cells in _expected(calendar, promise, since):
-            limit = starts + dt.timedelta(hours=promise.hours)
-            if limit > now:
+            if starts > latest:
                 continue
             due += 1
             if key in held:
                 met += 1
                 continue
             have = spectral if promise.start == "spectroscopic day" else imaging
-            late[UNPROCESSED if any(cell in have for cell in cells) else NO_EXPOSURES].append((limit, key))
+            cause = UNPROCESSED if any(cell in have for cell in cells) else NO_EXPOSURES
+            late[cause].append((starts + span, key))
         found.append(_freshness(asset, due, met, late, _newest_day(calendar, promise, held), now))
     return found
 
@@ -124,8 +126,9 @@ def _expected(
         days = calendar.days if promise.start == "day" else calendar.spectroscopic_days
         for day in days:
             if day >= since:
+                end = end_of(day)
                 for detector in calendar.detectors:
-                    yield f"{day}|{detector}", end_of(day), [(day, detector)]
+                    yield f"{day}|{detector}", end, [(day, detector)]
         return
     for season in calendar.seasons:
         days = tuple(day for day in season.days if day >= since)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -37,20 +36,15 @@ def applications(environment: str) -> list[dict[str, Any]]:
     for item in SETS:
         spec = item["spec"]
         (generator,) = spec["generators"]
-        inner = generator["matrix"]["generators"] if "matrix" in generator else [generator]
-        (files,) = [g["git"]["files"] for g in inner if "git" in g]
-        assert files == [{"path": "gitops/environments/*.yaml"}]
-        elements = [g["list"]["elements"] for g in inner if "list" in g] or [[{}]]
-        for element in itertools.chain.from_iterable(elements):
-            facts = {**ENVIRONMENTS[environment]}
-            facts |= fill(element, facts)
-            application = fill(spec["template"], facts)
-            assert spec["goTemplateOptions"] == ["missingkey=error"]
-            text = re.fullmatch(r"\{\{- if \.automatic \}\}\n(.*)\{\{- end \}\}\n", spec["templatePatch"], re.DOTALL)
-            assert text, "the patch is the one that is understood here"
-            if facts["automatic"]:
-                application["spec"]["syncPolicy"] |= yaml.safe_load(text[1])["spec"]["syncPolicy"]
-            made.append(application)
+        assert generator["git"]["files"] == [{"path": "gitops/environments/*.yaml"}]
+        assert spec["goTemplateOptions"] == ["missingkey=error"]
+        facts = ENVIRONMENTS[environment]
+        application = fill(spec["template"], facts)
+        text = re.fullmatch(r"\{\{- if \.automatic \}\}\n(.*)\{\{- end \}\}\n", spec["templatePatch"], re.DOTALL)
+        assert text, "the patch is the one that is understood here"
+        if facts["automatic"]:
+            application["spec"]["syncPolicy"] |= yaml.safe_load(text[1])["spec"]["syncPolicy"]
+        made.append(application)
     return made
 
 
