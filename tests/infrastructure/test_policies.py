@@ -44,6 +44,21 @@ def test_parameters_are_documented() -> None:
     assert document.page(document.PAGE.read_text()) == document.PAGE.read_text(), "make docs"
 
 
+def test_commands_of_the_page_give_what_templates_need() -> None:
+    """Every parameter named is one, every needed one is given, every output asked for is put out, in the order."""
+    text = document.PAGE.read_text().replace("\\\n", " ")
+    calls = re.findall(r"^deploy (\w+)(.*)$", text, re.MULTILINE)
+    assert tuple(name for name, _ in calls) == NAMES
+    for name, rest in calls:
+        parameters = TEMPLATES[name]["Parameters"]
+        given = set(re.findall(r"(\w+)=", rest))
+        needed = {key for key, value in parameters.items() if "Default" not in value}
+        assert needed <= given <= parameters.keys(), name
+        for other, output in re.findall(r"\$\(output (\w+) (\w+)\)", rest):
+            assert NAMES.index(other) < NAMES.index(name)
+            assert output in TEMPLATES[other]["Outputs"], (name, output)
+
+
 def test_everything_at_rest_is_encrypted() -> None:
     seen = 0
     for name, r in resources():
