@@ -21,7 +21,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs clean
+.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs monitoring clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -104,10 +104,14 @@ bench: $(VENV)/.installed-bench ## Speed beside the peers: benchmarks/results.js
 validate: $(VENV)/.installed-dev ## Quality against external data: benchmarks/validation.json
 	@$(BIN)/python benchmarks/run_validation.py
 
-docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md
+docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md and the tables of docs/infrastructure.md
 	@$(BIN)/python -c "from pathlib import Path; from roman_assets.products.schemas import data_dictionary; \
 	Path('docs/data_dictionary.md').write_text(data_dictionary())"
 	@echo "docs/data_dictionary.md"
+	@$(BIN)/python infrastructure/document.py
+
+monitoring: $(VENV)/.installed-dev ## Regenerate the Grafana dashboards and the rules as Helm values
+	@$(BIN)/python monitoring/make.py
 
 clean: ## Remove the virtual environment and everything built
 	@rm -rf $(VENV) build dist *.egg-info csrc/tests/bin .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ RESOURCE_NAMES = {"cpu", "memory", "ephemeral-storage"}
 
 
 def values() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "helm_values" / "dagster.yaml").read_text())
+    return yaml.safe_load((ROOT / "helm_values" / "base.yaml").read_text())
 
 
 def code_location() -> dict[str, Any]:
@@ -145,11 +145,16 @@ def test_code_location_has_every_variable_of_the_workspace():
 
     secrets = example_secrets()
     given = {item["name"]: item["value"] for item in code_location()["env"]}
+    (places,) = code_location()["envConfigMaps"]
+    environment = yaml.safe_load((ROOT / "helm_values" / "manifests" / "base" / "environment.yaml").read_text())
+    assert environment["metadata"]["name"] == places["name"]
+    given |= environment["data"]
     for source in code_location()["envSecrets"]:
         given |= secrets[source["name"]]
-    known = {HOME, "ROMAN_K8S", *VARIABLES.values()}
+    source = "".join(path.read_text() for path in (ROOT / "roman_assets").rglob("*.py"))
+    read = set(re.findall(r"ROMAN_[A-Z0-9_]+", source))
     assert given.keys() >= REQUIRED
-    assert {name for name in given if name.startswith("ROMAN_")} <= known, "a variable that nothing reads"
+    assert {name for name in given if name.startswith("ROMAN_")} <= read, "a variable that nothing reads"
     assert all(isinstance(value, str) for value in given.values())
     for name in ("ROMAN_INDEX_URL", "ROMAN_REGISTRY_URL"):
         assert make_url(given[name]).get_driver_name() == "psycopg2"
@@ -160,9 +165,9 @@ def test_code_location_has_every_variable_of_the_workspace():
     assert "dagsterApiGrpcArgs" not in code_location()
 
 
-def test_webserver_is_reachable_without_root_and_only_reads():
+def test_webserver_is_reachable_without_root():
     web = values()["dagsterWebserver"]
-    assert web["enableReadOnly"] is True
+    assert web["enableReadOnly"] is True  # a second webserver, beside the operators'
     assert web["service"]["port"] == web["readinessProbe"]["httpGet"]["port"] == 3000
 
 
@@ -268,6 +273,40 @@ def test_dagster_cloud_file():
         given |= example_secrets()[secret].keys()
     assert given >= REQUIRED
     check_pod_config(context["k8s"]["run_k8s_config"])
+    check_pod_config(context["k8s"]["server_k8s_config"])
+    source = "".join(path.read_text() for path in (ROOT / "roman_assets").rglob("*.py"))
+    assert {name for name in given if name.startswith("ROMAN_")} <= set(re.findall(r"ROMAN_[A-Z0-9_]+", source))
+    assert location.location_name.isidentifier()
+    assert (ROOT / location.build.directory / "Dockerfile").exists()
+    assert location.working_directory in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("module_name: definitions", "modul_name: definitions"),
+        ("location_name: roman_assets", "locatoin_name: roman_assets"),
+        ("    build:\n", "    biuld:\n"),
+        ("module_name: definitions", "module_name: definitions\n      package_name: roman_assets"),
+    ],
+)
+def test_mistakes_in_the_dagster_cloud_file_are_caught(old, new):
+    """The model forbids keys that it does not know, and more than one source of code."""
+    from dagster_cloud_cli.config.models import load_dagster_cloud_yaml
+
+    text = (ROOT / "dagster_cloud.yaml").read_text()
+    assert old in text
+    with pytest.raises(Exception, match=r"(?s)(extra|unexpected|forbidden|exactly|required|only one)"):
+        load_dagster_cloud_yaml(text.replace(old, new))
+
+
+def test_dagster_cloud_misspelt_pod_settings_are_caught():
+    from dagster_k8s.container_context import K8sContainerContext
+
+    context = yaml.safe_load((ROOT / "dagster_cloud.yaml").read_text())["locations"][0]["container_context"]
+    context["k8s"]["env_secret"] = context["k8s"].pop("env_secrets")
+    with pytest.raises(Exception, match="env_secret"):
+        K8sContainerContext.create_from_config(context)
 
 
 def test_image_has_what_it_runs():
@@ -306,7 +345,7 @@ def test_pins_agree_with_the_project():
 
 
 @pytest.mark.parametrize(
-    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/dagster.yaml"]
+    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/base.yaml"]
 )
 def test_no_machine_or_registry_is_named(path):
     text = (ROOT / path).read_text().replace("docker.io/library/", "")

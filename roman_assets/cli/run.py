@@ -48,9 +48,11 @@ def backfill(
     url: Annotated[
         str, typer.Option(help="Address of the running Dagster webserver.")
     ] = "http://127.0.0.1:3000",
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended; exit with 2 if a run failed.")] = False,
 ) -> None:
     """Launch a backfill through a running Dagster instance."""
     from roman_assets.platform.backfill import launch, partition_keys
+    from roman_assets.platform.backfill import wait as wait_for
 
     keys = partition_keys(workspace().calendar, asset, seasons=season, days=day, detectors=detector)
     launched = launch(url, asset, keys, only_missing=only_missing)
@@ -59,6 +61,11 @@ def backfill(
         return
     console.print(f"backfill {launched.backfill_id}: {launched.partitions} partitions of {', '.join(asset)}")
     console.print(f"watch it at {url}/runs/b/{launched.backfill_id}")
+    if wait:
+        state = wait_for(url, launched.backfill_id)
+        console.print(f"backfill {launched.backfill_id}: {state.lower().replace('_', ' ')}")
+        if state != "COMPLETED_SUCCESS":
+            raise typer.Exit(2)
 
 
 def reconcile(

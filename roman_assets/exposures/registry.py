@@ -235,6 +235,19 @@ class Registry:
             found = {str(outcome): int(count) for outcome, count in connection.execute(query)}
         return {"exposures": int(total), **{o.value: found.get(o.value, 0) for o in Outcome}}
 
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Files in quarantine that nobody has released, by outcome (quarantined, conflict) and reason."""
+        columns = DELIVERIES.c
+        kept = [Outcome.QUARANTINED.value, Outcome.CONFLICT.value]
+        query = (
+            select(columns.outcome, columns.reason, func.count())
+            .where(columns.outcome.in_(kept))
+            .group_by(columns.outcome, columns.reason)
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {(str(outcome), str(reason or "unknown")): int(count) for outcome, reason, count in rows}
+
     def last_change(self) -> int:
         """The newest change number; 0 in an empty registry."""
         with self.engine.connect() as connection:

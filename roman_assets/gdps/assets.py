@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.platform.pods import IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON
+from roman_assets.platform.promises import promise_metadata
 from roman_assets.platform.reporting import check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.survey.partitions import Partitions
@@ -58,6 +59,7 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         description="Validated grism and prism exposures of a day of a detector, from the registry.",
         kinds={"asdf", "json"}, code_version=CODE["dispersed_exposures"], op_tags=LIGHT.op_tags(), retry_policy=RETRY,
         check_specs=_checks("dispersed_exposures"), backfill_policy=dg.BackfillPolicy.multi_run(1),
+        metadata=promise_metadata("dispersed_exposures"),
     )  # fmt: skip
     def dispersed_exposures(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
@@ -73,6 +75,7 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
             dg.AssetSpec(
                 name, deps=["dispersed_exposures"], description=text, group_name=GROUP, owners=OWNERS,
                 code_version=CODE[name], kinds={"c", "parquet" if name == "spectra_1d" else "asdf"},
+                metadata=promise_metadata(name),
             )
             for name, text in EXTRACTED.items()
         ],
@@ -100,7 +103,7 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         kinds={"polars", "parquet"}, code_version=CODE["combined_spectra"], op_tags=SEASON.op_tags(),
         pool=POOL_SEASON, retry_policy=RETRY, check_specs=_checks("combined_spectra"),
         deps=[dg.AssetDep("spectra_1d", partition_mapping=dg.AllPartitionMapping())],
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("combined_spectra"),
     )  # fmt: skip
     def combined_spectra(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
@@ -114,7 +117,7 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         description="Redshifts with probability densities, classes, warnings and emission lines of a sky region.",
         kinds={"c", "parquet"}, code_version=CODE["redshifts"], op_tags=SEASON.op_tags(), pool=POOL_SEASON,
         retry_policy=RETRY, check_specs=_checks("redshifts"), deps=[dg.AssetDep("combined_spectra")],
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("redshifts"),
     )  # fmt: skip
     def redshifts(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.combined import redshifts_of_region

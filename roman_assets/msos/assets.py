@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.platform.pods import DIFFERENCE, IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
+from roman_assets.platform.promises import promise_metadata
 from roman_assets.platform.reporting import OWNERS, check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.survey.partitions import Partitions
@@ -68,6 +69,7 @@ def _asset(
         name=name, partitions_def=partitions, description=description, kinds=kinds, group_name=group, deps=deps or [],
         owners=OWNERS, code_version=CODE[name], op_tags=profile.op_tags(), pool=pool, retry_policy=RETRY,
         check_specs=check_specs(name, CHECKS[name]), backfill_policy=dg.BackfillPolicy.multi_run(1),
+        metadata=promise_metadata(name),
     )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ Dagster's command line has no asset backfill; the mutation `launchPartitionBackf
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,16 @@ query($key: AssetKeyInput!, $partitions: [String!]!) {
     ... on AssetNode { latestMaterializationByPartition(partitions: $partitions) { timestamp } }
   }
 }"""
+_STATE = """
+query($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill { status partitionStatusCounts { runStatus count } error { message } }
+    ... on PythonError { message }
+  }
+}"""
+#: States of a backfill that goes on.
+_GOING = ("REQUESTED", "CANCELING", "FAILING")
 _LAUNCH = """
 mutation($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -128,6 +139,33 @@ def launch(url: str, assets: Sequence[str], keys: Sequence[str], *, only_missing
             f"the instance refused the backfill: {answer.get('message') or answer['__typename']}"
         )
     return Launched(answer["backfillId"], len(wanted))
+
+
+def wait(
+    url: str, backfill_id: str, *, patience_s: float = 7 * 86400.0, interval_s: float = 5.0,
+    progress: Callable[[str], None] | None = None,
+) -> str:  # fmt: skip
+    """Wait until a backfill has ended; returns its state, such as COMPLETED_SUCCESS.
+
+    Raises
+    ------
+    RomanError
+        The instance does not know it, or it goes on for longer than `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        answer = _ask(url, _STATE, {"id": backfill_id})["partitionBackfillOrError"]
+        if answer["__typename"] != "PartitionBackfill":
+            raise RomanError(f"the instance cannot say: {answer.get('message') or answer['__typename']}")
+        state = str(answer["status"])
+        if not state.startswith(_GOING):
+            return state
+        if progress:
+            counts = answer["partitionStatusCounts"]
+            progress(", ".join(f"{c['count']} {c['runStatus'].lower()}" for c in counts) or "being planned")
+        if time.monotonic() > deadline:
+            raise RomanError(f"backfill {backfill_id} goes on after {patience_s:.0f} s")
+        time.sleep(interval_s)
 
 
 def _missing(url: str, assets: Sequence[str], keys: Sequence[str]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from roman_assets.exposures.registry import Registry
 from roman_assets.exposures.sensor import build_landing_sensor
 from roman_assets.gdps.assets import build_assets as build_spectral_assets
 from roman_assets.gdps.sensors import build_region_sensor
+from roman_assets.monitoring.alerts import build_alert_sensors
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
 from roman_assets.platform.resource import WorkspaceResource
@@ -73,7 +75,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         jobs=[day_job, catalogue_job, season_job, efficiency_job, survey_job, *spectral_jobs],
-        sensors=sensors,
+        sensors=[*sensors, *build_alert_sensors(replace(place))],
         resources={"workspace": resource},
         executor=_executor(),
     )
@@ -96,8 +98,6 @@ def _spectral_jobs(partitions: Partitions) -> list[Any]:
 
 def _registry(place: Workspace) -> Registry:
     """A registry of its own for a tick, which closes it."""
-    from dataclasses import replace
-
     return replace(place).registry
 
 

@@ -39,6 +39,10 @@ run_retries:
   max_retries: 1
 run_monitoring:
   enabled: true
+retention:
+  sensor: &ticks
+    purge_after_days: {skipped: 7, success: 30, failure: 90, started: -1}
+  schedule: *ticks
 concurrency:
   pools:
     default_limit: 2

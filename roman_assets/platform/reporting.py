@@ -27,6 +27,15 @@ def content_version(records: Sequence[ProductRecord]) -> str:
     return hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
 
 
+def new_rows(records: Sequence[ProductRecord]) -> dict[str, int]:
+    """Rows by kind of the products that were made rather than found: what the step's time went into."""
+    counted: dict[str, int] = {}
+    for record in records:
+        if record.outcome == "new" and record.rows is not None:
+            counted[record.kind] = counted.get(record.kind, 0) + record.rows
+    return counted
+
+
 def result(
     records: Sequence[ProductRecord],
     *,
@@ -44,6 +53,7 @@ def result(
         "size_bytes": sum(record.size for record in records),
         "products": len(records),
         "new_products": sum(record.outcome == "new" for record in records),
+        "new_rows": dg.MetadataValue.json(new_rows(records)),
         "status": "succeeded with caveats" if caveats else "succeeded",
         **{name: _metadata(value) for name, value in figures.items()},
     }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roman_assets.exposures.landing import Landing
     from roman_assets.exposures.quarantine import Quarantine
     from roman_assets.exposures.registry import Registry
+    from roman_assets.products.index import Index
     from roman_assets.products.products import Products
     from roman_assets.survey.calendar import Calendar
 
@@ -124,6 +125,13 @@ class Workspace:
 
         root = self.products_root or str(self.home / "products")
         return Products(root, self.index_url)
+
+    @cached_property
+    def index(self) -> Index:
+        """The products' index alone, for those who read no product: without the libraries of tables and images."""
+        from roman_assets.products.index import Index
+
+        return Index(self.index_url) if self.index_url else self.products.index
 
     @property
     def landing(self) -> Landing:

@@ -102,6 +102,32 @@ class Index:
         )
         return self._records(query.order_by(products.c.id))
 
+    def totals(self, up_to: int) -> dict[str, tuple[int, int]]:
+        """By kind, number and bytes of the products ever made, superseded ones too, numbered up to `up_to`."""
+        query = (
+            sa.select(products.c.kind, sa.func.count(), sa.func.sum(products.c.size))
+            .where(products.c.id <= up_to)
+            .group_by(products.c.kind)
+        )
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return {kind: (int(count), int(size)) for kind, count, size in rows}
+
+    def made_after(self, product_id: int) -> list[tuple[int, str, int]]:
+        """Number, kind and bytes of the products with a number above `product_id`."""
+        query = sa.select(products.c.id, products.c.kind, products.c.size).where(products.c.id > product_id)
+        rows = self.database.read(lambda connection: connection.execute(query.order_by(products.c.id)).all())
+        return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
+
+    def newest(self) -> int:
+        """The highest number of a product; 0 if there is none."""
+        query = sa.select(sa.func.max(products.c.id))
+        return int(self.database.read(lambda connection: connection.execute(query).scalar()) or 0)
+
+    def count_incidents(self) -> int:
+        """How often one identity had two contents."""
+        query = sa.select(sa.func.count()).select_from(incidents)
+        return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
+
     def keys(self) -> set[str]:
         """Keys of every object that a row names, archive records included."""
         query = sa.select(products.c.key, products.c.archive_key).where(products.c.removed_at.is_(None))

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from roman_assets.platform.backfill import launch, partition_keys
+from roman_assets.platform.backfill import launch, partition_keys, wait
 from roman_assets.platform.processing import dagster_instance, plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
@@ -66,7 +66,7 @@ def test_backfill_of_a_season_after_a_killed_day(survey: SimulatedSurvey, proces
         if again.backfill_id is not None:  # the instance's own retry may have been faster
             _wait_for_backfill(workspace, again.backfill_id)
         launched = launch(url, SEASON, partition_keys(calendar, SEASON))
-        _wait_for_backfill(workspace, launched.backfill_id)
+        assert wait(url, str(launched.backfill_id), patience_s=240, interval_s=1) == "COMPLETED_SUCCESS"
         assert launch(url, DAY, partition_keys(calendar, DAY), only_missing=True).partitions == 0
     kinds = ("psf_photometry_part", "daily_light_curves_part", "season_light_curves", "season_objects", "season_events")
     made = {(r.kind, r.part): r.sha256 for k in kinds for r in workspace.products.current(k)}

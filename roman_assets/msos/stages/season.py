@@ -262,7 +262,7 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
     """Search, fit and classify the microlensing candidates of a season of a detector."""
     result = StageResult()
     partition = season_partition(season, detector)
-    found = []
+    found, searched = [], 0
     for curves_record in _inputs(workspace, partition, result):
         extra = difference_curves(workspace, curves_record, result.caveats)
         identity = _identity(curves_record, extra, "season_events")
@@ -272,6 +272,7 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
         curves = None
         if record is None:
             curves = open_curves(workspace, curves_record, extra)
+            searched += curves.objects.height
             record = _make_events(workspace, partition, season, curves, identity)
         result.records.append(record)
         table = workspace.products.read_table(record)
@@ -282,6 +283,7 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
             curves = curves or open_curves(workspace, curves_record, extra)
             _show(curves, best, result)
     _summarise_events(result, found)
+    result.figures["searched"] = searched
     return result
 
 

@@ -1,0 +1,137 @@
+"""The operations guide: every command that can be run here is, in the order of the page; the others are checked."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roman_assets.platform.promises import PROMISES
+from tests.pipeline.dagster_server import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "operations.md").read_text()
+KINDS = ("run", "cluster", "aws")
+BLOCK = re.compile(r"^```sh ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str, text: str = GUIDE) -> list[str]:
+    """Commands of a kind, block by block."""
+    return [body for mark, body in BLOCK.findall(text) if mark == kind]
+
+
+def commands(program: str) -> list[list[str]]:
+    """Every call of a program in any block, split as a shell does, up to what ends or redirects it."""
+    found = []
+    for _, body in BLOCK.findall(GUIDE):
+        lexer = shlex.shlex(body.replace("\\\n", " ").replace("\n", " ;\n"), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        call: list[str] | None = None
+        for before, word in itertools.pairwise([";", *lexer, ";"]):
+            if re.fullmatch(r"[();<>|&]+", word):
+                found += [call] if call is not None else []
+                call = None
+            elif call is not None:
+                call.append(word)
+            elif word == program and (before == "--" or re.fullmatch(r"[();<>|&]+", before)):
+                call = []
+    return found
+
+
+def test_every_block_says_what_it_needs() -> None:
+    marks = [mark for mark, _ in BLOCK.findall(GUIDE)]
+    assert set(marks) == set(KINDS)
+    assert marks.count("run") >= 10
+    assert GUIDE.count("```") == 2 * len(marks), "a block of another kind"
+
+
+def test_every_roman_command_parses() -> None:
+    """Those of cluster and account, too: a renamed option must not stay in the guide."""
+    import typer
+
+    from roman_assets.cli import app
+
+    root = typer.main.get_command(app)
+    checked = set()
+    for call in commands("roman"):
+        command, words, name = root, list(call), "roman"
+        while hasattr(command, "commands"):
+            name = words.pop(0)
+            command = command.commands[name]
+        words = ["5" if word.startswith("$") and "PORT" in word else word for word in words]
+        existing = [w if not w.startswith(("survey", "redelivery", "bad")) else str(ROOT) for w in words]
+        command.make_context(name, existing, resilient_parsing=False)
+        checked.add(" ".join(call[:2]) if call[0] in ("quarantine", "calendar") else call[0])
+    assert {
+        "process", "backfill", "reconcile", "retention", "exporter", "ui", "ingest", "quarantine list", "quarantine release",
+    } <= checked  # fmt: skip
+
+
+def test_files_that_are_named_exist() -> None:
+    for path in re.findall(r"`((?:helm_values|infrastructure|monitoring|gitops|roman_assets|tests)/[\w./-]*)`", GUIDE):
+        assert (ROOT / path).exists(), path
+    for call in [*commands("helm"), *commands("kubectl")]:
+        for flag, value in itertools.pairwise(call):
+            if flag in ("-f", "-k"):
+                assert (ROOT / value).exists(), value
+
+
+def test_alerts_and_the_sections_that_they_name_exist() -> None:
+    rules = yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text())
+    alerts = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(re.findall(r"`(Roman\w+)`", GUIDE)) <= alerts.keys()
+    headings = set(re.findall(r"^## (.+)$", GUIDE, re.MULTILINE))
+    for name, rule in alerts.items():
+        for section in re.findall(r"docs/operations\.md: ([\w ]+)", rule["annotations"]["description"]):
+            assert section in headings, name
+    from roman_assets.monitoring import alerts as sensors
+
+    assert {"failure_alerts", "lag_alerts"} <= set(re.findall(r'name="(\w+)"', Path(sensors.__file__).read_text()))
+
+
+def test_promises_of_the_guide_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d, ]+?)(?:, from[^|]+)? \|$", GUIDE, re.MULTILINE)
+    told = {}
+    for names, hours in rows:
+        told |= dict(zip(re.findall(r"`(\w+)`", names), hours.split(", "), strict=True))
+    assert len(told) >= 8
+    assert told == {name: f"{PROMISES[name].hours:g}" for name in told}
+
+
+@pytest.mark.slow
+def test_commands_run_in_their_order(tmp_path: Path) -> None:
+    """One shell, from an empty folder: the blocks that can run here, as they stand."""
+    script = "set -euo pipefail\nPS4='+ ${SECONDS}s '\nset -x\n" + "\n".join(blocks("run"))
+    places = ("ROMAN_", "DAGSTER_", "AWS_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(places)}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}", "PORT": str(free_port())}
+    log = tmp_path / "log.txt"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, stdout=stream, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout=1500)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # whatever the page left running
+    text = log.read_text()
+    assert code == 0, text[-4000:]
+    backfill = (tmp_path / "backfill.txt").read_text()
+    assert "partitions of season_light_curves" in backfill
+    assert "completed success" in backfill
+    assert "roman_partitions_materialized" in (tmp_path / "metrics.txt").read_text()
+    assert "recalibrated" not in text or "overruled by operator" in text
+    assert re.search(r"[1-9]\d* superseded products and \d+ orphans deleted", text)
+    assert re.search(r"1 products are damaged", text), "the lost product was not noticed"
+    assert text.rstrip().splitlines()[-1].startswith("roman_product_bytes_made_total")
