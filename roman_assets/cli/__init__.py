@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from roman_assets.cli import data, lenses, query, run, spectra
+from roman_assets.cli import cluster, data, lenses, query, run, spectra
 from roman_assets.cli.common import console, set_home
 from roman_assets.errors import RomanError
 
@@ -32,7 +32,7 @@ def workspace(
     set_home(home)
 
 
-for module in (run, data, query, lenses, spectra):
+for module in (run, data, query, lenses, spectra, cluster):
     module.register(app)
 
 
