@@ -1,31 +1,33 @@
 # One image for everything that runs: webserver, daemon, code location, runs, steps, migrations.
-# Wheels and the environment are made in the first stage; the compiler and pip's caches stay there.
+# Wheels and the environment are made in the first stages; the compiler and pip's caches stay there. The dependencies
+# are a layer of their own: a new version of the code is a few MB to push and pull.
 
-FROM docker.io/library/python:3.12-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+FROM docker.io/library/python:3.12-slim AS dependencies
 WORKDIR /src
-# Constraints hold for what builds the wheel, too (newer versions of pip read the second variable).
+# Constraints hold for what builds wheels, too (newer versions of pip read the second variable).
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
     PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt
-# Dependencies first: a change of the code does not install them again.
-COPY pyproject.toml constraints.txt ./
+COPY pyproject.toml constraints.txt deploy/image/dependencies.py deploy/image/trim.py ./
 RUN python -m venv --without-pip /opt/venv \
-    && python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" \
-       > requirements.txt \
-    && pip --python /opt/venv/bin/python install --no-compile -r requirements.txt
+    && python dependencies.py pyproject.toml > requirements.txt \
+    && pip --python /opt/venv/bin/python install --no-compile -r requirements.txt \
+    && python trim.py /opt/venv \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+FROM dependencies AS build
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY setup.py MANIFEST.in README.md LICENSE definitions.py ./
 COPY csrc csrc
 COPY roman_assets roman_assets
-COPY deploy/image/trim.py ./
 RUN pip wheel --no-deps --wheel-dir /wheels . \
-    && pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index /wheels/*.whl \
-    && /opt/venv/bin/python trim.py /opt/venv \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+    && pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index --prefix /opt/app /wheels/*.whl \
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/app/lib
 
 FROM docker.io/library/python:3.12-slim
 RUN useradd --create-home --uid 10001 --shell /usr/sbin/nologin roman \
     && install -d -o roman -g roman /opt/roman /opt/dagster/dagster_home
-COPY --from=build /opt/venv /opt/venv
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=build /opt/app /opt/venv
 COPY definitions.py constraints.txt /opt/roman/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
