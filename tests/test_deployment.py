@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from roman_assets.errors import InputError
 from roman_assets.platform import pods
 from roman_assets.platform.workspace import HOME, VARIABLES
 
@@ -51,6 +52,7 @@ def check_pod_config(config: Mapping[str, Any]) -> None:
     parsed = UserDefinedDagsterK8sConfig.from_dict(dict(config))
     container = k8s_model_from_dict(models.V1Container, {"name": "step", **parsed.container_config})
     k8s_model_from_dict(models.V1PodSpec, {"containers": [], **parsed.pod_spec_config})
+    k8s_model_from_dict(models.V1ObjectMeta, dict(parsed.pod_template_spec_metadata))
     k8s_model_from_dict(models.V1JobSpec, {"template": {}, **parsed.job_spec_config})
     for amounts in (container.resources.requests, container.resources.limits):
         assert set(amounts) <= RESOURCE_NAMES, amounts
@@ -64,12 +66,58 @@ def check_pod_config(config: Mapping[str, Any]) -> None:
 # --- pods ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["LIGHT", "IMAGES", "SEASON", "DIFFERENCE"])
-def test_pod_profile_makes_a_valid_pod(name):
-    profile = getattr(pods, name)
-    config = profile.op_tags()[TAG]
+@pytest.mark.parametrize("mode", ["preferred", "required"])
+@pytest.mark.parametrize("profile", pods.PROFILES, ids=lambda profile: profile.name)
+def test_pod_profile_makes_a_valid_pod(profile, mode):
+    config = profile.op_tags({pods.NODE_POOLS: mode})[TAG]
     check_pod_config(config)
     assert config["job_spec_config"]["active_deadline_seconds"] == profile.deadline_s > 0
+
+
+def test_a_profile_runs_in_any_cluster_or_on_its_nodes_only():
+    """Preferred: no selector, so a cluster without these nodes runs it. Required: the selector, for autoscalers."""
+    preferred = pods.BIGMEM.op_tags({})[TAG]["pod_spec_config"]
+    assert "node_selector" not in preferred
+    assert preferred["affinity"]["node_affinity"].keys() == {"preferred_during_scheduling_ignored_during_execution"}
+    required = pods.BIGMEM.op_tags({pods.NODE_POOLS: "required"})[TAG]["pod_spec_config"]
+    assert required["node_selector"] == {pods.NODE_LABEL: "bigmem"}
+    assert "affinity" not in required
+    with pytest.raises(InputError, match="use preferred or required"):
+        pods.BIGMEM.op_tags({pods.NODE_POOLS: "always"})
+
+
+def test_only_what_can_be_done_again_runs_on_spot_nodes():
+    """A lost node costs a day's step one exposure, a season's all of it."""
+    tolerant = {p.name for p in pods.PROFILES if tolerates_spot(p)}
+    assert tolerant == {"light", "images", "spectra"}
+    assert tolerant == {p.name for p in pods.PROFILES if p.spot}
+
+
+def tolerates_spot(profile) -> bool:
+    tolerations = profile.op_tags({})[TAG]["pod_spec_config"]["tolerations"]
+    return any(item["key"] == pods.SPOT_LABEL for item in tolerations)
+
+
+def test_sizes_can_be_changed_by_the_operator():
+    sizes = {pods.SIZES: "{images: {memory: 12Gi, deadline_s: 60}, bigmem: {scratch: 50Gi}}"}
+    config = pods.IMAGES.op_tags(sizes)[TAG]
+    check_pod_config(config)
+    assert config["container_config"]["resources"]["limits"] == {"memory": "12Gi"}
+    assert config["container_config"]["resources"]["requests"]["cpu"] == pods.IMAGES.cpu
+    assert config["job_spec_config"]["active_deadline_seconds"] == 60
+    bigmem = pods.BIGMEM.op_tags(sizes)[TAG]["container_config"]["resources"]["limits"]
+    assert bigmem == {"memory": pods.BIGMEM.memory, "ephemeral-storage": "50Gi"}
+    assert pods.SEASON.op_tags(sizes) == pods.SEASON.op_tags({})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{imges: {memory: 1Gi}}", "{images: {memry: 1Gi}}", "{images: {cpu: 1}}", "{images: {deadline_s: '5'}}", "[", "a",
+     "{images: 4Gi}", "{images: {name: other}}"],
+)  # fmt: skip
+def test_sizes_that_cannot_be_meant_are_refused(text):
+    with pytest.raises(InputError, match=pods.SIZES):
+        pods.LIGHT.op_tags({pods.SIZES: text})
 
 
 @pytest.mark.parametrize(
@@ -274,7 +322,7 @@ def test_image_has_what_it_runs():
     text = (ROOT / "Dockerfile").read_text()
     joined = text.replace("\\\n", " ")
     stages = re.findall(r"^FROM (\S+)", joined, flags=re.MULTILINE)
-    assert stages == ["docker.io/library/python:3.12-slim"] * 2
+    assert stages == ["docker.io/library/python:3.12-slim", "dependencies", "docker.io/library/python:3.12-slim"]
     final = joined[joined.rindex("\nFROM ") :]
     assert re.search(r"^USER 10001", final, flags=re.MULTILINE)
     assert "gcc" not in final
