@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +40,8 @@ for module in (run, data, query, lenses, spectra, cluster):
 
 def main() -> None:
     """Entry point: errors made on purpose are shown as one message, without a traceback."""
+    if os.getpid() == 1:  # in a container: the first process has no default for SIGTERM, and would sit out its grace
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
     except (RomanError, OSError) as error:

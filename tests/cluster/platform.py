@@ -198,7 +198,9 @@ def fill_memory(pod: Any) -> None:
 @contextmanager
 def installed(folder: Path) -> Iterator[Platform]:
     """The platform of deploy/, in a namespace of its own that is removed at the end (ROMAN_TEST_KEEP=1 keeps it)."""
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+    kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)
+    kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s", check=False)
     kubectl("create", "namespace", NAMESPACE)
     forwards: list[subprocess.Popen[bytes]] = []
     try:
