@@ -148,7 +148,8 @@ def test_every_variable_is_one_that_something_reads() -> None:
         migration.POOLS, "ROMAN_LOGS_BUCKET",
     }  # fmt: skip
     assert {name for name in given if name.startswith("ROMAN_")} <= read
-    assert {VARIABLES[n] for n in ("products_root", "landing_root", "quarantine_root", "index_url", "registry_url")} <= set(given)
+    places = ("products_root", "landing_root", "quarantine_root", "index_url", "registry_url")
+    assert {VARIABLES[name] for name in places} <= set(given)
     account = given[definitions.STEP_ACCOUNT]
     assert named(EXAMPLE, "ServiceAccount", account)
     assert "postgresql-password" in secrets["dagster-postgresql"]
@@ -214,5 +215,8 @@ def test_ports_are_open_to_those_who_need_them_only() -> None:
     """What comes in: nothing, but for the code location, the webservers and the database."""
     policies = {d["metadata"]["name"]: d["spec"] for d in documents(EXAMPLE, "NetworkPolicy")}
     assert policies["roman-deny"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
-    opened = {name: [p["port"] for rule in spec.get("ingress", []) for p in rule["ports"]] for name, spec in policies.items()}
+    opened = {
+        name: [port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]]
+        for name, spec in policies.items()
+    }
     assert opened == {"roman-deny": [], "roman-code": [3030], "roman-webserver": [3000], "roman-postgresql": [5432]}

@@ -180,13 +180,16 @@ def kill_container(pod: Any) -> bool:
     return False
 
 
-#: Fills a container's memory and offers its first process to the kernel's OOM killer.
+#: Fills a container's memory with many small processes, so that the kernel's OOM killer takes the container's first.
 _HOG = """
-import pathlib
+import os, pathlib, time
 pathlib.Path('/proc/1/oom_score_adj').write_text('1000')
-held = []
-while True:
-    held.append(bytearray(b'x' * (64 << 20)))
+for _ in range(64):
+    if os.fork() == 0:
+        held = bytearray(b'x' * (48 << 20))
+        time.sleep(60)
+        os._exit(0)
+time.sleep(60)
 """
 
 
