@@ -29,11 +29,16 @@ RUN useradd --create-home --uid 10001 --shell /usr/sbin/nologin roman \
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/venv
 COPY definitions.py constraints.txt /opt/roman/
+# The same bits on every kind of node (roman_assets/platform/arithmetic.py).
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DAGSTER_HOME=/opt/dagster/dagster_home \
     MPLCONFIGDIR=/tmp/matplotlib \
+    OPENBLAS_CORETYPE=Haswell \
+    OPENBLAS_NUM_THREADS=1 \
+    OMP_NUM_THREADS=1 \
+    NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR" \
     ROMAN_HOME=/tmp/roman
 WORKDIR /opt/roman
 USER 10001:10001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -332,6 +333,36 @@ def test_image_has_what_it_runs():
         for source in copied.split():
             assert (ROOT / source).exists(), source
             assert any(line.startswith(f"!{source}") for line in ignored), f"{source} is ignored"
+
+
+def test_image_pins_what_bits_depend_on():
+    """Nodes of different generations must not make different products."""
+    from roman_assets.platform.arithmetic import SETTINGS
+
+    text = (ROOT / "Dockerfile").read_text()
+    final = text[text.rindex("\nFROM ") :]
+    for name, value in SETTINGS.items():
+        assert re.search(rf'\b{name}="?{re.escape(value)}"? ', final), name
+
+
+def test_pinned_arithmetic_is_obeyed():
+    """In a process of its own: BLAS has one kind of core, numpy none of the wider vectors, and a setting stays."""
+    import subprocess
+    import sys
+
+    code = (
+        "import os, sys; from roman_assets.platform.arithmetic import pin_arithmetic; done = pin_arithmetic();"
+        "import numpy as np; from numpy._core._multiarray_umath import __cpu_features__ as f;"
+        "blas = np.__config__.CONFIG['Build Dependencies']['blas'].get('openblas configuration', '');"
+        "print(done, os.environ['OMP_NUM_THREADS'], f.get('X86_V4', False), 'Haswell' in blas, pin_arithmetic())"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "OMP", "NPY"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**bare, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    if done[0] == "False":
+        pytest.skip("no x86 processor with AVX2")
+    assert done == ["True", "3", "False", "True", "False"]
 
 
 def test_pins_agree_with_the_project():

@@ -200,7 +200,13 @@ def fill_memory(pod: Any) -> None:
 
 @contextmanager
 def installed(folder: Path) -> Iterator[Platform]:
-    """The platform of deploy/, in a namespace of its own that is removed at the end (ROMAN_TEST_KEEP=1 keeps it)."""
+    """The platform of deploy/, in a namespace of its own that is removed at the end.
+
+    For work on the tests: ROMAN_TEST_KEEP=1 keeps it, and ROMAN_TEST_REUSE=1 takes the one that was kept.
+    """
+    if os.environ.get("ROMAN_TEST_REUSE"):
+        yield _connect(folder, [])
+        return
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
     kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)
     kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s", check=False)
@@ -230,8 +236,10 @@ def _connect(folder: Path, forwards: list[subprocess.Popen[bytes]]) -> Platform:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ[name] = given[name]
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    for bucket in ("roman-products", "roman-landing", "roman-logs"):
-        boto3.client("s3").create_bucket(Bucket=bucket)
+    client = boto3.client("s3")
+    there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for name in {"roman-products", "roman-landing", "roman-logs"} - there:
+        client.create_bucket(Bucket=name)
     url = given["ROMAN_INDEX_URL"].replace("roman-postgresql:5432", database)
     folder.mkdir(parents=True, exist_ok=True)
     storage = {"postgres_url": url.rpartition("/")[0] + "/dagster"}
