@@ -109,7 +109,7 @@ def test_pods_are_bounded_and_without_rights_on_the_node(folder: str) -> None:
 
 def test_who_may_do_what() -> None:
     """Only runs, daemon and operators' webserver reach Kubernetes, and there Jobs and their pods only."""
-    accounts = {name: spec["serviceAccountName"] for name, spec in pod_specs(EXAMPLE).items() if "serviceAccountName" in spec}
+    accounts = {name: spec.get("serviceAccountName") for name, spec in pod_specs(EXAMPLE).items()}
     assert {n for n, a in accounts.items() if a == "roman-runs"} == {
         "roman-webserver", "roman-daemon", "roman-migrate", "roman-clean-jobs",
     }  # fmt: skip

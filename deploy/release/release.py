@@ -91,7 +91,8 @@ def release(root: Path, image: str) -> Path:
 
 def sbom(root: Path, image: str | None, out: Path) -> None:
     """The bill of materials of an image of the local store, or of this Python's environment."""
-    program = [sys.executable, str(Path(__file__).with_name("sbom.py")), "--version", project_version(root), "--out", str(out)]
+    program = [sys.executable, str(Path(__file__).with_name("sbom.py")), "--version", project_version(root)]
+    program += ["--out", str(out)]
     if image is None:
         subprocess.run([*program, "--environment", sys.prefix], check=True)
         return

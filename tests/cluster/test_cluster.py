@@ -28,7 +28,16 @@ from roman_assets.platform.processing import survey_steps
 from roman_assets.platform.reconcile import reconcile
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
-from tests.cluster.platform import OP, ROOT, RUN_ID, Platform, fill_memory, kill_container, kubectl, wait_until
+from tests.cluster.platform import (
+    OP,
+    ROOT,
+    RUN_ID,
+    Platform,
+    fill_memory,
+    kill_container,
+    kubectl,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 

@@ -74,7 +74,7 @@ def faulty_proxy(target: str) -> Iterator[Proxy]:
                 return
             self.answer(answer.status, dict(answer.getheaders()), content, cut=fault == "cut")
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
 
         def answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
             self.send_response_only(status)

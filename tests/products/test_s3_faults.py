@@ -174,7 +174,7 @@ def test_web_identity_is_enough(store: S3Store, monkeypatch: pytest.MonkeyPatch,
     """A pod on EKS: no keys in the environment, a token file and a role; polars gets its keys the same way."""
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     (tmp_path / "token").write_text("token-of-the-service-account")
-    with _security_token_service(key, secret) as (url, asked):
+    with SecurityTokenService(key, secret) as (url, asked):
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
@@ -193,7 +193,7 @@ def test_web_identity_is_enough(store: S3Store, monkeypatch: pytest.MonkeyPatch,
         assert ends > 4_000_000_000
 
 
-class _security_token_service:
+class SecurityTokenService:
     """STS, as far as AssumeRoleWithWebIdentity: answers with the test server's account."""
 
     def __init__(self, key: str, secret: str) -> None:
