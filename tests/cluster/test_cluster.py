@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 import dagster as dg
 import pytest
+from packaging.utils import canonicalize_name
 
 from roman_assets.platform import arithmetic
 from roman_assets.platform.backfill import launch
@@ -69,6 +70,35 @@ def told(platform: Platform, run_id: str) -> str:
             f"{e.user_message} {e.dagster_event.event_specific_data if e.dagster_event else ''}"
             for e in instance.all_logs(run_id)
         )
+
+
+# --- the image -----------------------------------------------------------------------------------------
+
+_LOOK = """
+import importlib.metadata, json, os, shutil, sys
+site = next(p for p in sys.path if p.endswith('site-packages'))
+print(json.dumps({
+    'uid': os.getuid(), 'tools': [t for t in ('gcc', 'cc', 'make', 'git') if shutil.which(t)],
+    'installed': {d.metadata['Name']: d.version for d in importlib.metadata.distributions(path=[site])},
+}))
+"""
+
+
+def test_the_image_is_small_bare_and_pinned(platform: Platform) -> None:
+    """No root, no compiler, under 1.5 GB unpacked, and every distribution at the version of the constraints."""
+    daemon = ("exec", "deploy/roman-daemon", "-c", "main", "--")
+    found = json.loads(kubectl(*daemon, "python", "-c", _LOOK))
+    assert found["uid"] == 10001
+    assert found["tools"] == []
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        pinned[canonicalize_name(name)] = version
+    loose = {n: v for n, v in found["installed"].items() if pinned.get(canonicalize_name(n)) != v}
+    assert set(loose) == {"roman-assets"}, loose
+    size = int(kubectl(*daemon, "sh", "-c", "du -sxm / 2>/dev/null || true").split()[0])
+    MEASURED["image_mib"] = size
+    assert size < 1430, "1.5 GB"
 
 
 # --- arrival -------------------------------------------------------------------------------------------
