@@ -385,8 +385,10 @@ def test_pins_agree_with_the_project():
 
 
 @pytest.mark.parametrize(
-    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/dagster.yaml"]
-)
+    "path",
+    ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/dagster.yaml", "tests/cluster/run",
+     "deploy/base/environment.env", "deploy/base/dagster.yaml", "tests/cluster/services/Dockerfile"],
+)  # fmt: skip
 def test_no_machine_or_registry_is_named(path):
     text = (ROOT / path).read_text().replace("docker.io/library/", "")
     assert not re.search(r"https?://|file://|/home/|/root/|/work/", text)
@@ -394,7 +396,8 @@ def test_no_machine_or_registry_is_named(path):
 
 def test_makefile_has_the_documented_targets():
     text = (ROOT / "Makefile").read_text()
-    targets = "demo install test test-all ctest bench validate ui docs lint clean"
+    targets = "demo install test test-all test-cluster ctest bench validate ui docs lint sbom audit release clean"
     for target in targets.split():
         assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
-    assert "make --no-print-directory test" in (ROOT / ".ci" / "run").read_text()
+    for target in ("test", "test-cluster", "audit"):
+        assert f"make --no-print-directory {target}" in (ROOT / ".ci" / "run").read_text()

@@ -220,3 +220,48 @@ def test_ports_are_open_to_those_who_need_them_only() -> None:
         for name, spec in policies.items()
     }
     assert opened == {"roman-deny": [], "roman-code": [3030], "roman-webserver": [3000], "roman-postgresql": [5432]}
+
+
+# --- what Dagster makes of dagster.yaml and an asset's tags ---------------------------------------------
+
+
+def step_job(profile: pods.PodProfile, environment: dict[str, str]) -> dict[str, Any]:
+    """The Job of a step as the executor makes it: the launcher's settings, then the asset's."""
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+    from kubernetes.client import ApiClient
+
+    launcher = yaml.safe_load((ROOT / "deploy" / "base" / "dagster.yaml").read_text())["run_launcher"]["config"]
+    settings = [launcher["run_k8s_config"], profile.op_tags(environment)["dagster-k8s/config"]]
+    first, second = (K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(s)) for s in settings)
+    job = construct_dagster_k8s_job(
+        DagsterK8sJobConfig(
+            job_image="roman-assets:1", dagster_home=launcher["dagster_home"],
+            instance_config_map=launcher["instance_config_map"], service_account_name="roman-science",
+            env_config_maps=launcher["env_config_maps"], env_secrets=launcher["env_secrets"],
+        ),
+        ["dagster", "api", "execute_step"], "dagster-step-1", first.merge(second).run_k8s_config,
+        component="step_worker", labels={"dagster/run-id": "1"},
+    )  # fmt: skip
+    made: dict[str, Any] = ApiClient().sanitize_for_serialization(job)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["preferred", "required"])
+@pytest.mark.parametrize("profile", pods.PROFILES, ids=lambda profile: profile.name)
+def test_the_job_of_a_step_is_valid_and_keeps_what_is_set_for_all(profile: pods.PodProfile, mode: str) -> None:
+    import kubernetes_validate
+
+    job = step_job(profile, {pods.NODE_POOLS: mode})
+    for version in ("1.31", "1.33", "1.37"):
+        kubernetes_validate.validate({"apiVersion": "batch/v1", "kind": "Job", **job}, version, strict=True)
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["resources"]["limits"]["memory"] == profile.memory
+    assert "cpu" not in container["resources"]["limits"], "a step may use what its node has left"
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["restartPolicy"] == "Never"
+    assert job["spec"]["activeDeadlineSeconds"] == profile.deadline_s
+    assert job["spec"]["backoffLimit"] == 0
+    assert job["spec"]["template"]["metadata"]["labels"][pods.NODE_LABEL] == profile.name

@@ -282,6 +282,8 @@ def test_nothing_is_lost_doubled_or_half_visible(
     assert found.compared >= 4 * len(DAY_ASSETS) + 2 * len(SEASON_ASSETS)
     assert (found.reported, found.unbacked, found.damaged) == ([], [], [])
     assert platform.workspace.products.incidents() == []
+    logs = boto3.client("s3").list_objects_v2(Bucket="roman-logs", Prefix="dagster/").get("Contents", [])
+    assert len(logs) >= len(platform.runs()), "what steps print is kept"
     assert platform.workspace.registry.counts()["exposures"] == len(survey.exposures)
 
 

@@ -170,6 +170,15 @@ def test_secrets_do_not_reach_logs_or_plans(
     assert secret not in plan.explain() + repr(plan) + json.dumps(products.store.storage_options())
 
 
+def test_polars_writes_and_reads_the_bucket_directly(store: S3Store) -> None:
+    """With the store's own settings: what a user's analysis beside the products needs."""
+    place = store.location("analysis/means.parquet")
+    settings = {"storage_options": store.storage_options(), "credential_provider": store.credential_provider()}
+    pl.LazyFrame({"object_id": [1, 2, 3]}).sink_parquet(place, **settings)
+    assert pl.scan_parquet(place, **settings).collect()["object_id"].to_list() == [1, 2, 3]
+    assert store.size("analysis/means.parquet") is not None
+
+
 def test_web_identity_is_enough(store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A pod on EKS: no keys in the environment, a token file and a role; polars gets its keys the same way."""
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
