@@ -165,6 +165,31 @@ def test_every_asset_has_a_valid_pod_and_a_known_pool(definitions):
     assert checked >= 8
 
 
+def test_what_alerts_depend_on_leaves_the_queue_first(definitions):
+    priorities = {job.name: int(job.tags[pods.PRIORITY]) for job in definitions.jobs}
+    assert len(priorities) == 7
+    first = {"process_day", "extract_spectra_of_day"}
+    others = [number for name, number in priorities.items() if name not in first]
+    assert all(priorities[name] > max(others) for name in first)
+    assert priorities["establish_catalogue"] > priorities["close_season"] > priorities["measure_efficiency"]
+
+
+def test_steps_are_pods_that_end_with_their_run(monkeypatch, tmp_path):
+    """The deployed code location: a pod per step, owned by the run's pod, with an account of its own."""
+    from dagster_k8s import k8s_job_executor
+
+    from roman_assets.platform import definitions as module
+    from roman_assets.platform.workspace import Workspace
+
+    monkeypatch.setenv(module.K8S, "1")
+    monkeypatch.setenv(module.STEP_ACCOUNT, "roman-science")
+    executor = module.build_definitions(Workspace(tmp_path)).executor
+    assert executor.executor_creation_fn is k8s_job_executor.executor_creation_fn
+    config = executor.apply_config_mapping({"config": {}}).value["config"]
+    assert config["enable_owner_references"] is True
+    assert config["service_account_name"] == "roman-science"
+
+
 # --- Helm values ---------------------------------------------------------------------------------------
 
 

@@ -119,6 +119,7 @@ def test_arrivals_are_processed_with_a_pod_per_step(platform: Platform, survey: 
     }
     assert [r.dagster_run.status.value for r in records] == ["SUCCESS"] * 4
     for record in records:
+        assert record.dagster_run.tags["dagster/priority"] == "20"
         pods = {pod.metadata.labels.get(OP) for pod in platform.pods(run_id=record.dagster_run.run_id)}
         assert pods == {None, *DAY_ASSETS}, "a pod for the run, and one for each step"
     _measure_overhead(platform, records)
