@@ -21,7 +21,8 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all ctest ctest-arm64 lint bench validate ui docs monitoring clean
+.PHONY: help demo install test test-all test-cluster ctest ctest-arm64 lint bench validate ui docs monitoring sbom \
+	audit release clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -96,6 +97,10 @@ test-all: lint ctest ## The fast tier and the slow one
 	@echo "==> pytest, slow tests included"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'slow or not slow'
 
+# On the cluster of KUBECONFIG, or on one that ../shared/cluster starts; tests/cluster/run says what it needs.
+test-cluster: $(VENV)/.installed-dev ## The platform on a real Kubernetes: runs, faults, equal products
+	@VENV=$(VENV) tests/cluster/run
+
 # --- measuring ----------------------------------------------------------------------------------
 
 bench: $(VENV)/.installed-bench ## Speed beside the peers: benchmarks/results.json
@@ -112,6 +117,19 @@ docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md and the table
 
 monitoring: $(VENV)/.installed-dev ## Regenerate the Grafana dashboards and the rules as Helm values
 	@$(BIN)/python monitoring/make.py
+
+# --- releasing ----------------------------------------------------------------------------------
+
+IMAGE ?= roman-assets:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+sbom: $(VENV)/.installed-dev ## Bill of materials (CycloneDX) of the image, or of .venv without one
+	@$(BIN)/python deploy/release/release.py --image $(IMAGE) --sbom dist/sbom.cdx.json
+
+audit: sbom ## Known vulnerabilities of what the bill of materials lists; IMAGE_SCANNER adds a scanner
+	@$(BIN)/python deploy/release/audit.py dist/sbom.cdx.json
+
+release: $(VENV)/.installed-dev ## Wheel, image, bill of materials and changelog of one version, in dist/
+	@$(BIN)/python deploy/release/release.py --image $(IMAGE)
 
 clean: ## Remove the virtual environment and everything built
 	@rm -rf $(VENV) build dist *.egg-info csrc/tests/bin .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.services import KEY, SECRET, postgresql_programs, postgresql_server, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,30 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"external test data not found at {folder} (set ROMAN_VALIDATION_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an S3 server: ROMAN_TEST_S3_ENDPOINT with the usual AWS variables, else one of its own."""
+    given = os.environ.get("ROMAN_TEST_S3_ENDPOINT")
+    if given:
+        yield given
+        return
+    patch = pytest.MonkeyPatch()
+    with s3_server(tmp_path_factory.mktemp("s3")) as url, patch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL database: ROMAN_TEST_POSTGRES_URL, else one of a server of its own; skips without Debian's."""
+    given = os.environ.get("ROMAN_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    if postgresql_programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt install postgresql), and ROMAN_TEST_POSTGRES_URL is not set")
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url

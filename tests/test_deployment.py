@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from roman_assets.errors import InputError
 from roman_assets.platform import pods
 from roman_assets.platform.workspace import HOME, VARIABLES
 
@@ -51,6 +53,7 @@ def check_pod_config(config: Mapping[str, Any]) -> None:
     parsed = UserDefinedDagsterK8sConfig.from_dict(dict(config))
     container = k8s_model_from_dict(models.V1Container, {"name": "step", **parsed.container_config})
     k8s_model_from_dict(models.V1PodSpec, {"containers": [], **parsed.pod_spec_config})
+    k8s_model_from_dict(models.V1ObjectMeta, dict(parsed.pod_template_spec_metadata))
     k8s_model_from_dict(models.V1JobSpec, {"template": {}, **parsed.job_spec_config})
     for amounts in (container.resources.requests, container.resources.limits):
         assert set(amounts) <= RESOURCE_NAMES, amounts
@@ -64,12 +67,58 @@ def check_pod_config(config: Mapping[str, Any]) -> None:
 # --- pods ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["LIGHT", "IMAGES", "SEASON", "DIFFERENCE"])
-def test_pod_profile_makes_a_valid_pod(name):
-    profile = getattr(pods, name)
-    config = profile.op_tags()[TAG]
+@pytest.mark.parametrize("mode", ["preferred", "required"])
+@pytest.mark.parametrize("profile", pods.PROFILES, ids=lambda profile: profile.name)
+def test_pod_profile_makes_a_valid_pod(profile, mode):
+    config = profile.op_tags({pods.NODE_POOLS: mode})[TAG]
     check_pod_config(config)
     assert config["job_spec_config"]["active_deadline_seconds"] == profile.deadline_s > 0
+
+
+def test_a_profile_runs_in_any_cluster_or_on_its_nodes_only():
+    """Preferred: no selector, so a cluster without these nodes runs it. Required: the selector, for autoscalers."""
+    preferred = pods.BIGMEM.op_tags({})[TAG]["pod_spec_config"]
+    assert "node_selector" not in preferred
+    assert preferred["affinity"]["node_affinity"].keys() == {"preferred_during_scheduling_ignored_during_execution"}
+    required = pods.BIGMEM.op_tags({pods.NODE_POOLS: "required"})[TAG]["pod_spec_config"]
+    assert required["node_selector"] == {pods.NODE_LABEL: "bigmem"}
+    assert "affinity" not in required
+    with pytest.raises(InputError, match="use preferred or required"):
+        pods.BIGMEM.op_tags({pods.NODE_POOLS: "always"})
+
+
+def test_only_what_can_be_done_again_runs_on_spot_nodes():
+    """A lost node costs a day's step one exposure, a season's all of it."""
+    tolerant = {p.name for p in pods.PROFILES if tolerates_spot(p)}
+    assert tolerant == {"light", "images", "spectra"}
+    assert tolerant == {p.name for p in pods.PROFILES if p.spot}
+
+
+def tolerates_spot(profile) -> bool:
+    tolerations = profile.op_tags({})[TAG]["pod_spec_config"]["tolerations"]
+    return any(item["key"] == pods.SPOT_LABEL for item in tolerations)
+
+
+def test_sizes_can_be_changed_by_the_operator():
+    sizes = {pods.SIZES: "{images: {memory: 12Gi, deadline_s: 60}, bigmem: {scratch: 50Gi}}"}
+    config = pods.IMAGES.op_tags(sizes)[TAG]
+    check_pod_config(config)
+    assert config["container_config"]["resources"]["limits"] == {"memory": "12Gi"}
+    assert config["container_config"]["resources"]["requests"]["cpu"] == pods.IMAGES.cpu
+    assert config["job_spec_config"]["active_deadline_seconds"] == 60
+    bigmem = pods.BIGMEM.op_tags(sizes)[TAG]["container_config"]["resources"]["limits"]
+    assert bigmem == {"memory": pods.BIGMEM.memory, "ephemeral-storage": "50Gi"}
+    assert pods.SEASON.op_tags(sizes) == pods.SEASON.op_tags({})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{imges: {memory: 1Gi}}", "{images: {memry: 1Gi}}", "{images: {cpu: 1}}", "{images: {deadline_s: '5'}}", "[", "a",
+     "{images: 4Gi}", "{images: {name: other}}"],
+)  # fmt: skip
+def test_sizes_that_cannot_be_meant_are_refused(text):
+    with pytest.raises(InputError, match=pods.SIZES):
+        pods.LIGHT.op_tags({pods.SIZES: text})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +163,31 @@ def test_every_asset_has_a_valid_pod_and_a_known_pool(definitions):
         assert op.pool in (None, pods.POOL_IMAGES, pods.POOL_SEASON), name
         checked += 1
     assert checked >= 8
+
+
+def test_what_alerts_depend_on_leaves_the_queue_first(definitions):
+    priorities = {job.name: int(job.tags[pods.PRIORITY]) for job in definitions.jobs}
+    assert len(priorities) == 7
+    first = {"process_day", "extract_spectra_of_day"}
+    others = [number for name, number in priorities.items() if name not in first]
+    assert all(priorities[name] > max(others) for name in first)
+    assert priorities["establish_catalogue"] > priorities["close_season"] > priorities["measure_efficiency"]
+
+
+def test_steps_are_pods_that_end_with_their_run(monkeypatch, tmp_path):
+    """The deployed code location: a pod per step, owned by the run's pod, with an account of its own."""
+    from dagster_k8s import k8s_job_executor
+
+    from roman_assets.platform import definitions as module
+    from roman_assets.platform.workspace import Workspace
+
+    monkeypatch.setenv(module.K8S, "1")
+    monkeypatch.setenv(module.STEP_ACCOUNT, "roman-science")
+    executor = module.build_definitions(Workspace(tmp_path)).executor
+    assert executor.executor_creation_fn is k8s_job_executor.executor_creation_fn
+    config = executor.apply_config_mapping({"config": {}}).value["config"]
+    assert config["enable_owner_references"] is True
+    assert config["service_account_name"] == "roman-science"
 
 
 # --- Helm values ---------------------------------------------------------------------------------------
@@ -313,7 +387,7 @@ def test_image_has_what_it_runs():
     text = (ROOT / "Dockerfile").read_text()
     joined = text.replace("\\\n", " ")
     stages = re.findall(r"^FROM (\S+)", joined, flags=re.MULTILINE)
-    assert stages == ["docker.io/library/python:3.12-slim"] * 2
+    assert stages == ["docker.io/library/python:3.12-slim", "dependencies", "docker.io/library/python:3.12-slim"]
     final = joined[joined.rindex("\nFROM ") :]
     assert re.search(r"^USER 10001", final, flags=re.MULTILINE)
     assert "gcc" not in final
@@ -323,6 +397,36 @@ def test_image_has_what_it_runs():
         for source in copied.split():
             assert (ROOT / source).exists(), source
             assert any(line.startswith(f"!{source}") for line in ignored), f"{source} is ignored"
+
+
+def test_image_pins_what_bits_depend_on():
+    """Nodes of different generations must not make different products."""
+    from roman_assets.platform.arithmetic import SETTINGS
+
+    text = (ROOT / "Dockerfile").read_text()
+    final = text[text.rindex("\nFROM ") :]
+    for name, value in SETTINGS.items():
+        assert re.search(rf'\b{name}="?{re.escape(value)}"? ', final), name
+
+
+def test_pinned_arithmetic_is_obeyed():
+    """In a process of its own: BLAS has one kind of core, numpy none of the wider vectors, and a setting stays."""
+    import subprocess
+    import sys
+
+    code = (
+        "import os, sys; from roman_assets.platform.arithmetic import pin_arithmetic; done = pin_arithmetic();"
+        "import numpy as np; from numpy._core._multiarray_umath import __cpu_features__ as f;"
+        "blas = np.__config__.CONFIG['Build Dependencies']['blas'].get('openblas configuration', '');"
+        "print(done, os.environ['OMP_NUM_THREADS'], f.get('X86_V4', False), 'Haswell' in blas, pin_arithmetic())"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "OMP", "NPY"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**bare, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    if done[0] == "False":
+        pytest.skip("no x86 processor with AVX2")
+    assert done == ["True", "3", "False", "True", "False"]
 
 
 def test_pins_agree_with_the_project():
@@ -345,8 +449,10 @@ def test_pins_agree_with_the_project():
 
 
 @pytest.mark.parametrize(
-    "path", ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/base.yaml"]
-)
+    "path",
+    ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/base.yaml", "tests/cluster/run",
+     "deploy/base/environment.env", "deploy/base/dagster.yaml", "tests/cluster/services/Dockerfile"],
+)  # fmt: skip
 def test_no_machine_or_registry_is_named(path):
     text = (ROOT / path).read_text().replace("docker.io/library/", "")
     assert not re.search(r"https?://|file://|/home/|/root/|/work/", text)
@@ -354,7 +460,8 @@ def test_no_machine_or_registry_is_named(path):
 
 def test_makefile_has_the_documented_targets():
     text = (ROOT / "Makefile").read_text()
-    targets = "demo install test test-all ctest bench validate ui docs lint clean"
+    targets = "demo install test test-all test-cluster ctest bench validate ui docs lint sbom audit release clean"
     for target in targets.split():
         assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
-    assert "make --no-print-directory test" in (ROOT / ".ci" / "run").read_text()
+    for target in ("test", "test-cluster", "audit"):
+        assert f"make --no-print-directory {target}" in (ROOT / ".ci" / "run").read_text()

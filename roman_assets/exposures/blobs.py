@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ from urllib.parse import urlsplit
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.rejection import Unavailable
+
+_READS = 5  # of a body that breaks off, with growing pauses
+_FIRST_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -198,17 +203,34 @@ class BucketBlobs:
 
     def read(self, key: str, limit: int) -> bytes:
         """At most ``limit`` bytes of an object (negative: all)."""
-        with _requests(self.uri(key)):
-            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
-            data: bytes = body.read(limit if limit >= 0 else None)
+        wanted = limit if limit >= 0 else None
+        data: bytes = self._stream(key, lambda body: body.read(wanted))
         return data
 
     def download(self, key: str, path: Path) -> None:
         """Copy an object to ``path``."""
-        with _requests(self.uri(key)), open(path, "wb") as stream:
-            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
-            while chunk := body.read(8 << 20):
-                stream.write(chunk)
+
+        def copy(body: Any) -> None:
+            with open(path, "wb") as stream:
+                while chunk := body.read(8 << 20):
+                    stream.write(chunk)
+
+        self._stream(key, copy)
+
+    def _stream(self, key: str, work: Callable[[Any], Any]) -> Any:
+        """Does ``work`` with an object's body, anew if it breaks off: boto3 retries requests only."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        with _requests(self.uri(key)):
+            for attempt in range(_READS):
+                body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+                try:
+                    return work(body)
+                except (HTTPClientError, IncompleteReadError):
+                    if attempt + 1 == _READS:
+                        raise
+                time.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
 
     def local(self, key: str) -> Path | None:
         """None: an object has no path."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from roman_assets.platform.pods import IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON
+from roman_assets.platform.pods import LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, SPECTRA
 from roman_assets.platform.promises import promise_metadata
 from roman_assets.platform.reporting import check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
@@ -70,7 +70,7 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(
         name="extract_spectra", partitions_def=p.spectroscopic_day_detector, pool=POOL_IMAGES,
-        op_tags=IMAGES.op_tags(), retry_policy=RETRY, backfill_policy=dg.BackfillPolicy.multi_run(1),
+        op_tags=SPECTRA.op_tags(), retry_policy=RETRY, backfill_policy=dg.BackfillPolicy.multi_run(1),
         specs=[
             dg.AssetSpec(
                 name, deps=["dispersed_exposures"], description=text, group_name=GROUP, owners=OWNERS,

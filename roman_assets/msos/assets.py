@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from roman_assets.platform.pods import DIFFERENCE, IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
+from roman_assets.platform.pods import BIGMEM, IMAGES, LIGHT, POOL_IMAGES, POOL_SEASON, SEASON, PodProfile
 from roman_assets.platform.promises import promise_metadata
 from roman_assets.platform.reporting import OWNERS, check_specs, stage_result
 from roman_assets.platform.resource import WorkspaceResource
@@ -186,7 +186,7 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         "difference_sources", p.season_detector,
         "Sources that the catalogue does not have and that brightened: found on residuals in time and space, with "
         "difference light curves.",
-        {"c", "parquet"}, DIFFERENCE, pool=POOL_IMAGES,
+        {"c", "parquet"}, BIGMEM, pool=POOL_IMAGES,
         deps=[
             dg.AssetDep("season_light_curves"), dg.AssetDep("reference_catalog"),
             dg.AssetDep("daily_light_curves", partition_mapping=p.day_to_season),

@@ -16,6 +16,13 @@ from roman_assets.gdps.sensors import build_region_sensor
 from roman_assets.monitoring.alerts import build_alert_sensors
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
+from roman_assets.platform.pods import (
+    PRIORITY,
+    PRIORITY_CATALOGUE,
+    PRIORITY_DAY,
+    PRIORITY_EFFICIENCY,
+    PRIORITY_SEASON,
+)
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.partitions import Partitions, build_partitions
@@ -28,6 +35,8 @@ SPECTRAL_DAY_ASSETS = ("dispersed_exposures", "contamination_models", "spectra_2
 SPECTRAL_REGION_ASSETS = ("combined_spectra", "spectral_series", "redshifts")
 #: Set in the deployed code location: one pod per step. Elsewhere steps share the run's process.
 K8S = "ROMAN_K8S"
+#: Service account of the steps, which need the buckets but nothing of Kubernetes; default: that of the runs.
+STEP_ACCOUNT = "ROMAN_STEP_SERVICE_ACCOUNT"
 
 
 def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
@@ -44,23 +53,27 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     assets = [*build_assets(partitions), *spectral]
     day_job = dg.define_asset_job(
         "process_day", dg.AssetSelection.assets(*DAY_ASSETS), partitions_def=partitions.day_detector,
-        description="Exposures, photometry and light curves of a day of a detector.",
+        description="Exposures, photometry and light curves of a day of a detector.", tags={PRIORITY: PRIORITY_DAY},
     )  # fmt: skip
     catalogue_job = dg.define_asset_job(
         "establish_catalogue", dg.AssetSelection.assets("reference_catalog"),
         partitions_def=partitions.season_detector, description="Reference catalogue of a season of a detector.",
+        tags={PRIORITY: PRIORITY_CATALOGUE},
     )  # fmt: skip
     season_job = dg.define_asset_job(
         "close_season", dg.AssetSelection.assets(*SEASON_ASSETS), partitions_def=partitions.season_detector,
         description="Light curves, difference sources, objects and events of a season of a detector, with what is there.",
+        tags={PRIORITY: PRIORITY_SEASON},
     )  # fmt: skip
     efficiency_job = dg.define_asset_job(
         "measure_efficiency", dg.AssetSelection.assets(*EFFICIENCY_ASSETS), partitions_def=partitions.season_detector,
         description="Injection and recovery of events in a closed season of a detector.",
+        tags={PRIORITY: PRIORITY_EFFICIENCY},
     )  # fmt: skip
     survey_job = dg.define_asset_job(
         "join_survey", dg.AssetSelection.assets(*SURVEY_ASSETS), partitions_def=partitions.bulge_region,
         description="Objects and events of a sky region over all seasons.",
+        tags={PRIORITY: PRIORITY_SEASON},
     )  # fmt: skip
     spectral_jobs = _spectral_jobs(partitions) if spectral else []
     resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource()
@@ -87,11 +100,13 @@ def _spectral_jobs(partitions: Partitions) -> list[Any]:
         "extract_spectra_of_day", dg.AssetSelection.assets(*SPECTRAL_DAY_ASSETS),
         partitions_def=partitions.spectroscopic_day_detector,
         description="Contamination models, 2D and 1D spectra of the dispersed exposures of a day of a detector.",
+        tags={PRIORITY: PRIORITY_DAY},
     )  # fmt: skip
     redshifts = dg.define_asset_job(
         "measure_redshifts", dg.AssetSelection.assets(*SPECTRAL_REGION_ASSETS),
         partitions_def=partitions.spectroscopic_region,
         description="Combined spectra, time series and redshifts of a sky region, with what is there.",
+        tags={PRIORITY: PRIORITY_SEASON},
     )  # fmt: skip
     return [spectra, redshifts]
 
@@ -105,5 +120,9 @@ def _executor() -> dg.ExecutorDefinition | dg.Executor:
     if os.environ.get(K8S):
         from dagster_k8s import k8s_job_executor
 
-        return k8s_job_executor
+        # A step's Job belongs to the run's pod: deleting that deletes the steps, too, and the run is retried.
+        settings: dict[str, Any] = {"enable_owner_references": True}
+        if os.environ.get(STEP_ACCOUNT):
+            settings["service_account_name"] = os.environ[STEP_ACCOUNT]
+        return k8s_job_executor.configured(settings, name="k8s")
     return dg.in_process_executor

@@ -314,8 +314,10 @@ class Products:
         """A table to be read by need; StoreError if its bytes are missing or cut short."""
         self._expect(record, "parquet")
         self._check_size(record)
-        options = self.store.storage_options()
-        return pl.scan_parquet(self.store.location(record.key), storage_options=options or None)
+        return pl.scan_parquet(
+            self.store.location(record.key), storage_options=self.store.storage_options() or None,
+            credential_provider=self.store.credential_provider(),
+        )  # fmt: skip
 
     def read_asdf(self, record: ProductRecord) -> dict[str, Any]:
         """The tree of an ASDF product, its arrays in memory."""

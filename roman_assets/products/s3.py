@@ -1,10 +1,18 @@
-"""Product bytes in S3: the first writer of a key wins, checksums are checked on both sides."""
+"""Product bytes in S3: the first writer of a key wins, checksums are checked on both sides.
+
+Large objects go in parts. Every part carries its sha256, which the server checks; what the server then knows of the
+whole is the hash of the parts' hashes, which is compared with our own. Requests are retried with growing pauses by
+boto3, and bodies that break off by this module.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,8 +21,12 @@ from typing import Any
 from roman_assets.errors import InputError
 from roman_assets.products.store import Checkpoint, StoredObject, StoreError, check_key, no_checkpoint
 
-#: One PUT carries at most this; products are made in smaller parts.
-MAX_OBJECT_BYTES = 5 * 1024**3
+#: Larger objects are sent in parts of this size; S3 takes 10,000 of them.
+PART_BYTES = 64 << 20
+MAX_OBJECT_BYTES = 10_000 * PART_BYTES
+#: How often a body that breaks off is asked for, and the first pause between [s]; each pause is twice the last.
+READS = 5
+FIRST_PAUSE_S = 0.2
 RENEW_AFTER_HOURS = 1.0
 
 
@@ -52,14 +64,14 @@ class S3Store:
         name = self._name(key)
         checkpoint("temporary_written")
         wrote = self._put(name, content, sha256, first=True)
-        whole = self._sha256(name) == sha256
+        whole = self._holds(name, content, sha256)
         if whole and (wrote or self._age_hours(name) < RENEW_AFTER_HOURS):
             return wrote
         if not wrote:
             # Damaged (the key carries the content's hash), or so old that it might be collected as an orphan
             # before it is indexed.
             self._put(name, content, sha256, first=False)
-            if self._sha256(name) == sha256:
+            if self._holds(name, content, sha256):
                 return not whole
         raise StoreError(f"s3://{self.bucket}/{name}: the object differs from what was sent")
 
@@ -69,6 +81,8 @@ class S3Store:
         Someone else's, or our own whose answer was lost on the way: its bytes decide.
         """
         condition = {"IfNoneMatch": "*"} if first else {}
+        if len(content) > PART_BYTES:
+            return self._put_parts(name, content, condition)
         with self._translated("write", name, accept=(409, 412) if first else ()) as refused:
             self._client.put_object(
                 Bucket=self.bucket,
@@ -78,6 +92,42 @@ class S3Store:
                 **condition,
             )
         return not refused
+
+    def _put_parts(self, name: str, content: bytes, condition: dict[str, str]) -> bool:
+        """Sends an object in parts; False if one was there, as in `_put`. Nothing is visible before the last step."""
+        place = {"Bucket": self.bucket, "Key": name}
+        with self._translated("write", name):
+            upload = self._client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")["UploadId"]
+        # An upload that was completed and whose answer was lost is unknown when the client asks again (404).
+        accept = (404, 409, 412) if condition else (404,)
+        try:
+            with self._translated("write", name, accept=accept) as refused:
+                parts = [self._put_part(place, upload, number, part) for number, part in _parts(content)]
+                self._client.complete_multipart_upload(
+                    **place, UploadId=upload, MultipartUpload={"Parts": parts}, **condition
+                )
+        except BaseException:
+            self._abort(place, upload)
+            raise
+        if refused:
+            self._abort(place, upload)
+        return not refused
+
+    def _put_part(self, place: dict[str, str], upload: str, number: int, part: memoryview) -> dict[str, Any]:
+        checksum = base64.b64encode(hashlib.sha256(part).digest()).decode()
+        answer = self._client.upload_part(
+            **place, UploadId=upload, PartNumber=number, Body=bytes(part), ChecksumSHA256=checksum
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    def _abort(self, place: dict[str, str], upload: str) -> None:
+        """Frees the parts sent; a lifecycle rule of the bucket does it where this fails."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.abort_multipart_upload(**place, UploadId=upload)
+        except (BotoCoreError, ClientError) as error:
+            logging.getLogger(__name__).info("upload of %s was not aborted: %s", place["Key"], type(error).__name__)
 
     @contextmanager
     def _translated(self, action: str, name: str, accept: tuple[int, ...] = ()) -> Iterator[list[int]]:
@@ -102,20 +152,17 @@ class S3Store:
             return dict(self._client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED"))
         return None
 
-    def _sha256(self, name: str) -> str | None:
-        """Content hash as the server knows it, computed from a download where it does not."""
+    def _holds(self, name: str, content: bytes, sha256: str) -> bool:
+        """Whether an object is there and whole, by what the server knows of it or, failing that, by a download."""
         head = self._head(name)
-        if head is None:
-            return None
+        if head is None or head["ContentLength"] != len(content):
+            return False
         known = head.get("ChecksumSHA256")
+        if known and known == _checksum(content, sha256):
+            return True
         if known and "-" not in known:
-            return base64.b64decode(known).hex()
-        digest = hashlib.sha256()
-        with self._translated("check", name):
-            body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]
-            for chunk in iter(lambda: body.read(1 << 20), b""):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return False
+        return hashlib.sha256(self._body(name, "check")).hexdigest() == sha256
 
     def _age_hours(self, name: str) -> float:
         head = self._head(name)
@@ -124,11 +171,23 @@ class S3Store:
         )
 
     def get(self, key: str) -> bytes:
-        name = self._name(key)
-        content = b""
-        with self._translated("read", name):
-            content = bytes(self._client.get_object(Bucket=self.bucket, Key=name)["Body"].read())
-        return content
+        return self._body(self._name(key), "read")
+
+    def _body(self, name: str, action: str) -> bytes:
+        """An object's bytes. boto3 retries requests, not bodies that break off on the way."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        for attempt in range(READS):
+            with self._translated(action, name):
+                body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]
+                try:
+                    return bytes(body.read())
+                except (HTTPClientError, IncompleteReadError):
+                    if attempt + 1 == READS:
+                        raise
+            # Jitter: a server that broke off many readers is not asked by all of them at once.
+            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
 
     def size(self, key: str) -> int | None:
         head = self._head(self._name(key))
@@ -150,24 +209,44 @@ class S3Store:
         return f"s3://{self.bucket}/{self._name(key)}"
 
     def storage_options(self) -> dict[str, str]:
-        """Credentials and endpoint for polars, read from boto3 at the moment of use."""
-        import boto3
+        """Endpoint and region for polars."""
+        endpoint = self._client.meta.endpoint_url
+        options = {"aws_region": self._client.meta.region_name or "us-east-1", "aws_endpoint_url": endpoint}
+        return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})
 
-        credentials = boto3.Session().get_credentials()
-        if credentials is None:
-            return {}
-        frozen = credentials.get_frozen_credentials()
-        options = {
-            "aws_access_key_id": frozen.access_key,
-            "aws_secret_access_key": frozen.secret_key,
-            "aws_region": self._client.meta.region_name or "us-east-1",
-            "aws_endpoint_url": self._client.meta.endpoint_url,
-        }
-        if frozen.token:
-            options["aws_session_token"] = frozen.token
-        if options["aws_endpoint_url"].startswith("http://"):
-            options["aws_allow_http"] = "true"
-        return options
+    def credential_provider(self) -> Callable[[], tuple[dict[str, str], int | None]]:
+        """Credentials for polars: it asks whenever the last ones have run out, so a plan holds none."""
+        return _polars_credentials
+
+
+def _polars_credentials() -> tuple[dict[str, str], int | None]:
+    """Keys of boto3's chain (environment, web identity, instance role), and when they end [s since 1970]."""
+    import boto3
+
+    credentials = boto3.Session().get_credentials()
+    if credentials is None:
+        return {}, None
+    frozen = credentials.get_frozen_credentials()
+    keys = {"aws_access_key_id": frozen.access_key, "aws_secret_access_key": frozen.secret_key}
+    if frozen.token:
+        keys["aws_session_token"] = frozen.token
+    ends = getattr(credentials, "_expiry_time", None)
+    return keys, int(ends.timestamp()) if ends is not None else None
+
+
+def _parts(content: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Parts of an object with their numbers, from 1."""
+    view = memoryview(content)
+    for number, start in enumerate(range(0, len(content), PART_BYTES), start=1):
+        yield number, view[start : start + PART_BYTES]
+
+
+def _checksum(content: bytes, sha256: str) -> str:
+    """What S3 calls the sha256 of an object that was sent as `_put` sends it."""
+    if len(content) <= PART_BYTES:
+        return base64.b64encode(bytes.fromhex(sha256)).decode()
+    digests = [hashlib.sha256(part).digest() for _, part in _parts(content)]
+    return base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode() + f"-{len(digests)}"
 
 
 def _reason(error: Any) -> str:

@@ -64,7 +64,10 @@ class Store(Protocol):
         """Path or URL that polars and pyarrow can read."""
 
     def storage_options(self) -> dict[str, str]:
-        """Options that polars needs to read `location`."""
+        """Options that polars needs to read `location`; nothing secret."""
+
+    def credential_provider(self) -> Callable[[], tuple[dict[str, str], int | None]] | None:
+        """What polars asks for credentials; None where none are needed."""
 
 
 def open_store(root: str) -> Store:
@@ -170,6 +173,9 @@ class LocalStore:
 
     def storage_options(self) -> dict[str, str]:
         return {}
+
+    def credential_provider(self) -> None:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

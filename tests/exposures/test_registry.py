@@ -1,10 +1,9 @@
-"""The registry on SQLite, and on PostgreSQL where ROMAN_TEST_POSTGRES_URL names a database."""
+"""The registry on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import os
 import threading
 import uuid
 from dataclasses import replace
@@ -27,9 +26,7 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/deep/registry.sqlite"
         return
-    base = os.environ.get("ROMAN_TEST_POSTGRES_URL")
-    if not base:
-        pytest.skip("ROMAN_TEST_POSTGRES_URL is not set: PostgreSQL is not tested")
+    base = request.getfixturevalue("postgresql_url")
     schema = f"test_{uuid.uuid4().hex}"
     admin = create_engine(base)
     with admin.begin() as connection:

@@ -1,6 +1,5 @@
-"""The same contract on real services: set ROMAN_TEST_S3_ENDPOINT or ROMAN_TEST_POSTGRES_URL to run it.
-
-S3 credentials come from the usual AWS variables. Both must be services for tests: they get a bucket, tables.
+"""The same contract on real services: seaweedfs and PostgreSQL, or those of ROMAN_TEST_S3_ENDPOINT (with the usual AWS
+variables) and ROMAN_TEST_POSTGRES_URL, which must be services for tests: they get a bucket, tables.
 """
 
 import hashlib
@@ -20,13 +19,10 @@ DAY = "day=2027-03-01/detector=WFI01"
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    endpoint = os.environ.get("ROMAN_TEST_S3_ENDPOINT")
-    if not endpoint:
-        pytest.skip("set ROMAN_TEST_S3_ENDPOINT to a test S3 service")
+def bucket(monkeypatch, s3_endpoint):
     import boto3
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
     name = f"roman-test-{uuid.uuid4().hex[:12]}"
     client = boto3.client("s3")
@@ -38,12 +34,10 @@ def bucket(monkeypatch):
 
 
 @pytest.fixture
-def postgres_url():
-    url = os.environ.get("ROMAN_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("set ROMAN_TEST_POSTGRES_URL to a test PostgreSQL database")
+def postgres_url(postgresql_url):
     import sqlalchemy as sa
 
+    url = postgresql_url
     schema = f"roman_test_{uuid.uuid4().hex[:12]}"
     engine = sa.create_engine(url)
     with engine.begin() as connection:

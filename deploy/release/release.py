@@ -1,0 +1,142 @@
+"""A release: wheel, image, bill of materials and changelog section, all under the version of pyproject.toml.
+
+    python deploy/release/release.py            what `make release` runs; into dist/VERSION
+    python deploy/release/release.py --check    only says whether a release could be made
+
+Refuses a dirty tree and versions that differ. IMAGE_BUILD is the command that builds an image from `TAG CONTEXT`
+(default: podman, buildah or docker, whichever is there); without any, the release has no image and its bill of
+materials is that of the Python environment, and both are said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILDERS = {"podman": ["podman", "build", "-t"], "docker": ["docker", "build", "-t"], "buildah": ["buildah", "bud", "-t"]}
+
+
+def project_version(root: Path) -> str:
+    """The version of pyproject.toml, which all others follow."""
+    return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+
+
+def problems(root: Path) -> list[str]:
+    """Why no release can be made of this tree; empty if one can."""
+    version = project_version(root)
+    found = []
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    if changed:
+        found.append(f"the tree is dirty ({len(changed)} files, {changed[0].strip()} first): commit or remove them")
+    said = re.search(r'^__version__ = "([^"]+)"', (root / "roman_assets" / "__init__.py").read_text(), re.MULTILINE)
+    named = {"roman_assets/__init__.py": said.group(1) if said else "none"}
+    for path in sorted([*root.glob("helm_values/**/*.yaml"), *root.glob("deploy/example/*.yaml")]):
+        for match in re.finditer(r"roman-assets[^\n]*?(?:\n\s+tag:|newTag:)\s*\"?([\w.+-]+)", path.read_text()):
+            named[str(path.relative_to(root))] = match.group(1)
+    found += [f"{path} has version {other}, pyproject.toml {version}" for path, other in named.items() if other != version]
+    try:
+        changelog_section((root / "CHANGELOG.md").read_text(), version)
+    except ValueError as error:
+        found.append(str(error))
+    return found
+
+
+def changelog_section(text: str, version: str) -> str:
+    """What a changelog says of a version; ValueError if it says nothing."""
+    match = re.search(rf"^## {re.escape(version)}\b[^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if match is None or not match.group(1).strip():
+        raise ValueError(f"CHANGELOG.md has no section of version {version}")
+    return f"## {version}\n\n{match.group(1).strip()}\n"
+
+
+def builder() -> list[str] | None:
+    """The command that builds an image, before its tag and context; None where there is none."""
+    given = os.environ.get("IMAGE_BUILD")
+    if given is not None:
+        return shlex.split(given) or None
+    return next((command for name, command in BUILDERS.items() if shutil.which(name)), None)
+
+
+def release(root: Path, image: str) -> Path:
+    """Makes everything; returns its folder."""
+    version = project_version(root)
+    out = root / "dist" / version
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / "CHANGELOG.md").write_text(changelog_section((root / "CHANGELOG.md").read_text(), version))
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(out), str(root)]
+    environment = {**os.environ, "PIP_CONSTRAINT": str(root / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run(wheel, check=True, env=environment)
+    command = builder()
+    if command is not None:
+        subprocess.run([*command, image, str(root)], check=True, stdout=subprocess.DEVNULL)
+    else:
+        print("no podman, docker or buildah: this release has no image")
+    sbom(root, image if command is not None else None, out / "sbom.cdx.json")
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(out.iterdir())]
+    (out / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+    return out
+
+
+def sbom(root: Path, image: str | None, out: Path) -> None:
+    """The bill of materials of an image of the local store, or of this Python's environment."""
+    program = [sys.executable, str(Path(__file__).with_name("sbom.py")), "--version", project_version(root)]
+    program += ["--out", str(out)]
+    if image is None:
+        subprocess.run([*program, "--environment", sys.prefix], check=True)
+        return
+    tool = next((name for name in ("podman", "docker") if shutil.which(name)), None)
+    if tool is None:
+        raise SystemExit("neither podman nor docker: the image cannot be looked into")
+    made = subprocess.run([tool, "create", image], check=True, capture_output=True, text=True)
+    container = made.stdout.strip().splitlines()[-1]
+    try:
+        with subprocess.Popen([tool, "export", container], stdout=subprocess.PIPE) as exporting:
+            subprocess.run([*program, "--tar", "-"], stdin=exporting.stdout, check=True)
+    finally:
+        subprocess.run([tool, "rm", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def has_image(image: str) -> bool:
+    """Whether the local store has an image."""
+    tool = next((name for name in ("podman", "docker") if shutil.which(name)), None)
+    return tool is not None and subprocess.run([tool, "image", "inspect", image], capture_output=True).returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", help="tag of the image (default roman-assets:VERSION)")
+    parser.add_argument("--check", action="store_true", help="only say whether a release can be made")
+    parser.add_argument("--sbom", type=Path, help="only write the bill of materials there")
+    given = parser.parse_args()
+    image = given.image or f"roman-assets:{project_version(ROOT)}"
+    if given.sbom:
+        there = has_image(image)
+        if not there:
+            print(f"no image {image} in the local store: the bill of materials is that of {sys.prefix}")
+        sbom(ROOT, image if there else None, given.sbom)
+        return
+    found = problems(ROOT)
+    for problem in found:
+        print(f"cannot release: {problem}")
+    if found:
+        raise SystemExit(1)
+    if given.check:
+        print(f"version {project_version(ROOT)} can be released")
+        return
+    print(release(ROOT, image).relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Real services for tests: an S3 server (seaweedfs, from PyPI) and PostgreSQL (from Debian), on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KEY, SECRET = "roman-test", "secret-of-the-test"
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports nobody listens on now; below 22,000, since weed's gRPC ports are 10,000 higher."""
+    found: list[int] = []
+    for port in range(12_000 + os.getpid() % 4000, 22_000):
+        with socket.socket() as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == number:
+            return found
+    raise AssertionError("no free ports")
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """`weed` with one account; yields its address. It rejects wrong secrets and verifies checksums."""
+    program = Path(sys.executable).with_name("weed")
+    identity = {"name": "roman", "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"]}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    master, volume, filer, s3 = free_ports(4)
+    command = [
+        program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
+        f"-volume.port={volume}", "-master.volumeSizeLimitMB=64", "-volume.max=500", "-filer", f"-filer.port={filer}",
+        "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
+    ]  # fmt: skip
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        try:
+            url = f"http://127.0.0.1:{s3}"
+            _wait(lambda: _http(url), process, folder / "weed.log")
+            yield url
+        finally:
+            _stop(process)
+
+
+def _http(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=2)
+    except urllib.error.HTTPError as error:
+        return error.code == 403  # no signature: it is the S3 interface that answers
+    except OSError:
+        return False
+    return True
+
+
+def postgresql_programs() -> Path | None:
+    """Folder of PostgreSQL's programs, None where it is not installed."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((f for f in reversed(folders) if (f / "initdb").exists() and (f / "postgres").exists()), None)
+
+
+@contextmanager
+def postgresql_server(folder: Path) -> Iterator[str]:
+    """A PostgreSQL of its own; yields the URL of an empty database. As root it runs as another user: it must."""
+    programs = postgresql_programs()
+    assert programs is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    data, (port,) = folder / "data", free_ports(1)
+    user = {"user": "postgres"} if os.geteuid() == 0 else {}
+    if user:
+        for parent in (folder, *folder.parents[:3]):
+            if parent.stat().st_uid == 0 and parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+        shutil.chown(folder, "postgres")
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-U", "roman", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True, capture_output=True, cwd=folder, env=environment, **user,
+    )  # fmt: skip
+    command = [programs / "postgres", "-D", data, "-p", str(port), "-c", f"unix_socket_directories={folder}",
+               "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
+    log_path = folder / "postgresql.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, **user)
+        try:
+            _wait(lambda: _connects(port), process, log_path)
+            yield f"postgresql+psycopg2://roman@127.0.0.1:{port}/postgres"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
+
+
+def _connects(port: int) -> bool:
+    import psycopg2
+
+    try:
+        psycopg2.connect(host="127.0.0.1", port=port, user="roman", dbname="postgres").close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _wait(answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not answers():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the service did not come up:\n{log.read_text(errors='replace')[-3000:]}")
+        time.sleep(0.2)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,207 @@
+"""The tools of a release: bill of materials, audit, and what a release refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tool(name: str) -> ModuleType:
+    """A module of deploy/release, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / "release" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+STATUS = """\
+Package: libc6
+Status: install ok installed
+Architecture: amd64
+Source: glibc
+Version: 2.36-9+deb12u10
+Description: GNU C Library: Shared libraries
+ This package contains the standard libraries.
+
+Package: removed-one
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+"""
+
+
+def root_file_system(path: Path) -> Path:
+    """A tar such as `podman export` makes: one distribution, one package, and what is neither."""
+    site = "opt/venv/lib/python3.12/site-packages"
+    files = {
+        "var/lib/dpkg/status": STATUS,
+        f"{site}/some_tool-1.2.dist-info/METADATA": "Metadata-Version: 2.4\nName: Some_Tool\nVersion: 1.2\n"
+        "Summary: Does things\nLicense-Expression: BSD-3-Clause\n",
+        f"{site}/old-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: old\nVersion: 0.1\nLicense: "
+        + "Permission is hereby granted " * 20 + "\nClassifier: License :: OSI Approved :: MIT License\n",
+        f"{site}/some_tool/METADATA": "no metadata",
+    }  # fmt: skip
+    with tarfile.open(path, "w") as out:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            out.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def test_bill_of_materials_of_an_image(tmp_path: Path) -> None:
+    sbom = tool("sbom")
+    made = []
+    for name in ("one.json", "two.json"):
+        archive = root_file_system(tmp_path / "root.tar")
+        sbom.main(["--version", "0.1.0", "--tar", str(archive), "--out", str(tmp_path / name)])
+        made.append((tmp_path / name).read_text())
+    assert made[0] == made[1], "the same image, the same document"
+    found = json.loads(made[0])
+    assert found["bomFormat"] == "CycloneDX"
+    parts = {c["purl"]: c for c in found["components"]}
+    assert set(parts) == {
+        "pkg:pypi/some-tool@1.2", "pkg:pypi/old@0.1", "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
+    }  # fmt: skip
+    assert parts["pkg:pypi/some-tool@1.2"]["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
+    assert parts["pkg:pypi/old@0.1"]["licenses"] == [{"license": {"name": "MIT License"}}]
+    assert found["metadata"]["component"]["version"] == "0.1.0"
+
+
+def test_bill_of_materials_of_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with pytest.raises(SystemExit, match="root of the image"):
+        tool("sbom").main(["--version", "1", "--tar", str(tmp_path / "empty.tar"), "--out", str(tmp_path / "o")])
+
+
+def test_bill_of_materials_of_this_environment(tmp_path: Path) -> None:
+    out = tmp_path / "sbom.json"
+    tool("sbom").main(["--version", "0.1.0", "--environment", sys.prefix, "--out", str(out)])
+    names = {c["name"].lower() for c in json.loads(out.read_text())["components"]}
+    assert {"dagster", "polars", "boto3"} <= names
+
+
+class Auditor:
+    """pip-audit as it answers; keeps what it was asked."""
+
+    def __init__(self, *answers: tuple[str, str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def __call__(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        self.asked.append(Path(command[command.index("-r") + 1]).read_text())
+        out, error = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return subprocess.CompletedProcess(command, 0, out, error)
+
+
+@pytest.fixture
+def sbom_file(tmp_path: Path) -> Path:
+    path = tmp_path / "sbom.json"
+    archive = root_file_system(tmp_path / "root.tar")
+    tool("sbom").main(["--version", "0.1.0", "--tar", str(archive), "--out", str(path)])
+    return path
+
+
+def answer(**found: list[dict[str, object]] | str) -> tuple[str, str]:
+    items = [
+        {"name": n, "version": "1", **({"skip_reason": v} if isinstance(v, str) else {"vulns": v})}
+        for n, v in found.items()
+    ]
+    return json.dumps({"dependencies": items, "fixes": []}), ""
+
+
+def test_audit_finds_fails_and_names(sbom_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Auditor(answer(old=[]), answer(old=[{"id": "CVE-1", "fix_versions": ["0.2"]}], some_tool=[]))
+    assert tool("audit").main(sbom_file, run=run, environment={}) == 1
+    assert "old 1: CVE-1 (fixed in 0.2)" in capsys.readouterr().out
+    assert run.asked[-1].split() == ["Some_Tool==1.2", "old==0.1"]
+
+
+def test_audit_is_clean(sbom_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Auditor(answer(old=[], some_tool=[]))
+    assert tool("audit").main(sbom_file, run=run, environment={"AUDIT_STRICT": "1"}) == 0
+    assert "2 Python distributions: clean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "given", [("", "requests.exceptions.ConnectionError: Max retries exceeded"), answer(old="not found on PyPI")]
+)
+def test_audit_without_its_service_says_so(
+    sbom_file: Path, given: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One question is asked, not one for every package; strictly, not knowing is a failure."""
+    run = Auditor(given)
+    assert tool("audit").main(sbom_file, run=run, environment={}) == 0
+    assert "not checked" in capsys.readouterr().out
+    assert len(run.asked) == 1
+    assert tool("audit").main(sbom_file, run=Auditor(given), environment={"AUDIT_STRICT": "1"}) == 2
+
+
+def test_scanner_of_ones_own_is_asked(sbom_file: Path) -> None:
+    run = Auditor(answer(old=[]))
+    for command, code in (("true", 0), ("false", 1), ("grep -q libc6", 0), ("grep -q nothing-such", 1)):
+        assert tool("audit").main(sbom_file, run=run, environment={"IMAGE_SCANNER": command}) == code, command
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository of one commit with what a release looks at."""
+    files = {
+        "pyproject.toml": '[project]\nversion = "1.2.3"\n',
+        "roman_assets/__init__.py": '__version__ = "1.2.3"\n',
+        "CHANGELOG.md": "# Changelog\n\n## 1.2.3\n\n- New.\n\n## 1.2.2\n\n- Old.\n",
+        "helm_values/dagster.yaml": "image:\n    repository: roman-assets\n    tag: 1.2.3\n",
+        "deploy/example/kustomization.yaml": "  - {name: roman-assets, newName: a/roman-assets, newTag: 1.2.3}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_clean_tree_can_be_released(tree: Path) -> None:
+    assert tool("release").problems(tree) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("roman_assets/__init__.py", '__version__ = "1.2.2"\n', "__init__.py has version 1.2.2"),
+        ("helm_values/dagster.yaml", "image:\n    repository: roman-assets\n    tag: 1.2.2\n", "dagster.yaml has"),
+        ("deploy/example/kustomization.yaml", "  - {name: roman-assets, newTag: 1.2}\n", "kustomization.yaml has"),
+        ("CHANGELOG.md", "# Changelog\n\n## 1.2.2\n\n- Old.\n", "no section of version 1.2.3"),
+        ("CHANGELOG.md", "# Changelog\n\n## 1.2.3\n\n## 1.2.2\n\n- Old.\n", "no section of version 1.2.3"),
+    ],
+)
+def test_what_a_release_refuses(tree: Path, name: str, text: str, said: str) -> None:
+    (tree / name).write_text(text)
+    found = "\n".join(tool("release").problems(tree))
+    assert said in found
+    assert "the tree is dirty (1 files" in found
+
+
+def test_the_section_of_a_version() -> None:
+    text = "# Changelog\n\n## 1.10.0 (2027)\n\n- Ten.\n\n## 1.1.0\n\n- One.\n"
+    assert tool("release").changelog_section(text, "1.1.0") == "## 1.1.0\n\n- One.\n"
+    assert tool("release").changelog_section(text, "1.10.0") == "## 1.10.0\n\n- Ten.\n"
+
+
+def test_the_versions_of_this_tree_agree() -> None:
+    found = [p for p in tool("release").problems(ROOT) if "dirty" not in p] if (ROOT / ".git").exists() else []
+    assert found == []
