@@ -111,8 +111,11 @@ def test_who_may_do_what() -> None:
     """Only runs, daemon and operators' webserver reach Kubernetes, and there Jobs and their pods only."""
     accounts = {name: spec.get("serviceAccountName") for name, spec in pod_specs(EXAMPLE).items()}
     assert {n for n, a in accounts.items() if a == "roman-runs"} == {
-        "roman-webserver", "roman-daemon", "roman-migrate", "roman-clean-jobs",
+        "roman-webserver", "roman-daemon", "roman-migrate", "roman-clean-jobs", "roman-retention",
     }  # fmt: skip
+    # Retention has that account for its buckets, and no token for Kubernetes.
+    assert pod_specs(EXAMPLE)["roman-retention"]["automountServiceAccountToken"] is False
+    assert pod_specs(EXAMPLE)["roman-exporter"]["automountServiceAccountToken"] is False
     assert accounts["roman-code"] == "roman-science"
     assert accounts["roman-webserver-readonly"] == "roman-viewer"
     (binding,) = documents(EXAMPLE, "RoleBinding")
@@ -205,21 +208,24 @@ def test_one_daemon_at_a_time() -> None:
 
 
 def test_everything_waits_for_the_migration() -> None:
-    for name in ("roman-code", "roman-daemon", "roman-webserver", "roman-webserver-readonly"):
+    for name in ("roman-code", "roman-daemon", "roman-webserver", "roman-webserver-readonly", "roman-exporter"):
         (init,) = pod_specs(EXAMPLE)[name]["initContainers"]
         assert init["command"][:3] == ["roman", "migrate", "--wait"]
     assert pod_specs(EXAMPLE)["roman-migrate"]["containers"][0]["command"] == ["roman", "migrate"]
 
 
 def test_ports_are_open_to_those_who_need_them_only() -> None:
-    """What comes in: nothing, but for the code location, the webservers and the database."""
+    """What comes in: nothing, but for the code location, the webservers, the metrics and the database."""
     policies = {d["metadata"]["name"]: d["spec"] for d in documents(EXAMPLE, "NetworkPolicy")}
     assert policies["roman-deny"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
     opened = {
         name: [port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]]
         for name, spec in policies.items()
     }
-    assert opened == {"roman-deny": [], "roman-code": [3030], "roman-webserver": [3000], "roman-postgresql": [5432]}
+    assert opened == {
+        "roman-deny": [], "roman-code": [3030], "roman-webserver": [3000], "roman-exporter": [9464],
+        "roman-postgresql": [5432],
+    }  # fmt: skip
 
 
 # --- what Dagster makes of dagster.yaml and an asset's tags ---------------------------------------------

@@ -20,7 +20,7 @@ ENVIRONMENTS = ("development", "staging", "production")
 #: Kubernetes versions of the clusters in use.
 VERSIONS = ("1.31", "1.32", "1.33", "1.34")
 #: Read by modules that deploy steps; everything else that starts with ROMAN_ is looked for in the source.
-DEPLOYED = {"ROMAN_NODE_POOLS", "ROMAN_STEP_SERVICE_ACCOUNT"}
+DEPLOYED = {"ROMAN_STEP_SERVICE_ACCOUNT"}
 #: Top-level values of the official chart, 1.13.
 CHART_KEYS = {
     "global", "dagsterHome", "imagePullSecrets", "nameOverride", "fullnameOverride", "rbacEnabled", "dagsterWebserver",
