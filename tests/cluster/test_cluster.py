@@ -53,8 +53,8 @@ def finished(platform: Platform, job: str, number: int, seconds: float) -> list[
     """Runs of a job once at least `number` were launched and no run is going on; retries are among them."""
 
     def over() -> list[dg.RunRecord]:
-        records = platform.runs(job)
-        return records if len(records) >= number and platform.idle() else []
+        # In this order: records taken before the last run ended would still call it started.
+        return platform.runs(job) if len(platform.runs(job)) >= number and platform.idle() else []
 
     return wait_until(f"{number} runs of {job} are over", over, seconds, pause=3)
 
