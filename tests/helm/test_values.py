@@ -19,8 +19,6 @@ VALUES = ROOT / "helm_values"
 ENVIRONMENTS = ("development", "staging", "production")
 #: Kubernetes versions of the clusters in use.
 VERSIONS = ("1.31", "1.32", "1.33", "1.34")
-#: Read by modules that deploy steps; everything else that starts with ROMAN_ is looked for in the source.
-DEPLOYED = {"ROMAN_STEP_SERVICE_ACCOUNT"}
 #: Top-level values of the official chart, 1.13.
 CHART_KEYS = {
     "global", "dagsterHome", "imagePullSecrets", "nameOverride", "fullnameOverride", "rbacEnabled", "dagsterWebserver",
@@ -161,7 +159,7 @@ def test_variables_are_read_by_the_package(values: dict[str, Any], manifests: li
     given = {item["name"] for item in code_location(values)["env"]}
     given |= named(manifests, "ConfigMap", "roman-environment")["data"].keys()
     ours = {name for name in given if name.startswith("ROMAN_")}
-    assert ours <= source | DEPLOYED
+    assert ours <= source
     dagster = {name for name in given if name.startswith("DAGSTER_")}
     assert dagster <= {"DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"}
 
