@@ -199,6 +199,8 @@ def test_crashes_are_retried_and_long_steps_are_not_cut_off() -> None:
     # Steps' Jobs belong to the run's pod: a run that lost it cannot be resumed.
     assert monitoring["max_resume_run_attempts"] == 0
     assert monitoring["cancel_timeout_seconds"] > pods.GRACE_S
+    # Until then crashed runs hold their pools' slots, and their own retries wait for them.
+    assert pods.GRACE_S < monitoring["free_slots_after_run_end_seconds"] <= 120
 
 
 def test_one_daemon_at_a_time() -> None:
