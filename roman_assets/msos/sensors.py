@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ def build_season_sensor(
     @dg.sensor(
         name="season_sensor", jobs=[catalogue_job, day_job], minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Requests reference catalogues and the photometry of days that waited for one.",
+        description="Requests reference catalogues, days that waited for one, and alerts again after late earlier days.",
     )  # fmt: skip
     def season_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = list(_requests(workspace, catalogue_job.name, day_job.name))
@@ -61,7 +62,10 @@ def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> Iterato
                 run_config={"ops": {"reference_catalog": settings}},
             )  # fmt: skip
         if catalogues:
-            yield from _waiting(workspace, season, detector, exposures, catalogues, day_job)
+            asked = list(_waiting(workspace, season, detector, exposures, catalogues, day_job))
+            yield from asked
+            if not asked:
+                yield from _behind(workspace, season, detector, catalogues, day_job)
 
 
 def _waiting(
@@ -82,3 +86,27 @@ def _waiting(
     for day, ids in sorted(waiting.items()):
         key = day_detector_key(day, detector)
         yield dg.RunRequest(f"waited:{key}:{state}:{len(ids)}", partition_key=key, job_name=day_job)
+
+
+def _behind(
+    workspace: Workspace, season: str, detector: str, catalogues: Sequence[ProductRecord], day_job: str
+) -> Iterator[dg.RunRequest]:
+    """Days whose alerts look back on other days than there are by now: earlier ones came late, or were made again."""
+    from roman_assets.msos.stages.light_curves import ALERTS, SUMS, earlier_sums
+
+    # Alerts are of the catalogue's own filter.
+    searched = {(record.sha256, record.attributes["optical_element"]) for record in catalogues}
+    sums = [
+        record for record in workspace.products.current(SUMS, None, season=season, detector=detector)
+        if (record.attributes["catalogue"], record.attributes["optical_element"]) in searched
+    ]  # fmt: skip
+    for alerts in workspace.products.current(ALERTS, None, season=season, detector=detector):
+        day = str(alerts.attributes["day"])
+        mine = [record for record in sums if record.attributes["day"] == day]
+        wanted = {earlier.sha256 for record in mine for earlier in earlier_sums(sums, record)}
+        there = {record.sha256 for record in sums}
+        if wanted <= set(alerts.inputs) and not (set(alerts.inputs) & there) - wanted:
+            continue
+        state = hashlib.sha256("".join(sorted(wanted)).encode()).hexdigest()[:12]
+        key = day_detector_key(day, detector)
+        yield dg.RunRequest(f"behind:{key}:{state}", partition_key=key, job_name=day_job)

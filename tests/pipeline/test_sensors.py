@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from roman_assets.msos.stages.catalogue import establish
+from roman_assets.msos.stages.light_curves import daily
 from roman_assets.msos.stages.photometry import measure
 from roman_assets.platform.definitions import build_definitions
 from roman_assets.platform.processing import dagster_instance
@@ -77,3 +78,19 @@ def test_season_sensor_asks_for_the_catalogue_and_then_for_the_days_that_waited(
         measure(workspace, "2027-03-01", "WFI01")
         left = tick(workspace, "season_sensor", instance).run_requests or []
         assert [str(r.partition_key) for r in left] == ["2027-03-02|WFI01"]
+
+
+def test_alerts_are_asked_for_again_when_an_earlier_day_comes_late(workspace: Workspace, survey: SimulatedSurvey) -> None:
+    """The second day was done first: its alerts did not look back on the first."""
+    with dagster_instance(workspace) as instance:
+        take_in(workspace, sorted(survey.exposures)[:13])
+        establish(workspace, "s01", "WFI01")
+        for day in ("2027-03-02", "2027-03-01"):
+            measure(workspace, day, "WFI01")
+            daily(workspace, day, "WFI01")
+        asked = tick(workspace, "season_sensor", instance).run_requests or []
+        assert [(r.job_name, str(r.partition_key)) for r in asked] == [("process_day", "2027-03-02|WFI01")]
+        again = tick(workspace, "season_sensor", instance).run_requests or []
+        assert again[0].run_key == asked[0].run_key
+        daily(workspace, "2027-03-02", "WFI01")
+        assert not tick(workspace, "season_sensor", instance).run_requests

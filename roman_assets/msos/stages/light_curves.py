@@ -223,16 +223,23 @@ def _sum_up(
 def _history(workspace: Workspace, today: ProductRecord, result: StageResult) -> list[pl.DataFrame]:
     """Sums of the season's earlier days of the same pointing, filter and catalogue, in order of time."""
     facts = today.attributes
-    earlier = [
-        r for r in workspace.products.current(SUMS, None, season=facts["season"], detector=facts["detector"])
-        if r.part == today.part and r.attributes["catalogue"] == facts["catalogue"]
-        and str(r.attributes["day"]) < str(facts["day"])
-    ]  # fmt: skip
-    used = sorted(earlier, key=lambda r: str(r.attributes["day"]))[-DailyConfig().days :]
+    sums = workspace.products.current(SUMS, None, season=facts["season"], detector=facts["detector"])
+    used = earlier_sums(sums, today)
     result.figures["earlier_days"] = max(result.figures.get("earlier_days", 0), len(used))
     result.history.extend(r.sha256 for r in used)
     columns = ["star", "sum_w", "sum_wf", "first_mjd", "last_mjd"]
     return [workspace.products.read_table(r, columns) for r in used]
+
+
+def earlier_sums(sums: Sequence[ProductRecord], today: ProductRecord) -> list[ProductRecord]:
+    """Those of a season's and detector's sums that the alerts of one of them look back on, in order of time."""
+    facts = today.attributes
+    earlier = [
+        r for r in sums
+        if r.part == today.part and r.attributes["catalogue"] == facts["catalogue"]
+        and str(r.attributes["day"]) < str(facts["day"])
+    ]  # fmt: skip
+    return sorted(earlier, key=lambda r: str(r.attributes["day"]))[-DailyConfig().days :]
 
 
 def _close(
