@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,7 +23,8 @@ KEY, SECRET = "roman-test", "secret-of-the-test"
 def free_ports(number: int) -> list[int]:
     """Ports nobody listens on now; below 22,000, since weed's gRPC ports are 10,000 higher."""
     found: list[int] = []
-    for port in range(12_000 + os.getpid() % 4000, 22_000):
+    # In no order: workers that start together must not try the same ones in turn.
+    for port in random.SystemRandom().sample(range(12_000, 22_000), 10_000):
         with socket.socket() as one, socket.socket() as other:
             try:
                 one.bind(("127.0.0.1", port))
@@ -125,6 +127,8 @@ def _wait(answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Pa
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return  # why it ended is told by whoever waited for it
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(timeout=15)

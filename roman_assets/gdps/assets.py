@@ -130,7 +130,7 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         kinds={"polars", "parquet"}, code_version=CODE["spectral_series"], op_tags=SEASON.op_tags(), pool=POOL_SEASON,
         retry_policy=RETRY, check_specs=_checks("spectral_series"),
         deps=[dg.AssetDep("spectra_1d", partition_mapping=dg.AllPartitionMapping())],
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("spectral_series"),
     )  # fmt: skip
     def spectral_series(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.time_series import series_of_region
