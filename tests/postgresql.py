@@ -47,7 +47,8 @@ def postgresql_server() -> Iterator[str]:
     try:
         subprocess.run([initdb, "-D", folder / "data", "-U", "roman", "-A", "trust", "-N"], check=True, **quiet)
         settings = ["-c", "fsync=off", "-c", f"unix_socket_directories={folder}", "-c", "listen_addresses=127.0.0.1"]
-        process = subprocess.Popen([server, "-D", folder / "data", "-p", str(port), *settings], **quiet)
+        command = [server, "-D", folder / "data", "-p", str(port), *settings]
+        process = subprocess.Popen(command, start_new_session=True, **quiet)
         try:
             url = f"postgresql+psycopg2://roman@127.0.0.1:{port}/postgres"
             _wait(url)

@@ -99,7 +99,10 @@ def postgresql_server(folder: Path) -> Iterator[str]:
                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
     log_path = folder / "postgresql.log"
     with log_path.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, **user)
+        # A session of its own: a signal to the group of the tests' processes is not meant for it.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True, **user
+        )
         try:
             _wait(lambda: _connects(port), process, log_path)
             yield f"postgresql+psycopg2://roman@127.0.0.1:{port}/postgres"
