@@ -393,7 +393,7 @@ def test_pages_with_every_partition_materialized(platform: Platform) -> None:
 
 def test_measurements_are_kept(platform: Platform) -> None:
     """Memory after the work; all figures of this file go to ROMAN_CLUSTER_RESULTS."""
-    for name in ("webserver", "daemon", "code"):
+    for name in ("webserver", "daemon", "code", "exporter"):
         MEASURED[f"{name}_after_mib"] = round(platform.memory_mib(f"roman-{name}"))
         assert MEASURED[f"{name}_after_mib"] < 2000
     MEASURED["runs"] = len(platform.runs())
