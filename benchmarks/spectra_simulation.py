@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from grism_validation import measure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -105,8 +106,6 @@ def scene_spectra(data_folder: Path, realisations: int, seed: int) -> Iterator[S
 
 def extracted_spectra(data_folder: Path) -> Iterator[Simulated]:
     """The sources of grism_scene as extracted from its exposures and combined, with the S/N that their lines have there."""
-    from grism_validation import measure
-
     scene = measure(data_folder / "grism_scene")
     members: dict[int, list[Spectrum]] = {}
     for exposure in scene.exposures:
