@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import KEY, SECRET, postgresql_programs, postgresql_server, s3_server
+from tests.postgresql import postgresql_server
+from tests.services import KEY, SECRET, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +37,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """URL of a PostgreSQL database: ROMAN_TEST_POSTGRES_URL, else one of a server of its own; skips without Debian's."""
-    given = os.environ.get("ROMAN_TEST_POSTGRES_URL")
-    if given:
-        yield given
-        return
-    if postgresql_programs() is None:
-        pytest.skip("PostgreSQL is not installed (apt install postgresql), and ROMAN_TEST_POSTGRES_URL is not set")
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
+    with postgresql_server() as url:
         yield url

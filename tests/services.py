@@ -1,11 +1,10 @@
-"""Real services for tests: an S3 server (seaweedfs, from PyPI) and PostgreSQL (from Debian), on free ports."""
+"""A real service for tests: an S3 server (seaweedfs, from PyPI) on free ports. PostgreSQL: postgresql.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -67,56 +66,6 @@ def _http(url: str) -> bool:
     except urllib.error.HTTPError as error:
         return error.code == 403  # no signature: it is the S3 interface that answers
     except OSError:
-        return False
-    return True
-
-
-def postgresql_programs() -> Path | None:
-    """Folder of PostgreSQL's programs, None where it is not installed."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((f for f in reversed(folders) if (f / "initdb").exists() and (f / "postgres").exists()), None)
-
-
-@contextmanager
-def postgresql_server(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of its own; yields the URL of an empty database. As root it runs as another user: it must."""
-    programs = postgresql_programs()
-    assert programs is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    data, (port,) = folder / "data", free_ports(1)
-    user = {"user": "postgres"} if os.geteuid() == 0 else {}
-    if user:
-        for parent in (folder, *folder.parents[:3]):
-            if parent.stat().st_uid == 0 and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-        shutil.chown(folder, "postgres")
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "roman", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True, capture_output=True, cwd=folder, env=environment, **user,
-    )  # fmt: skip
-    command = [programs / "postgres", "-D", data, "-p", str(port), "-c", f"unix_socket_directories={folder}",
-               "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
-    log_path = folder / "postgresql.log"
-    with log_path.open("wb") as log:
-        # A session of its own: a signal to the group of the tests' processes is not meant for it.
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True, **user
-        )
-        try:
-            _wait(lambda: _connects(port), process, log_path)
-            yield f"postgresql+psycopg2://roman@127.0.0.1:{port}/postgres"
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
-
-
-def _connects(port: int) -> bool:
-    import psycopg2
-
-    try:
-        psycopg2.connect(host="127.0.0.1", port=port, user="roman", dbname="postgres").close()
-    except psycopg2.OperationalError:
         return False
     return True
 
