@@ -2,7 +2,7 @@
  * may be taken to come from the trace's place in that row, the profile being sheared by the trace's slope.
  *
  * The two-dimensional sums of dispersion.h then fall into one along the rows, for each column of a stamp's samples,
- * and one interpolation in each row: an eighth of the work. Between planes the shear mixes as the planes do. */
+ * and one interpolation in each row: a third of the work. Between planes the shear mixes as the planes do. */
 #ifndef ROMAN_STRAIGHT_TRACE_H
 #define ROMAN_STRAIGHT_TRACE_H
 

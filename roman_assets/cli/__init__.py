@@ -14,7 +14,6 @@ from rich.markup import escape
 from roman_assets.cli import cluster, data, lenses, operate, query, run, spectra
 from roman_assets.cli.common import console, set_home
 from roman_assets.errors import RomanError
-from roman_assets.platform.arithmetic import pin_arithmetic
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -41,7 +40,6 @@ for module in (run, data, query, lenses, spectra, operate, cluster):
 
 def main() -> None:
     """Entry point: errors made on purpose are shown as one message, without a traceback."""
-    pin_arithmetic()
     if os.getpid() == 1:  # in a container: the first process has no default for SIGTERM, and would sit out its grace
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:

@@ -11,8 +11,7 @@ import typer
 
 from roman_assets.cli.common import console, size_text, workspace
 from roman_assets.errors import InputError
-
-SINCE = "ROMAN_PROMISES_FROM"
+from roman_assets.platform.promises import SINCE
 
 
 def exporter(

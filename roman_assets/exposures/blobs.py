@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from roman_assets.bodies import read_body
 from roman_assets.errors import InputError
 from roman_assets.exposures.rejection import Unavailable
-
-_READS = 5  # of a body that breaks off, with growing pauses
-_FIRST_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -218,19 +214,9 @@ class BucketBlobs:
         self._stream(key, copy)
 
     def _stream(self, key: str, work: Callable[[Any], Any]) -> Any:
-        """Does ``work`` with an object's body, anew if it breaks off: boto3 retries requests only."""
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
+        """Does ``work`` with an object's body, anew if it breaks off."""
         with _requests(self.uri(key)):
-            for attempt in range(_READS):
-                body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
-                try:
-                    return work(body)
-                except (HTTPClientError, IncompleteReadError):
-                    if attempt + 1 == _READS:
-                        raise
-                time.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable")
+            return read_body(lambda: self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"], work)
 
     def local(self, key: str) -> Path | None:
         """None: an object has no path."""

@@ -248,6 +248,13 @@ class Registry:
             rows = connection.execute(query).all()
         return {(str(outcome), str(reason or "unknown")): int(count) for outcome, reason, count in rows}
 
+    def arrived(self) -> set[tuple[str, str, str | None]]:
+        """(day, detector, survey) with registered exposures."""
+        columns = EXPOSURES.c
+        query = select(columns.day, columns.detector, columns.survey).distinct()
+        with self.engine.connect() as connection:
+            return {(str(day), str(detector), survey) for day, detector, survey in connection.execute(query)}
+
     def last_change(self) -> int:
         """The newest change number; 0 in an empty registry."""
         with self.engine.connect() as connection:

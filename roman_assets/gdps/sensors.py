@@ -41,7 +41,8 @@ def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timede
 
 def _requests(workspace: Workspace, before: datetime) -> Iterator[dg.RunRequest]:
     """Regions whose spectra, all made before a time, are not those that their combined spectra were made from."""
-    from roman_assets.gdps.stages.common import SPECTRA, regions_of
+    from roman_assets.gdps.stages.common import SPECTRA
+    from roman_assets.platform.regions import regions_of
 
     by_region: dict[str, list[ProductRecord]] = defaultdict(list)
     for record in workspace.products.current(SPECTRA):

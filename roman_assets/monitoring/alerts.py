@@ -19,12 +19,11 @@ import dagster as dg
 from roman_assets.errors import InputError
 from roman_assets.monitoring.freshness import UNPROCESSED, Evidence, Freshness, judge
 from roman_assets.monitoring.webhook import WEBHOOK, check_webhook, post
-from roman_assets.platform.promises import PROMISES
+from roman_assets.platform.promises import PROMISES, SINCE
 from roman_assets.platform.workspace import Workspace
 
 #: Address of the UI, for links in the messages.
 UI_URL = "ROMAN_UI_URL"
-SINCE = "ROMAN_PROMISES_FROM"
 SHOWN_RUNS = 10
 #: A lateness that lasts is told again after so long.
 REMIND_S = 24 * 3600.0
@@ -166,8 +165,7 @@ def freshness_now(instance: dg.DagsterInstance, workspace: Workspace, now: float
     last = {
         e.asset_key.to_user_string(): e.last_materialization.timestamp for e in entries if e.last_materialization is not None
     }
-    arrived = {(c.day, c.detector, c.survey) for c in workspace.registry.changes_since(0)}
-    evidence = Evidence(held, last, arrived, os.environ.get(SINCE) or None)
+    evidence = Evidence(held, last, workspace.registry.arrived(), os.environ.get(SINCE) or None)
     return judge(workspace.calendar, evidence, dt.datetime.fromtimestamp(now, dt.UTC))
 
 

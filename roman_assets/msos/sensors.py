@@ -104,8 +104,7 @@ def _behind(
         day = str(alerts.attributes["day"])
         mine = [record for record in sums if record.attributes["day"] == day]
         wanted = {earlier.sha256 for record in mine for earlier in earlier_sums(sums, record)}
-        there = {record.sha256 for record in sums}
-        if wanted <= set(alerts.inputs) and not (set(alerts.inputs) & there) - wanted:
+        if set(alerts.inputs) & {record.sha256 for record in sums} == wanted:
             continue
         state = hashlib.sha256("".join(sorted(wanted)).encode()).hexdigest()[:12]
         key = day_detector_key(day, detector)

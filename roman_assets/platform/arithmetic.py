@@ -2,8 +2,8 @@
 
 Our kernels give the same bits at every vector level. OpenBLAS and numpy do not: they dispatch by the processor, and
 BLAS sums in an order that depends on the number of threads. A step that is done again on another kind of node would
-make other bytes under the same identity. So the image pins them (Dockerfile), and so does `roman`, to what every x86
-processor with AVX2 has.
+make other bytes under the same identity. So the image pins them (Dockerfile), and so does `roman` (entry.py), to what
+every x86 processor with AVX2 has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CPU = Path("/proc/cpuinfo")
 
 def pin_arithmetic(environment: MutableMapping[str, str] | None = None) -> bool:
     """Set what is not set; False where it comes too late (numpy is loaded) or the processor is another kind."""
-    if "numpy" in sys.modules or not _has_avx2():
+    if "numpy" in sys.modules or not has_avx2():
         return False
     env = os.environ if environment is None else environment
     for name, value in SETTINGS.items():
@@ -34,7 +34,7 @@ def pin_arithmetic(environment: MutableMapping[str, str] | None = None) -> bool:
     return True
 
 
-def _has_avx2() -> bool:
+def has_avx2() -> bool:
     """Whether code for AVX2 can run here: OpenBLAS obeys its setting even where it cannot."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return False

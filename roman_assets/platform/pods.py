@@ -21,7 +21,7 @@ from typing import Any
 
 from roman_assets.errors import InputError
 
-#: Label, and key of the taint, of the nodes of a profile: `roman-assets/pool=photometry`.
+#: Label, and key of the taint, of the nodes of a profile: `roman-assets/pool=images`.
 NODE_LABEL = "roman-assets/pool"
 #: Label and key of the taint of nodes that may vanish: `roman-assets/spot=true`.
 SPOT_LABEL = "roman-assets/spot"

@@ -25,6 +25,7 @@ from roman_assets.platform.definitions import (
     SURVEY_ASSETS,
     build_definitions,
 )
+from roman_assets.platform.regions import regions_of
 from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
@@ -180,11 +181,7 @@ def survey_steps(workspace: Workspace) -> list[Step]:
 
 def _regions(workspace: Workspace, kind: str) -> list[str]:
     """Sky regions with rows in products of a kind."""
-    regions: set[str] = set()
-    for record in workspace.products.current(kind):
-        places = workspace.products.read_table(record, ["ra", "dec"])
-        regions |= {r for r in workspace.calendar.regions_of(places["ra"].to_numpy(), places["dec"].to_numpy()) if r}
-    return sorted(regions)
+    return sorted({name for record in workspace.products.current(kind) for name in regions_of(workspace, record)})
 
 
 def run_steps(

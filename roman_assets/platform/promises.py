@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+#: Names the first day that is promised (YYYY-MM-DD).
+SINCE = "ROMAN_PROMISES_FROM"
 #: When a partition's clock starts: the end of its day; of its season; of its season's first day; for sky regions,
 #: which have no day, the end of the newest season or day with products.
 Start = Literal["day", "season", "season's first day", "spectroscopic day", "bulge season", "spectroscopic survey day"]

@@ -2,7 +2,7 @@
 
 Large objects go in parts. Every part carries its sha256, which the server checks; what the server then knows of the
 whole is the hash of the parts' hashes, which is compared with our own. Requests are retried with growing pauses by
-boto3, and bodies that break off by this module.
+boto3, and bodies that break off by bodies.py.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from roman_assets.bodies import read_body
 from roman_assets.errors import InputError
 from roman_assets.products.store import Checkpoint, StoredObject, StoreError, check_key, no_checkpoint
 
 #: Larger objects are sent in parts of this size; S3 takes 10,000 of them.
 PART_BYTES = 64 << 20
 MAX_OBJECT_BYTES = 10_000 * PART_BYTES
-#: How often a body that breaks off is asked for, and the first pause between [s]; each pause is twice the last.
-READS = 5
-FIRST_PAUSE_S = 0.2
 RENEW_AFTER_HOURS = 1.0
 
 
@@ -174,20 +170,13 @@ class S3Store:
         return self._body(self._name(key), "read")
 
     def _body(self, name: str, action: str) -> bytes:
-        """An object's bytes. boto3 retries requests, not bodies that break off on the way."""
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-        for attempt in range(READS):
-            with self._translated(action, name):
-                body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]
-                try:
-                    return bytes(body.read())
-                except (HTTPClientError, IncompleteReadError):
-                    if attempt + 1 == READS:
-                        raise
-            # Jitter: a server that broke off many readers is not asked by all of them at once.
-            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable")
+        """An object's bytes."""
+        content = b""
+        with self._translated(action, name):
+            content = read_body(
+                lambda: self._client.get_object(Bucket=self.bucket, Key=name)["Body"], lambda body: bytes(body.read())
+            )
+        return content
 
     def size(self, key: str) -> int | None:
         head = self._head(self._name(key))

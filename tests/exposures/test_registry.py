@@ -163,6 +163,7 @@ def test_changes_are_followed_without_loss(registry):
         seen.append((piece[0].detector, piece[0].change))
         position = piece[0].change
     assert seen == [("WFI02", 2), ("WFI01", 3)]
+    assert registry.arrived() == {("2027-03-01", "WFI01", "bulge"), ("2027-03-01", "WFI02", "bulge")}
 
 
 def test_outside_the_calendar(registry):

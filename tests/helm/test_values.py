@@ -199,7 +199,8 @@ def test_run_configuration_makes_valid_pods(values: dict[str, Any]) -> None:
     from dagster_k8s.models import k8s_model_from_dict
     from kubernetes.client import models
 
-    from tests.test_deployment import check_pod_config, snake
+    from tests.test_deployment import snake
+    from tests.test_pods import check_pod_config
 
     config = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     metadata = config.pop("podTemplateSpecMetadata", {})

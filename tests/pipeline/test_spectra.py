@@ -23,6 +23,7 @@ from roman_assets.gdps.stages.extraction import extract_day
 from roman_assets.gdps.versions import CODE
 from roman_assets.platform.processing import Outcome, dagster_instance, plan, run_steps
 from roman_assets.platform.reconcile import reconcile
+from roman_assets.platform.regions import regions_of
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import record_kind, validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
@@ -170,6 +171,15 @@ def test_code_versions_guard_the_results(done: Spectroscopy) -> None:
     for asset, expected in json.loads(GOLDEN.read_text()).items():
         assert CODE[asset] == expected.pop("code"), f"{asset} has a new code version: write the golden file anew"
         assert figures[asset] == pytest.approx(expected, rel=0.02), asset
+
+
+def test_regions_are_those_of_the_calendar_that_is_there_now(done: Spectroscopy) -> None:
+    """What was noted when the spectra were made holds for that calendar's regions only."""
+    (record, *_) = done.workspace.products.current("spectra_1d_part")
+    names = regions_of(done.workspace, record)
+    assert names == record.attributes["regions"]["names"] != []
+    moved = replace(record, attributes={"regions": {"of": "another calendar", "names": ["elsewhere"]}})
+    assert regions_of(done.workspace, moved) == names
 
 
 def test_a_region_is_asked_for_when_its_spectra_have_come_to_rest(done: Spectroscopy, tmp_path: Path) -> None:

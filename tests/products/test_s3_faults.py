@@ -89,7 +89,7 @@ def test_a_body_that_breaks_off_is_read_again(store: S3Store, proxy: Proxy, tmp_
 def test_a_body_that_always_breaks_off_is_an_error(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("roman_assets.bodies.FIRST_PAUSE_S", 0.01)
     put(store, "a", os.urandom(MB))
     proxy.spoil("get", "cut", 1000)
     with pytest.raises(StoreError, match="cannot read"):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.stages.common import BAND_NM, SPECTRA, regions_of, spectral_facts, spectrum_of
+from roman_assets.gdps.stages.common import BAND_NM, SPECTRA, spectral_facts, spectrum_of
 from roman_assets.gdps.stages.files import combined_table
 from roman_assets.gdps.versions import CODE
 from roman_assets.msos.stages.common import finite
+from roman_assets.platform.regions import regions_of
 from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata

@@ -11,9 +11,7 @@ import polars as pl
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.gdps.spectrum import Spectrum
 from roman_assets.gdps.versions import CODE
-from roman_assets.platform.workspace import Workspace
 from roman_assets.products.gdps_archive import SpectralFacts
-from roman_assets.products.records import ProductRecord
 from roman_assets.products.schemas import TableSchema
 
 #: Spectra of an exposure.
@@ -66,15 +64,3 @@ def spectral_facts(exposures: Sequence[RegisteredExposure], asset: str, **more: 
 def rows_table(rows: Sequence[Mapping[str, Any]], schema: TableSchema) -> pl.DataFrame:
     """Rows as a table of a schema; an empty table of it without rows."""
     return pl.DataFrame(rows, schema=schema.polars_schema) if rows else schema.empty()
-
-
-def regions_of(workspace: Workspace, record: ProductRecord) -> list[str]:
-    """Sky regions in which a `spectra_1d_part` has sources."""
-    if not record.rows:
-        return []
-    named = record.attributes.get("regions")
-    if named is not None:
-        return list(named)
-    places = workspace.products.read_table(record, ["ra", "dec"])
-    found = workspace.calendar.regions_of(places["ra"].to_numpy(), places["dec"].to_numpy())
-    return sorted({str(name) for name in found if name})

@@ -26,6 +26,7 @@ from roman_assets.gdps.stages.common import SPECTRA, rows_table, spectral_facts,
 from roman_assets.gdps.throughput import Throughput
 from roman_assets.gdps.versions import CODE
 from roman_assets.msos.frames import Frame
+from roman_assets.platform.regions import regions_attribute
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.gdps_archive import spectral_metadata
@@ -183,8 +184,7 @@ def _write(
     put = workspace.products
     rows = spectra_table(spectra, exposure, angle, table)
     # So that a region finds its spectra without reading all there are.
-    regions = workspace.calendar.regions_of(rows["ra"].to_numpy(), rows["dec"].to_numpy())
-    seen["regions"] = sorted({str(name) for name in regions if name})
+    seen["regions"] = regions_attribute(workspace.calendar, rows)
     ids = [int(i) for i in _ids(spectra, table)]
     return {
         LOCATIONS: put.put_table(

@@ -20,7 +20,7 @@ from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
 KINDS = ("spectral_series", "spectral_variability")
-#: A constant source looks as variable as those that are called so with this chance; of as many at most may be so.
+#: A source is called variable if a constant one would look as variable with less than this chance.
 VARIABLE_CHANCE = 1e-4
 #: Sources drawn.
 SHOWN = 2
