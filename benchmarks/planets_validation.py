@@ -43,6 +43,7 @@ def rows(data_folder: str | Path) -> list[Row]:
 def table(data_folder: str | Path) -> list[Row]:
     """One row per event: truth, class, best solution, what agrees."""
     truth = pl.read_parquet(Path(data_folder) / "dc2018/truth.parquet").to_dicts()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes that follow fill the cores
     # Threads of polars and forks do not go together.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(_event, [str(data_folder)] * len(truth), truth))

@@ -14,9 +14,12 @@ from collect import FOLDER, collect, number
 from rich.console import Console
 from rich.table import Table
 
+from roman_assets.platform.arithmetic import pin_arithmetic
+
 
 def main() -> int:
     """Run, show, write."""
+    pin_arithmetic()  # as the pipeline has it; threads of BLAS beside the parts' own processes only wait for each other
     failed = {"name": "", "value": None, "required": ..., "data_set": "", "passed": False}
     rows = collect("validation", failed, FOLDER / "validation.json", sys.argv[1:])
     table = Table("requirement", "measured", "required", "data", "", title="Quality against external data")

@@ -20,15 +20,19 @@ from roman_assets.msos.binary_magnification import BinaryLensConfig
 from roman_assets.msos.binary_minimum import STATIC, Problem, linear_covariance, minimum, model_of
 from roman_assets.msos.binary_posterior import covariance_about, explore
 from roman_assets.msos.binary_seeds import best_seeds
-from roman_assets.msos.lens_models import LensModel, blend_widths
+from roman_assets.msos.lens_models import LensModel, blend_widths, solve_fluxes
 from roman_assets.msos.parallax import Observer
-from roman_assets.msos.point_lens import LightCurve, PointLensFit
+from roman_assets.msos.point_lens import LightCurve, PointLensFit, magnification
 
 F64 = NDArray[np.float64]
 #: What a chain may still find [chi2].
 CHAIN_GAIN = 10.0
 #: How far above the rival's BIC the first fits may end, as a factor: their bins and few evaluations cost that much.
 HOPELESS = 10.0
+#: Two lenses whose first fits leave more than this part of the host's excess of chi2, at more than `POOR` a point,
+#: describe something else, a variable star above all.
+MOST_LEFT = 0.5
+POOR = 10.0
 
 
 def fit_binary_lens(
@@ -47,7 +51,8 @@ def fit_binary_lens(
         Without one no parallax is fitted.
     rival_bic
         BIC of the best other model. Where two lenses come short of it, their errors are those of the slopes, not of a
-        chain; where they come nowhere near it, only the first fits are made.
+        chain; where they come nowhere near it, or leave most of what the point lens leaves, only the first fits are
+        made.
 
     Returns
     -------
@@ -64,10 +69,12 @@ def fit_binary_lens(
     if abs(host.u0 - lens.u0) > 0.1 * lens.u0 or abs(host.te - lens.te) > 0.1 * lens.te:
         seeds += best_seeds(coarse.curve, lens, anomaly, replace(config, starts=config.starts // 2))
     first = _distinct([minimum(coarse, seed, evaluations=25) for seed in seeds], 2 * config.kept)
+    whole = Problem(curve, config, config.fine, blends, reference=lens.t0, sides=True)
+    if first and _elsewhere(coarse, host, first[0][0]):
+        return [_by_slopes(whole, first[0][1])]
     near = [p for _, p in first[:2]]
     more = [_twin(p) for p in near] + [_with(p, 3, np.log(rho)) for p in near for rho in config.rhos]
     first = _distinct([*first, *(minimum(coarse, p, evaluations=25) for p in more)], config.kept)
-    whole = Problem(curve, config, config.fine, blends, reference=lens.t0, sides=True)
     if first and first[0][0] > HOPELESS * rival_bic:
         return sorted((_by_slopes(whole, p) for _, p in first), key=lambda m: m.chi2)
     last = [_settled(whole, p) for _, p in first]
@@ -76,6 +83,14 @@ def fit_binary_lens(
         whole = replace(whole, offsets=offsets)
         last = _with_orbit(whole, _with_parallax(whole, last))
     return _models(whole, _distinct(last, config.kept + 1), rival_bic)
+
+
+def _elsewhere(coarse: Problem, host: PointLensFit, chi2: float) -> bool:
+    """Whether two lenses that reach this chi2 leave what the host leaves: the deviation is nothing of theirs."""
+    n = len(coarse.curve)
+    alone = [magnification(b.mjd, host.t0, host.u0, host.te)[None] for b in coarse.curve.bands]
+    excess = float((solve_fluxes(coarse.curve, alone, coarse.blends)[2] ** 2).sum()) - n
+    return chi2 > POOR * n and chi2 - n > MOST_LEFT * excess
 
 
 def _settled(whole: Problem, start: F64) -> tuple[float, F64]:

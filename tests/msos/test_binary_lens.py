@@ -184,6 +184,17 @@ def test_two_lenses_that_come_nowhere_near_another_model_are_not_refined(fitted)
     assert min(m.chi2 for m in hopeless) > 100.0
 
 
+def test_two_lenses_are_not_refined_on_a_variable_star(monkeypatch):
+    """They leave most of what a point lens leaves of a pulsating star in outburst: one rough model says so."""
+    rng = np.random.default_rng(5)
+    shape = 1 + 0.3 * np.exp(-0.5 * ((MJD - 61485.0) / 3.0) ** 2) + 0.05 * np.sin((MJD - MJD[0]) / 0.9)
+    curve = LightCurve((Band("F146", MJD, 1000 * shape + 2 * rng.normal(size=MJD.size), np.full(MJD.size, 2.0)),))
+    monkeypatch.delattr("roman_assets.msos.binary_lens._settled")
+    models = fit_binary_lens(curve, single(curve), QUICK)
+    assert len(models) == 1
+    assert models[0].chi2 / models[0].dof > 10
+
+
 def test_bins_that_follow_a_model_keep_what_tells_it_from_its_neighbours():
     curve = curve_of(WIDE)
     whole = Problem(curve, QUICK, 1e-4, blend_widths(curve), sides=True)
