@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from roman_assets.exposures.reader import read_image
 from roman_assets.gdps.combination import combine
 from roman_assets.gdps.contamination import ContaminationConfig, fit_sources
-from roman_assets.gdps.direct_image import bulge_shares
+from roman_assets.gdps.direct_image import profiles_by_image
 from roman_assets.gdps.dispersion import Window, add_cutout, take_cutout
 from roman_assets.gdps.extraction import (
     ExposureSpectra,
@@ -91,7 +91,7 @@ def measure(folder: Path) -> Scene:
     first = grism["file"][0]
     psf = psf_of_exposure(frames[first], windows[first], sources, trace, throughput)
     direct = table.filter(pl.col("kind") == "direct")["file"][0]
-    sources = sources.with_bulge(bulge_shares(frames[direct], sources, psf))
+    sources = profiles_by_image(frames[direct], sources, psf)
     exposures = []
     for number, name in enumerate(grism["file"]):
         psf = psf_of_exposure(frames[name], windows[name], sources, trace, throughput)

@@ -1,7 +1,8 @@
 """Source catalogues of the direct images, as a folder of Parquet files holds them.
 
 The pipeline that makes them is another one's: columns are those of `SourceList.of` (id, ra, dec, hlr_arcsec,
-ellipticity, pa_deg, mag_<filter>, and star_flag and bulge if there).
+ellipticity, pa_deg, mag_<filter>, and star_flag and bulge if there). A star flag beside a size of a tenth of an arcsecond
+or more is for the direct image to settle.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ PIVOTS = {
 _NEEDED = ("id", "ra", "dec", "hlr_arcsec", "ellipticity", "pa_deg")
 #: Bulge share of a galaxy whose direct image has not been looked at.
 USUAL_BULGE = 0.15
-#: Below this half-light radius [arcsec], or with a star flag, a source is a point.
-POINT_ARCSEC = 0.01
+#: Below this half-light radius [arcsec] a source is a point; with a star flag, below the second.
+POINT_ARCSEC, RESOLVED_ARCSEC = 0.01, 0.1
 ARCSEC = np.pi / 180 / 3600
 
 
@@ -48,6 +48,8 @@ class SourceList:
         (n,) half-light radius [arcsec] (0 for a point), 1 - b/a, and position angle [deg, E of N].
     bulge
         (n,) share of the light in the de Vaucouleurs profile.
+    doubtful
+        (n,) flagged as stars but of a size that stars do not have: extended, unless the direct image says otherwise.
     bands
         (b,) wavelengths [um] of the photometry, rising.
     photometry
@@ -61,6 +63,7 @@ class SourceList:
     ellipticity: F64
     angle: F64
     bulge: F64
+    doubtful: NDArray[np.bool_]
     bands: F64
     photometry: F64
 
@@ -89,7 +92,7 @@ class SourceList:
         if "star_flag" in catalogue.columns:
             star = catalogue["star_flag"].fill_null(False).cast(pl.Boolean).to_numpy()
         radius = np.nan_to_num(columns["hlr_arcsec"])
-        point = star | (radius < POINT_ARCSEC)
+        point = radius < np.where(star, RESOLVED_ARCSEC, POINT_ARCSEC)
         bulge = np.full(len(catalogue), USUAL_BULGE)
         if "bulge" in catalogue.columns:
             bulge = np.clip(catalogue["bulge"].cast(pl.Float64).fill_null(USUAL_BULGE).to_numpy(), 0, 1)
@@ -98,12 +101,18 @@ class SourceList:
         return cls(
             catalogue["id"].cast(pl.Int64).to_numpy(), columns["ra"], columns["dec"], np.where(point, 0, radius),
             np.where(point, 0, np.clip(np.nan_to_num(columns["ellipticity"]), 0, 0.95)),
-            np.nan_to_num(columns["pa_deg"]), np.where(point, 0, bulge), bands, flux_density(magnitudes, bands),
+            np.nan_to_num(columns["pa_deg"]), np.where(point, 0, bulge), star & ~point, bands,
+            flux_density(magnitudes, bands),
         )  # fmt: skip
 
     def with_bulge(self, bulge: F64) -> SourceList:
         """The same sources with other bulge shares, (n,)."""
         return replace(self, bulge=np.where(self.half_light > 0, np.clip(bulge, 0, 1), 0))
+
+    def as_points(self, which: NDArray[np.bool_]) -> SourceList:
+        """The same sources, those of the mask (n,) without a size."""
+        sizes = {n: np.where(which, 0.0, getattr(self, n)) for n in ("half_light", "ellipticity", "bulge")}
+        return replace(self, **sizes)
 
     def select(self, which: ArrayLike) -> SourceList:
         """Some of the sources, by index or mask."""

@@ -48,6 +48,17 @@ def test_bulge_defaults_and_select() -> None:
     assert changed.select([1]).id.tolist() == [2]
 
 
+def test_a_star_flag_does_not_hide_a_size() -> None:
+    """Of a few hundredths of an arcsecond, as stars are measured, it says nothing; of a quarter, it is a galaxy's."""
+    table = catalogue([60.0, 70.0, 80.0], [80.0] * 3, [20.0] * 3, [0.02, 0.25, 0.25], WINDOW)
+    sources = SourceList.of(table.with_columns(star_flag=pl.Series([True, True, False])))
+    assert sources.half_light.tolist() == [0.0, 0.25, 0.25]
+    assert sources.doubtful.tolist() == [False, True, False]
+    points = sources.as_points(sources.doubtful)
+    assert points.half_light.tolist() == [0.0, 0.0, 0.25]
+    assert points.bulge.tolist() == [0.0, 0.0, USUAL_BULGE]
+
+
 def test_bad_catalogues() -> None:
     table = catalogue([60.0], [80.0], [20.0], [0.0], WINDOW)
     with pytest.raises(InputError, match="columns are missing"):

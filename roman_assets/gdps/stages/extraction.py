@@ -121,7 +121,7 @@ def _prepared(
     table: pl.DataFrame,
 ) -> tuple[Window, Frame, OpticalTrace, SourceList, Throughput]:  # fmt: skip
     """An exposure and its sources ready for extraction, with profiles from the direct image where there is one."""
-    from roman_assets.gdps.direct_image import bulge_shares
+    from roman_assets.gdps.direct_image import profiles_by_image
     from roman_assets.gdps.psf_fit import psf_of_exposure
     from roman_assets.gdps.subarray import window_of
     from roman_assets.msos.frames import prepare
@@ -132,7 +132,7 @@ def _prepared(
     throughput = throughput.scaled(1 / gain)
     if direct is not None:
         psf = psf_of_exposure(frame, window, sources, trace, throughput)
-        sources = sources.with_bulge(bulge_shares(prepare(_image(direct)), sources, psf))
+        sources = profiles_by_image(prepare(_image(direct)), sources, psf)
     return window, frame, trace, sources, throughput
 
 

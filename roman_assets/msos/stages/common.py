@@ -91,10 +91,10 @@ CODE = {
     "season_light_curves": "2",
     "difference_sources": "2",
     "season_objects": "3",
-    "season_events": "6",
+    "season_events": "7",
     "detection_efficiency": "2",
     "survey_objects": "2",
-    "survey_events": "5",
+    "survey_events": "6",
 }
 
 
