@@ -3,7 +3,7 @@
     python benchmarks/planets_validation.py [data folder] [docs/dc2018.md]
 
 searches, fits and classifies every curve as the pipeline does, compares with the truth and, given a file, writes the
-table into it. Takes about ten minutes on two cores. The truth's t0 and u0 refer to the centre of mass, the
+table into it. Takes half an hour of CPU. The truth's t0 and u0 refer to the centre of mass, the
 pipeline's to the centre of magnification: solutions are brought to the centre of mass, with their covariance. The challenge
 says no position: the middle of its bulge fields serves for the parallax.
 """
