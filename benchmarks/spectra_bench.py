@@ -1,18 +1,20 @@
 """Speeds of slitless spectroscopy beside peers, one core, CPU time, best of several.
 
 Traces: the optical model's own coefficients are not shipped, so the nominal ones padded to the shape of the file's
-(6 x 3 x 3) are timed. Dispersion: order 1 of a thousand galaxies, stamps of 31 x 31 px given, added to a full
-detector; grizli's compiled loop over a thumbnail of as many pixels, one wavelength per pixel and one profile, and its
-image. Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
+(6 x 3 x 3) are timed; GRISMCONF's polynomials of about that size. Dispersion: order 1 of a thousand galaxies, stamps of
+31 x 31 px given, added to a full detector; grizli's compiled loop over a thumbnail of as many pixels, one wavelength
+per pixel and one profile, and its image. Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
 Peers that are not installed are left out, and the rows say so.
 Run: ``python benchmarks/spectra_bench.py``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,8 +48,32 @@ def _traces(sources: int = 400, wavelengths: int = 1000) -> Row:
     x, y = rng.uniform(1, SIDE, (2, sources))
     wave = np.linspace(0.95, 1.95, wavelengths)
     seconds, _ = _best(lambda: trace_grid(optics, x, y, wave), 7)
-    setup = f"{sources} sources x {wavelengths} wavelengths, polynomials as large as the SSC model's; no peer run here"
-    return _row("trace.evaluations_per_s", sources * wavelengths / seconds, None, "1/s", setup, faster_is_more=True)
+    peer, said = _grismconf(sources, wavelengths)
+    setup = f"{sources} sources x {wavelengths} wavelengths, polynomials as large as the SSC model's; {said}"
+    return _row("trace.evaluations_per_s", sources * wavelengths / seconds, peer, "1/s", setup, faster_is_more=True)
+
+
+def _grismconf(sources: int, wavelengths: int) -> tuple[float | None, str]:
+    """Offsets in x and y by GRISMCONF's polynomials, six powers along the trace, of two degrees over the field.
+
+    Their module is loaded by itself: the package wants jwst.
+    """
+    found = importlib.util.find_spec("grismconf")
+    if found is None or not found.submodule_search_locations:
+        return None, "GRISMCONF is not installed"
+    path = Path(found.submodule_search_locations[0]) / "poly.py"
+    spec = importlib.util.spec_from_file_location("grismconf_poly", path)
+    assert spec is not None
+    assert spec.loader is not None
+    theirs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(theirs)
+    rng = np.random.default_rng(1)
+    x_terms, y_terms = rng.normal(size=(2, 6, 6))
+    x, y = rng.uniform(1, SIDE, (2, sources, 1))
+    t = np.linspace(0, 1, wavelengths)[None]
+    function = theirs.POLY[(6, 6)]
+    seconds, _ = _best(lambda: (function(x_terms, x, y, t), function(y_terms, x, y, t)), 5)
+    return sources * wavelengths / seconds, "GRISMCONF: POLY(6, 6) in x and y, all sources in one call"
 
 
 def _dispersion() -> Row:
