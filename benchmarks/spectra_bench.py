@@ -3,7 +3,8 @@
 Traces: the optical model's own coefficients are not shipped, so the nominal ones padded to the shape of the file's
 (6 x 3 x 3) are timed; GRISMCONF's polynomials of about that size. Dispersion: order 1 of a thousand galaxies, stamps of
 31 x 31 px given, added to a full detector; grizli's compiled loop over a thumbnail of as many pixels, one wavelength
-per pixel and one profile, and its image. Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
+per pixel and one profile, and its image.
+Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
 Peers that are not installed are left out, and the rows say so.
 Run: ``python benchmarks/spectra_bench.py``.
 """
