@@ -83,7 +83,9 @@ def release(root: Path, image: str) -> Path:
         source = Path(scratch) / "source"
         environment = {
             **os.environ, "PIP_CONSTRAINT": str(root / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            # The same bytes wherever and whenever the commit is built.
             "SOURCE_DATE_EPOCH": str(export(root, source)),
+            "CFLAGS": f"{os.environ.get('CFLAGS', '')} -ffile-prefix-map={source}=.",
         }  # fmt: skip
         wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(out), str(source)]
         subprocess.run(wheel, check=True, env=environment)
