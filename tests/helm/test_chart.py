@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -270,3 +271,17 @@ def test_a_step_has_the_size_and_place_of_its_profile(chart: Path, environment: 
     assert pod["terminationGracePeriodSeconds"] == pods.GRACE_S
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert {"roman-environment"} <= {s["configMapRef"]["name"] for s in container["envFrom"] if "configMapRef" in s}
+
+
+def test_objects_that_the_guide_names_exist(chart: Path) -> None:
+    """What `kubectl` is told of in docs/operations.md is there under that name, of the chart's or of those beside it."""
+    from tests.operations.test_guide import GUIDE
+
+    kinds = {"deploy": "Deployment", "svc": "Service", "cronjob": "CronJob", "externalsecret": "ExternalSecret"}
+    there = {
+        (d["kind"], d["metadata"]["name"])
+        for d in [*rendered(chart, "production"), *kustomized("helm_values/manifests/production")]
+    }
+    told = {(kinds[kind], name) for kind, name in re.findall(rf"\b({'|'.join(kinds)})[/ ]([a-z][\w-]+)", GUIDE)}
+    assert len(told) >= 5
+    assert told <= there
