@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -194,6 +197,46 @@ def test_what_a_release_refuses(tree: Path, name: str, text: str, said: str) -> 
     found = "\n".join(tool("release").problems(tree))
     assert said in found
     assert "the tree is dirty (1 files" in found
+
+
+def test_a_release_is_made_of_the_commit(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither what is ignored nor what a former build left is in it."""
+    (tree / "build").mkdir()
+    (tree / "build" / "deleted_module.py").write_text("")
+    folder = tmp_path_factory.mktemp("export") / "source"
+    seconds = tool("release").export(tree, folder)
+    assert abs(seconds - time.time()) < 600
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "CHANGELOG.md", "deploy", "helm_values", "pyproject.toml", "roman_assets",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_release_comes_out_twice_the_same(tmp_path: Path) -> None:
+    """`make release` of this commit without an image: wheel, bill of materials and changelog of one version."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git repository")
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(tmp_path / "clone")], check=True)
+    made = []
+    for _ in range(2):
+        program = [sys.executable, str(tmp_path / "clone" / "deploy" / "release" / "release.py")]
+        done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "IMAGE_BUILD": ""}, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+        assert "this release has no image" in done.stdout
+        out = tmp_path / "clone" / done.stdout.splitlines()[-1]
+        made.append((out / "SHA256SUMS").read_text())
+    assert made[0] == made[1]
+    version = out.name
+    assert [line.split()[1] for line in made[0].splitlines()][:1] == ["CHANGELOG.md"]
+    (wheel,) = out.glob("*.whl")
+    assert wheel.name.startswith(f"roman_assets-{version}-")
+    committed = subprocess.run(["git", "ls-files", "roman_assets"], cwd=ROOT, capture_output=True, text=True, check=True)
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if name.startswith("roman_assets/")}
+    assert inside ^ set(committed.stdout.split()) == {"roman_assets/kernels/_kernels.abi3.so"}
+    bill = json.loads((out / "sbom.cdx.json").read_text())
+    assert bill["metadata"]["component"]["version"] == version
+    assert (out / "CHANGELOG.md").read_text().startswith(f"## {version}")
 
 
 def test_the_section_of_a_version() -> None:

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -75,18 +78,37 @@ def release(root: Path, image: str) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / "CHANGELOG.md").write_text(changelog_section((root / "CHANGELOG.md").read_text(), version))
-    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(out), str(root)]
-    environment = {**os.environ, "PIP_CONSTRAINT": str(root / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    subprocess.run(wheel, check=True, env=environment)
     command = builder()
-    if command is not None:
-        subprocess.run([*command, image, str(root)], check=True, stdout=subprocess.DEVNULL)
-    else:
-        print("no podman, docker or buildah: this release has no image")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "source"
+        environment = {
+            **os.environ, "PIP_CONSTRAINT": str(root / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            # The same bytes wherever and whenever the commit is built.
+            "SOURCE_DATE_EPOCH": str(export(root, source)),
+            "CFLAGS": f"{os.environ.get('CFLAGS', '')} -ffile-prefix-map={source}=.",
+        }  # fmt: skip
+        wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(out), str(source)]
+        subprocess.run(wheel, check=True, env=environment)
+        if command is not None:
+            subprocess.run([*command, image, str(source)], check=True, stdout=subprocess.DEVNULL)
+        else:
+            print("no podman, docker or buildah (or an empty IMAGE_BUILD): this release has no image")
     sbom(root, image if command is not None else None, out / "sbom.cdx.json")
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(out.iterdir())]
     (out / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     return out
+
+
+def export(root: Path, folder: Path) -> int:
+    """The committed tree, into a new folder; returns the commit's time, in seconds.
+
+    Of the working tree, setuptools would take from build/ what has since been deleted.
+    """
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    time = ["git", "log", "-1", "--format=%ct"]
+    return int(subprocess.run(time, cwd=root, capture_output=True, text=True, check=True).stdout)
 
 
 def sbom(root: Path, image: str | None, out: Path) -> None:

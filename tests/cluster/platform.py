@@ -7,10 +7,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,6 @@ def render() -> list[dict[str, Any]]:
 
 
 def _tool(name: str) -> str:
-    import sys
-
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 
@@ -167,17 +166,41 @@ class Platform:
         return sum(int(line.split()[1]) for line in lines) / 1024
 
 
-def kill_container(pod: Any) -> bool:
-    """SIGKILL the first process of a pod's container from the node's side; False if this machine is not the node."""
+#: SIGKILL for the first process of the container whose identifier is given, by the /proc that is; ends with 1 if none is.
+_KILL = """
+import os, pathlib, signal, sys
+for folder in sorted(pathlib.Path(sys.argv[2]).glob('[0-9]*'), key=lambda folder: int(folder.name)):
+    try:
+        if sys.argv[1] in (folder / 'cgroup').read_text() and int(folder.name) != os.getpid():
+            os.kill(int(folder.name), signal.SIGKILL)
+            sys.exit(0)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        continue
+sys.exit(1)
+"""
+
+
+def kill_container(pod: Any) -> None:
+    """Kill a pod's container from its node's side: from here, or from a pod beside it that sees the node's processes."""
     identifier = pod.status.container_statuses[0].container_id.rpartition("/")[2]
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if identifier in (folder / "cgroup").read_text():
-                os.kill(int(folder.name), signal.SIGKILL)
-                return True
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return False
+    if subprocess.run([sys.executable, "-c", _KILL, identifier, "/proc"], check=False).returncode == 0:
+        return
+    name = f"killer-{identifier[:8]}"
+    kubectl("apply", "-f", "-", text=yaml.safe_dump(killer(name, pod.spec.node_name, identifier)))
+    phase = ("get", "pod", name, "-o", "jsonpath={.status.phase}")
+    end = wait_until(f"{name} has done its work", lambda: {"Succeeded", "Failed"} & {kubectl(*phase)}, 60)
+    assert end == {"Succeeded"}, f"{name} did not find {identifier}: {kubectl('logs', name, check=False)}"
+
+
+def killer(name: str, node: str, identifier: str) -> dict[str, Any]:
+    """A pod on a node, with its processes in view and the right to stop them (the cluster must admit such pods)."""
+    image = next(iter(IMAGES))
+    container = {
+        "name": "kill", "image": os.environ.get(IMAGES[image]) or image, "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", _KILL, identifier, "/proc"], "securityContext": {"privileged": True, "runAsUser": 0},
+    }  # fmt: skip
+    spec = {"hostPID": True, "nodeName": node, "restartPolicy": "Never", "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 
 #: Fills a container's memory with many small processes, so that the kernel's OOM killer takes the container's first.
@@ -198,29 +221,41 @@ def fill_memory(pod: Any) -> None:
     kubectl("exec", pod.metadata.name, "--", "python", "-c", _HOG, check=False)
 
 
+#: Pods with what they wait for, such as an image that is not in the cluster's reach.
+_REASONS = (
+    "custom-columns=POD:.metadata.name,PHASE:.status.phase,WAITS:.status.containerStatuses[*].state.waiting.message,"
+    "FIRST:.status.initContainerStatuses[*].state.waiting.message"
+)
+
+
 @contextmanager
 def installed(folder: Path) -> Iterator[Platform]:
     """The platform of deploy/, in a namespace of its own that is removed at the end.
 
     For work on the tests: ROMAN_TEST_KEEP=1 keeps it, and ROMAN_TEST_REUSE=1 takes the one that was kept.
     """
+    forwards: list[subprocess.Popen[bytes]] = []
     if os.environ.get("ROMAN_TEST_REUSE"):
-        yield _connect(folder, [])
+        try:
+            yield _connect(folder, forwards)
+        finally:
+            _stop(forwards)
         return
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
     kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)
     kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s", check=False)
     kubectl("create", "namespace", NAMESPACE)
-    forwards: list[subprocess.Popen[bytes]] = []
     try:
         kubectl("apply", "--validate=false", "-f", "-", text=yaml.safe_dump_all(render()))
-        kubectl("wait", "--for=condition=complete", "job/roman-migrate", "--timeout=280s")
-        for name in ("roman-code", "roman-daemon", "roman-webserver", "roman-webserver-readonly"):
-            kubectl("rollout", "status", f"deployment/{name}", "--timeout=280s")
+        try:
+            kubectl("wait", "--for=condition=complete", "job/roman-migrate", "--timeout=280s")
+            for name in ("roman-code", "roman-daemon", "roman-webserver", "roman-webserver-readonly"):
+                kubectl("rollout", "status", f"deployment/{name}", "--timeout=280s")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{kubectl('get', 'pods', '-o', _REASONS, check=False)}") from error
         yield _connect(folder, forwards)
     finally:
-        for forward in forwards:
-            forward.terminate()
+        _stop(forwards)
         if not os.environ.get("ROMAN_TEST_KEEP"):
             kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -261,9 +296,18 @@ def _address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) -
         probe.bind(("127.0.0.1", 0))
         local = int(probe.getsockname()[1])
     command = [_tool("kubectl"), "-n", NAMESPACE, "port-forward", f"service/{service}", f"{local}:{port}"]
-    forwards.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    # A forwarded port ends with the container that it leads to, and the test restarts PostgreSQL's.
+    again = ["sh", "-c", 'while :; do "$@"; sleep 0.5; done', "forward", *command]
+    forwards.append(subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
     wait_until(f"{service} answers through a forwarded port", lambda: _answers("127.0.0.1", local, 1.0), 30)
     return f"127.0.0.1:{local}"
+
+
+def _stop(forwards: list[subprocess.Popen[bytes]]) -> None:
+    for forward in forwards:
+        with suppress(ProcessLookupError):
+            os.killpg(forward.pid, signal.SIGTERM)
+        forward.wait(10)
 
 
 def _answers(host: str, port: int, seconds: float) -> bool:

@@ -206,7 +206,7 @@ def _hurt(platform: Platform, fault: str, step: Any, run_id: str) -> None:
     elif fault == "run pod deleted":
         kubectl("delete", "pod", worker.metadata.name, "--wait=false")
     else:
-        assert kill_container(step if fault == "step killed" else worker), "this machine is not the cluster's node"
+        kill_container(step if fault == "step killed" else worker)
 
 
 def _end_of(pod: str) -> str:

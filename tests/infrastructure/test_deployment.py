@@ -28,8 +28,8 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-0000000000
 ISSUER = "oidc.eks.us-east-1.amazonaws.com/id/ABC"
 
 
-def reduced(name: str) -> str:
-    """A template without what moto cannot make."""
+def reduced(name: str, *, lists: bool = False) -> str:
+    """A template without what moto cannot make; `lists` writes the lists of CIDRS out, where no parameter gives them."""
     template = json.loads(json.dumps(TEMPLATES[name], default=str))
     gone = {key for key, r in template["Resources"].items() if r["Type"] in NOT_IN_MOTO}
 
@@ -40,6 +40,8 @@ def reduced(name: str) -> str:
             return re.sub(r"\$\{(\w+)[\w.]*\}", lambda m: f"stand-in-{m[1]}" if m[1] in gone else m[0], value)
         if not isinstance(value, dict):
             return value
+        if lists and value.get("Ref") in CIDRS:
+            return CIDRS[value["Ref"]].split(",")
         if value.get("Ref") in gone:
             return f"stand-in-{value['Ref']}"
         if "Fn::GetAtt" in value and value["Fn::GetAtt"][0] in gone:
