@@ -43,21 +43,21 @@ def test_a_forwarded_port_comes_back(kubectl: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
     forwards: list[subprocess.Popen[bytes]] = []
-    host, _, port = platform._address("roman-postgresql", closed, forwards).partition(":")
+    host, _, port = platform.address("roman-postgresql", closed, forwards).partition(":")
     assert (host, len(forwards)) == ("127.0.0.1", 1)
     platform.wait_until("it was forwarded again", lambda: len(kubectl.read_text().splitlines()) >= 2, 20, 0.2)
-    platform.wait_until("it answers", lambda: platform._answers(host, int(port), 1.0), 20, 0.2)
-    platform._stop(forwards)
+    platform.wait_until("it answers", lambda: platform.answers(host, int(port), 1.0), 20, 0.2)
+    platform.stop(forwards)
     assert kubectl.read_text().splitlines()[0].endswith(f"port-forward service/roman-postgresql {port}:{closed}")
     time.sleep(1.0)
-    assert not platform._answers(host, int(port), 1.0), "what is stopped does not come back"
+    assert not platform.answers(host, int(port), 1.0), "what is stopped does not come back"
 
 
 def test_a_service_in_reach_is_asked_itself(kubectl: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         forwards: list[subprocess.Popen[bytes]] = []
-        assert platform._address("roman-webserver", port, forwards) == f"127.0.0.1:{port}"
+        assert platform.address("roman-webserver", port, forwards) == f"127.0.0.1:{port}"
     assert forwards == []
 
 

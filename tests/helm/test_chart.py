@@ -275,7 +275,7 @@ def test_a_step_has_the_size_and_place_of_its_profile(chart: Path, environment: 
 
 def test_objects_that_the_guide_names_exist(chart: Path) -> None:
     """What `kubectl` is told of in docs/operations.md is there under that name, of the chart's or of those beside it."""
-    from tests.operations.test_guide import GUIDE
+    from tests.operations.guide import GUIDE
 
     kinds = {"deploy": "Deployment", "svc": "Service", "cronjob": "CronJob", "externalsecret": "ExternalSecret"}
     there = {
