@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -91,29 +90,3 @@ def test_the_pod_that_kills_is_valid(version: str, monkeypatch: pytest.MonkeyPat
     assert pod["spec"]["nodeName"] == "node-1"
 
 
-def run(tmp_path: Path, **given: str) -> subprocess.CompletedProcess[str]:
-    """tests/cluster/run with a Python that only says what it is asked for."""
-    python = tmp_path / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "python $@ with $KUBECONFIG"\n')
-    python.chmod(0o755)
-    kept = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "ROMAN_TEST_IMAGE")}
-    environment = kept | {"VENV": str(tmp_path / "venv"), "CLUSTER_TOOLS": str(tmp_path / "none")} | given
-    script = ROOT / "tests" / "cluster" / "run"
-    return subprocess.run([script], capture_output=True, text=True, env=environment, check=False)
-
-
-def test_without_any_cluster_it_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.startswith("cluster test skipped: no KUBECONFIG")
-
-
-@pytest.mark.parametrize("image", ["", "registry.example/roman-assets:1"])
-def test_a_given_cluster_is_taken_and_left_alone(tmp_path: Path, image: str) -> None:
-    """Nothing is started, built or stopped; who forgot to name the image is told."""
-    done = run(tmp_path, KUBECONFIG="/somewhere/config", ROMAN_TEST_IMAGE=image)
-    assert done.returncode == 0, done.stderr
-    assert "python -m pytest -q -m cluster tests/cluster" in done.stdout
-    assert "with /somewhere/config" in done.stdout
-    assert ("ROMAN_TEST_IMAGE is not set" in done.stderr) == (not image)

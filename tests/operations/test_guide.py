@@ -10,14 +10,38 @@ import pytest
 import yaml
 
 from roman_assets.platform.promises import PROMISES
-from tests.operations.guide import BLOCK, GUIDE, KINDS, ROOT, blocks, commands, run
+from tests.operations.guide import BLOCK, GUIDE, KINDS, ROOT, blocks, commands, lines, run, sections
 from tests.pipeline.dagster_server import free_port
+
+#: Commands that no test runs, each with its reason; every other one is run (`sh cluster`: tests/cluster/test_guide.py).
+NOT_RUN = {
+    "helm upgrade --install dagster dagster/dagster": "the official chart; tests/helm renders it where it is given",
+    "kubectl apply -k helm_values/manifests/production": "images of a registry, roles of AWS, objects of external-secrets, "
+    "a CronJob and a PodDisruptionBudget that the Kubernetes of ../shared/cluster is too old for",
+    "helm upgrade --install monitoring prometheus-community/kube-prometheus-stack": "the chart of kube-prometheus-stack",
+}
 
 def test_every_block_says_what_it_needs() -> None:
     marks = [mark for mark, _ in BLOCK.findall(GUIDE)]
     assert set(marks) == set(KINDS)
     assert marks.count("run") >= 10
     assert GUIDE.count("```") == 2 * len(marks), "a block of another kind"
+
+
+def test_commands_that_nobody_ran_are_listed() -> None:
+    """Only those of `sh chart`; and none hides in the text, outside of the blocks."""
+    left = [line for body in blocks("chart") for line in lines(body)]
+    assert len(left) == len(NOT_RUN)
+    for line, beginning in zip(left, NOT_RUN, strict=True):
+        assert line.startswith(beginning)
+    assert re.findall(r"`((?:kubectl|helm|aws|psql) [^`]+)`", BLOCK.sub("", GUIDE)) == []
+
+
+def test_blocks_are_found_under_their_headings() -> None:
+    found = sections("cluster")
+    assert "" in found
+    assert {"Upgrade", "Restore from backups"} <= found.keys()
+    assert [body for under in found.values() for body in under] == blocks("cluster")
 
 
 def test_every_roman_command_parses() -> None:
