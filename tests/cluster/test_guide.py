@@ -52,9 +52,9 @@ def perform(folder: Path, heading: str, number: int = 0, **given: str) -> str:
     return " ".join(text.split())  # long lines are broken
 
 
-def pods(*labels: str) -> dict[str, Any]:
-    """Pods of the platform's own deployments by their identifier, those that are being deleted left out."""
-    found = json.loads(kubectl("get", "pods", "-o", "json", "-l", ",".join(labels)))["items"]
+def pods(label: str) -> dict[str, Any]:
+    """Pods with a label by their identifier, those that are being deleted left out."""
+    found = json.loads(kubectl("get", "pods", "-o", "json", "-l", label))["items"]
     return {pod["metadata"]["uid"]: pod for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
@@ -159,71 +159,36 @@ def test_why_nothing_runs_is_seen(platform: Platform, tmp_path: Path) -> None:
 
 # --- restoring -----------------------------------------------------------------------------------------
 
-DEFINITION = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: externalsecrets.external-secrets.io}
-spec:
-  group: external-secrets.io
-  scope: Namespaced
-  names: {kind: ExternalSecret, plural: externalsecrets, singular: externalsecret}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"""
-
 
 @pytest.fixture(scope="module")
-def whole(platform: Platform) -> Iterator[None]:
-    """What the overlay leaves out: the nightly job, and an ExternalSecret (which no controller reads here)."""
-    retention = yaml.safe_load((ROOT / "deploy" / "base" / "retention.yaml").read_text())
+def retention(platform: Platform) -> Iterator[None]:
+    """The nightly job, which the overlay leaves out."""
+    job = yaml.safe_load((ROOT / "deploy" / "base" / "retention.yaml").read_text())
     served = {r["name"] for r in json.loads(kubectl("get", "--raw", "/apis/batch/v1"))["resources"]}
     if "cronjobs" not in served:
-        retention["apiVersion"] = "batch/v1beta1"  # Kubernetes before 1.21
-    kubectl("apply", "--validate=false", "-f", "-", text=yaml.safe_dump(retention))
-    crd = "crd/externalsecrets.external-secrets.io"
-    made = not kubectl("get", crd, "--ignore-not-found")
-    if made:
-        kubectl("apply", "-f", "-", text=DEFINITION)
-        kubectl("wait", "--for=condition=established", crd, "--timeout=60s")
-    text = (ROOT / "helm_values" / "manifests" / "base" / "external-secrets.yaml").read_text()
-    (secret,) = [
-        d for d in yaml.safe_load_all(text) if (d["kind"], d["metadata"]["name"]) == ("ExternalSecret", "roman-database")
-    ]
-    wait_until("its kind is known", lambda: _applied(yaml.safe_dump(secret)), 60)
+        job["apiVersion"] = "batch/v1beta1"  # Kubernetes before 1.21
+    kubectl("apply", "--validate=false", "-f", "-", text=yaml.safe_dump(job))
     yield
     kubectl("delete", "cronjob", "roman-retention")
-    kubectl("delete", *((crd,) if made else ("externalsecret", "roman-database")))
-
-
-def _applied(text: str) -> bool:
-    try:
-        return bool(kubectl("apply", "--validate=false", "-f", "-", text=text))
-    except AssertionError:
-        return False
 
 
 def suspended() -> str:
     return kubectl("get", "cronjob", "roman-retention", "-o", "jsonpath={.spec.suspend}")
 
 
-def test_the_database_is_another_one(platform: Platform, whole: None, tmp_path: Path) -> None:
-    """Retention stops, the secret is read anew, and whatever holds connections is started again, without a gap."""
-    before = pods("app.kubernetes.io/part-of=roman-assets", "pod-template-hash")
+def test_the_database_is_another_one(platform: Platform, retention: None, tmp_path: Path) -> None:
+    """Retention stops, and whatever holds connections is started again."""
+    before = pods("pod-template-hash")
     perform(tmp_path, "Restore from backups")
     assert suspended() == "true"
-    annotation = "jsonpath={.metadata.annotations.force-sync}"
-    assert int(kubectl("get", "externalsecret", "roman-database", "-o", annotation)) > 1_700_000_000
-    after = pods("app.kubernetes.io/part-of=roman-assets", "pod-template-hash")
+    after = pods("pod-template-hash")
     deployments = {d["metadata"]["name"] for d in render() if d["kind"] == "Deployment"}
     assert {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in after.values()} == deployments
     assert not before.keys() & after.keys()
     assert all(ready(pod) for pod in after.values())
 
 
-def test_what_was_restored_is_verified(platform: Platform, whole: None, tmp_path: Path) -> None:
+def test_what_was_restored_is_verified(platform: Platform, retention: None, tmp_path: Path) -> None:
     """Every product of the index is read from the bucket; then retention may go on."""
     told = perform(tmp_path, "Restore from backups", 1)
     assert re.search(r"[1-9]\d* partitions compared: 0 were reported", told)
@@ -240,7 +205,7 @@ def test_a_postgresql_of_ones_own_is_dumped_and_restored(platform: Platform, tmp
     label = "app.kubernetes.io/name=roman-daemon"
     perform(tmp_path, "Restore from backups", 2)
     assert {path.name for path in tmp_path.glob("*.dump")} == {"dagster.dump", "roman.dump"}
-    index.database.write(lambda connection: connection.execute(products.delete().where(products.c.kind == "season_events")))
+    index.database.write(lambda connection: connection.execute(products.delete().where(products.c.kind == "exposures")))
     with platform.instance() as instance:
         instance.delete_run(min(runs))
     assert len(index.current()) < len(kept)
@@ -251,7 +216,7 @@ def test_a_postgresql_of_ones_own_is_dumped_and_restored(platform: Platform, tmp
     kubectl("rollout", "status", "deployment/roman-daemon", "--timeout=180s")
     assert len(pods(label)) == 1
     with platform.instance() as instance:
-        assert instance.get_materialized_partitions(dg.AssetKey("season_events"))
+        assert instance.get_materialized_partitions(dg.AssetKey("exposures"))
 
 
 def test_every_block_was_run() -> None:

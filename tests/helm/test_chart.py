@@ -282,7 +282,7 @@ def test_objects_that_the_guide_names_exist(chart: Path) -> None:
         (d["kind"], d["metadata"]["name"])
         for d in [*rendered(chart, "production"), *kustomized("helm_values/manifests/production")]
     }
-    named = re.findall(rf"\b({'|'.join(kinds)})[/ ]([a-z][\w-]+)", "".join(blocks("cluster")))
+    named = re.findall(rf"\b({'|'.join(kinds)})[/ ]([a-z][\w-]+)", "".join(blocks("cluster") + blocks("chart")))
     told = {(kinds[kind], name) for kind, name in named}
     assert len(told) >= 5
     assert told <= there
