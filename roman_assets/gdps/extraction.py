@@ -137,16 +137,28 @@ def extract_exposure(
     InputError
         The element disperses along rows, or the throughput has no order 1.
     """
-    throughput = throughput.scaled(1 / config.gain)
+    scaled = throughput.scaled(1 / config.gain)
     if psf is None:
-        psf = psf_of_exposure(frame, window, sources, trace, throughput)
-    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)
+        psf = psf_of_exposure(frame, window, sources, trace, scaled)
+    scene = build_scene(sources, frame.to_pixels, window, trace, scaled, psf)
     model = fit_sources(frame, scene, config.contamination)
+    return spectra_by_model(frame, model, sources, trace, throughput, config)
+
+
+def spectra_by_model(
+    frame: Frame, model: ExposureModel, sources: SourceList, trace: OpticalTrace, throughput: Throughput,
+    config: ExtractionConfig = ExtractionConfig(),
+) -> ExposureSpectra:  # fmt: skip
+    """Spectra of all sources on an exposure of which a model is there, such as `joint_fit.fit_jointly` has improved.
+
+    Parameters are those of `extract_exposure`, and its model.
+    """
+    scaled = throughput.scaled(1 / config.gain)
     variance = noise_variance(frame, model.sources + model.background)
     net = frame.data - model.background
     extracted = [
-        _extract(frame, net, variance, model, source, int(sources.id[source.index]), throughput, config)
-        for source in scene.sources
+        _extract(frame, net, variance, model, source, int(sources.id[source.index]), scaled, config)
+        for source in model.scene.sources
         if source.response is not None
     ]
     residual = np.where(frame.good, net - model.sources, 0).astype(np.float32)
