@@ -21,7 +21,7 @@ static float *profile_of(roman_profile *p)
         }
         for (int i = 0; i < size; i++) stamps[s * size + i] = (float)((double)stamps[s * size + i] / sum);
     }
-    *p = (roman_profile){stamps, PLANES, OVER, OVER, SIDE, WIDTH, -4, -4, NULL};
+    *p = (roman_profile){stamps, PLANES, OVER, OVER, SIDE, WIDTH, -4, -4, NULL, 0, NULL, NULL};
     return stamps;
 }
 
