@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
+from roman_assets.gdps.factors import factored, spline_matrix
 from roman_assets.kernels.dispersion import Stamps
 
 F64 = NDArray[np.float64]
@@ -233,17 +234,15 @@ def stamps_of_samples(planes: Sequence[F64], half: int, slopes: ArrayLike | None
 
     The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples.
     """
-    from scipy.ndimage import spline_filter
-
     step = PSF_OVERSAMPLE // OVER
     # Sample a of Stamps is row - 1 + (a + 1) / OVER px from the source, with row = -half.
     first = PSF_OVERSAMPLE * (2 * half + 1) // 2 - PSF_OVERSAMPLE * (half + 1) + step
     at = PSF_OVERSAMPLE + first + step * np.arange(OVER * (2 * half + 1))
-    kept = []
-    for plane in planes:
-        padded = np.pad(plane, PSF_OVERSAMPLE)
-        kept.append(spline_filter(padded[np.ix_(at, at)], order=5, mode="mirror"))
-    return Stamps(np.array(kept), (OVER, OVER), -half, -half, slopes)
+    padded = np.pad(np.asarray(planes, dtype=np.float64), ((0, 0), (PSF_OVERSAMPLE,) * 2, (PSF_OVERSAMPLE,) * 2))
+    values = padded[:, at[:, None], at]
+    matrix = spline_matrix(len(at))
+    factors = None if slopes is None else factored(values, OVER)
+    return Stamps(matrix @ values @ matrix.T, (OVER, OVER), -half, -half, slopes, factors)
 
 
 def source_stamps(

@@ -15,6 +15,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 #: Stamps and cut-outs are multiples of this wide (ROMAN_STAMP_WIDTH of csrc/dispersion.h).
 STAMP_WIDTH = 16
+#: Factors of profiles are multiples of this many (ROMAN_FACTORS).
+FACTORS = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Stamps:
         (planes,) dx/dy by which the profile is sheared, that of the trace it is for: light at (x, y) from the source
         lies at (x - slope y, y). Without, the profile is not sheared, and will do for any trace, at several times
         the cost.
+    factors
+        (planes, over_y * ny, rank) and (rank, over_x * nx) spline coefficients along the trace and across it, whose
+        product is drawn in place of the samples if the profile is sheared: for that the rank, a multiple of FACTORS,
+        should be less than the samples across.
 
     Raises
     ------
@@ -52,8 +58,9 @@ class Stamps:
     """
 
     def __init__(
-        self, samples: ArrayLike, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
-    ) -> None:
+        self, samples: ArrayLike, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None,
+        factors: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> None:  # fmt: skip
         given = array("samples", samples, np.float32, (None, None, None))
         planes, height, width = given.shape
         over_y, over_x = over
@@ -72,13 +79,30 @@ class Stamps:
         # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
         split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
         self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        self._along, self._across = self._factors(factors, over) if factors else (None, None)
+        self.rank = 0 if self._across is None else len(self._across)
         self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
         self.struct: Any = ffi.new(
             "roman_profile *",
             {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,
              "nx": self.width, "row": self.row, "column": self.column,
-             "slopes": ffi.NULL if self.slopes is None else pointer(self.slopes)},
+             "slopes": ffi.NULL if self.slopes is None else pointer(self.slopes), "rank": self.rank,
+             "along": ffi.NULL if self._along is None else pointer(self._along),
+             "across": ffi.NULL if self._across is None else pointer(self._across)},
         )  # fmt: skip
+
+    def _factors(self, factors: tuple[ArrayLike, ArrayLike], over: tuple[int, int]) -> tuple[F32, F32]:
+        """The factors by phase: (planes, over_y, ny, rank) and (rank, over_x, width)."""
+        (ny, nx), (over_y, over_x) = self.shape, over
+        across = array("factors", factors[1], np.float32, (None, over_x * nx))
+        rank = len(across)
+        along = array("factors", factors[0], np.float32, (self.planes, over_y * ny, rank))
+        if rank < 1 or rank % FACTORS or not (np.isfinite(along).all() and np.isfinite(across).all()):
+            raise InputError(f"{rank} factors, or one is not finite", field="factors", remedy=f"give a multiple of {FACTORS}")
+        by_phase = np.zeros((rank, over_x, self.width), dtype=np.float32)
+        by_phase[..., :nx] = across.reshape(rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
+        split = along.reshape(self.planes, ny, over_y, rank)[:, :, ::-1]
+        return np.ascontiguousarray(split.transpose(0, 2, 1, 3)), by_phase
 
 
 class BinTrace:
