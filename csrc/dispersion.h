@@ -27,7 +27,8 @@ typedef struct {
     int32_t row, column;    /* of a stamp's first pixel from the pixel that the source stands in */
     const double *slopes;   /* [planes] dx/dy of the trace by which the profile is sheared; NULL: it is not */
     int32_t rank;           /* factors of which a sheared profile's samples are sums of products; 0: stamps are drawn */
-    const float *along;     /* [planes][over_y][ny][rank] factors along the trace; rank a multiple of ROMAN_FACTORS */
+    const float *along;     /* [planes][over_y][ny, up to a multiple of ROMAN_FACTORS][rank, such a multiple] factors along the
+                             * trace; rows past ny are 0 */
     const float *across;    /* [rank][over_x][nx] */
 } roman_profile;
 

@@ -1,55 +1,54 @@
 /* A profile that is a sum of products: each factor along the trace is convolved with the light, and every row of pixels
  * is a sum of the factors across it. Part of straight_trace_body.h. */
 
-/* Sums of BLOCK rows of pixels, of four factors, += the rows' nodes in one plane times the factors along the trace. */
-static void AT_LEVEL(convolve)(const float *weight, const float *along, int64_t rank, int64_t taps, float *restrict sums)
+/* Four rows of floats, `to` apart, += sums of four others, `apart`, the i-th of which has weight[i * next + k] in the
+ * k-th; `count` is a multiple of ROMAN_STAMP_WIDTH. Written out, so that sums and weights stay in registers. */
+static inline void AT_LEVEL(mix_into)(const float *from, int64_t apart, const float *weight, int64_t next, int64_t count,
+                                      float *restrict first, float *restrict second, float *restrict third,
+                                      float *restrict fourth)
 {
-    for (int l = 0; l < BLOCK / 2; l++) {
-        const float *later = weight + BLOCK / 2 + l, *sooner = weight + l;
-        float a = sums[l], b = sums[BLOCK + l], c = sums[2 * BLOCK + l], d = sums[3 * BLOCK + l];
-        float e = sums[BLOCK / 2 + l], f = sums[3 * BLOCK / 2 + l], g = sums[5 * BLOCK / 2 + l];
-        float h = sums[7 * BLOCK / 2 + l];
-        for (int64_t j = 0; j < taps; j++) {
-            const float *factor = along + j * rank;
-            float one = sooner[-j], two = later[-j];
-            a = fmaf(one, factor[0], a);
-            b = fmaf(one, factor[1], b);
-            c = fmaf(one, factor[2], c);
-            d = fmaf(one, factor[3], d);
-            e = fmaf(two, factor[0], e);
-            f = fmaf(two, factor[1], f);
-            g = fmaf(two, factor[2], g);
-            h = fmaf(two, factor[3], h);
+    const float *one = weight, *two = one + next, *three = two + next, *four = three + next;
+    float a0 = one[0], a1 = one[1], a2 = one[2], a3 = one[3];
+    float b0 = two[0], b1 = two[1], b2 = two[2], b3 = two[3];
+    float c0 = three[0], c1 = three[1], c2 = three[2], c3 = three[3];
+    float d0 = four[0], d1 = four[1], d2 = four[2], d3 = four[3];
+    for (int64_t i = 0; i < count; i += ROMAN_STAMP_WIDTH) {
+        const float *a = from + i, *b = a + apart, *c = b + apart, *d = c + apart;
+        float *p = first + i, *q = second + i, *r = third + i, *s = fourth + i;
+        for (int l = 0; l < ROMAN_STAMP_WIDTH; l++) {
+            p[l] = fmaf(d0, d[l], fmaf(c0, c[l], fmaf(b0, b[l], fmaf(a0, a[l], p[l]))));
+            q[l] = fmaf(d1, d[l], fmaf(c1, c[l], fmaf(b1, b[l], fmaf(a1, a[l], q[l]))));
+            r[l] = fmaf(d2, d[l], fmaf(c2, c[l], fmaf(b2, b[l], fmaf(a2, a[l], r[l]))));
+            s[l] = fmaf(d3, d[l], fmaf(c3, c[l], fmaf(b3, b[l], fmaf(a3, a[l], s[l]))));
         }
-        sums[l] = a;
-        sums[BLOCK + l] = b;
-        sums[2 * BLOCK + l] = c;
-        sums[3 * BLOCK + l] = d;
-        sums[BLOCK / 2 + l] = e;
-        sums[3 * BLOCK / 2 + l] = f;
-        sums[5 * BLOCK / 2 + l] = g;
-        sums[7 * BLOCK / 2 + l] = h;
     }
 }
 
-/* Samples of four rows of pixels in one phase: the factors across, weighted by what they sum to in these rows. */
-static void AT_LEVEL(four_rows)(const float *across, int64_t next, int64_t rank, int64_t nx, const float *sums,
-                                float *restrict out, int64_t stride)
+static void AT_LEVEL(mix)(const float *from, int64_t apart, const float *weight, int64_t next, int64_t count, float *to,
+                          int64_t stride)
 {
-    for (int64_t i = 0; i < nx; i += ROMAN_STAMP_WIDTH) {
-        for (int64_t l = i; l < i + ROMAN_STAMP_WIDTH; l++) {
-            float a = 0, b = 0, c = 0, d = 0;
-            for (int64_t r = 0; r < rank; r++) {
-                float factor = across[r * next + l];
-                a = fmaf(sums[r * BLOCK], factor, a);
-                b = fmaf(sums[r * BLOCK + 1], factor, b);
-                c = fmaf(sums[r * BLOCK + 2], factor, c);
-                d = fmaf(sums[r * BLOCK + 3], factor, d);
-            }
-            out[l] = a;
-            out[stride + l] = b;
-            out[2 * stride + l] = c;
-            out[3 * stride + l] = d;
+    AT_LEVEL(mix_into)(from, apart, weight, next, count, to, to + stride, to + 2 * stride, to + 3 * stride);
+}
+
+/* Sums of BLOCK rows of pixels, [rank][BLOCK], += the rows' nodes in one plane times the factors along the trace. */
+static void AT_LEVEL(convolve)(const float *weight, const float *along, int64_t rank, int64_t taps, float *sums)
+{
+    for (int64_t r = 0; r < rank; r += 4) {
+        for (int64_t j = 0; j < taps; j += 4) {
+            AT_LEVEL(mix)(weight - j, -1, along + j * rank + r, rank, BLOCK, sums + r * BLOCK, BLOCK);
+        }
+    }
+}
+
+/* Samples of four rows of pixels: the factors across, weighted by what they sum to in these rows. */
+static void AT_LEVEL(four_rows)(const roman_profile *p, const float *sums, float *samples, int64_t stride)
+{
+    int64_t next = (int64_t)p->over_x * p->nx;
+    for (int64_t kx = 0; kx < p->over_x; kx++) {
+        float *to = samples + kx * (p->nx + 2 * MARGIN) + MARGIN;
+        for (int k = 0; k < 4; k++) memset(to + k * stride, 0, (size_t)p->nx * sizeof *to);
+        for (int64_t r = 0; r < p->rank; r += 4) {
+            AT_LEVEL(mix)(p->across + r * next + kx * p->nx, next, sums + r * BLOCK, BLOCK, p->nx, to, stride);
         }
     }
 }
@@ -87,7 +86,8 @@ static inline int AT_LEVEL(reaches)(const straight *s, int64_t plane, int64_t so
 static int AT_LEVEL(draw_factors)(straight *s)
 {
     const roman_profile *p = s->profile;
-    int64_t phase = p->nx + 2 * MARGIN, stride = p->over_x * phase, next = (int64_t)p->over_x * p->nx;
+    int64_t stride = p->over_x * (p->nx + 2 * (int64_t)MARGIN);
+    int64_t taps = taps_of(p);
     float *sums = s->sums, *samples = sums + (int64_t)p->rank * BLOCK;
     AT_LEVEL(light_and_nodes)(s, 1);
     AT_LEVEL(weights_of_nodes)(s);
@@ -97,15 +97,10 @@ static int AT_LEVEL(draw_factors)(straight *s)
         for (int64_t k = 0; k < (int64_t)p->planes * p->over_y; k++) {
             if (!AT_LEVEL(reaches)(s, k / p->over_y, source, BLOCK)) continue;
             const float *weight = s->weights + k * s->rows + source - s->first;
-            for (int64_t r = 0; r < p->rank; r += 4) {
-                AT_LEVEL(convolve)(weight, p->along + k * p->ny * p->rank + r, p->rank, p->ny, sums + r * BLOCK);
-            }
+            AT_LEVEL(convolve)(weight, p->along + k * taps * p->rank, p->rank, taps, sums);
         }
         for (int64_t k = 0; k < BLOCK && row + k < s->top; k += 4) {
-            for (int64_t kx = 0; kx < p->over_x; kx++) {
-                AT_LEVEL(four_rows)(p->across + kx * p->nx, next, p->rank, p->nx, sums + k,
-                                    samples + kx * phase + MARGIN, stride);
-            }
+            AT_LEVEL(four_rows)(p, sums + k, samples, stride);
             for (int64_t j = k; j < k + 4 && row + j < s->top; j++) {
                 AT_LEVEL(add_row)(s, row + j, samples + (j - k) * stride);
             }
@@ -130,79 +125,82 @@ static void AT_LEVEL(take_row)(const straight *s, int64_t row, float *samples)
     }
 }
 
-/* Sums of four rows' samples times each factor across; `across` here is [over_x][nx][rank]. */
-static void AT_LEVEL(four_row_dots)(const float *across, int64_t rank, int64_t width, const float *samples,
-                                    float *restrict sums, int64_t span)
+/* Sums of four rows' samples times each factor across, [4][lanes]; `turned` is [over_x][nx][lanes]. */
+static void AT_LEVEL(four_row_dots)(const float *turned, int64_t lanes, int64_t width, const float *samples, float *sums)
 {
-    for (int64_t r = 0; r < rank; r++) {
-        float a = 0, b = 0, c = 0, d = 0;
-        for (int64_t i = 0; i < width; i++) {
-            float factor = across[i * rank + r];
-            a = fmaf(samples[i], factor, a);
-            b = fmaf(samples[width + i], factor, b);
-            c = fmaf(samples[2 * width + i], factor, c);
-            d = fmaf(samples[3 * width + i], factor, d);
-        }
-        sums[r * span] = a;
-        sums[r * span + 1] = b;
-        sums[r * span + 2] = c;
-        sums[r * span + 3] = d;
+    for (int64_t i = 0; i < width; i += 4) {
+        float turn[16];
+        for (int k = 0; k < 16; k++) turn[k] = samples[k % 4 * width + i + k / 4];
+        AT_LEVEL(mix)(turned + i * lanes, lanes, turn, 4, lanes, sums, lanes);
     }
 }
 
-/* BLOCK nodes of a plane += the sums of four factors across, in the rows that each node's stamp has, times the factors
- * along the trace. */
-static void AT_LEVEL(correlate)(const float *sums, int64_t span, const float *along, int64_t rank, int64_t taps,
-                                float *restrict nodes)
+/* BLOCK rows of nodes of a plane, [4][BLOCK] for four places in a row of which `count` are there, += the sums of a
+ * factor across, in the rows that each node's stamp has, times the factor along the trace. `next` is to a place's. */
+static void AT_LEVEL(correlate)(const float *sums, const float *along, int64_t rank, int64_t taps, int64_t next, int count,
+                                float *nodes)
 {
-    const float *second = sums + span, *third = second + span, *fourth = third + span;
-    for (int l = 0; l < BLOCK; l++) {
-        float a = 0, b = 0, c = 0, d = 0;
-        for (int64_t j = 0; j < taps; j++) {
-            a = fmaf(sums[l + j], along[j * rank], a);
-            b = fmaf(second[l + j], along[j * rank + 1], b);
-            c = fmaf(third[l + j], along[j * rank + 2], c);
-            d = fmaf(fourth[l + j], along[j * rank + 3], d);
+    for (int64_t j = 0; j < taps; j += 4) {
+        float factor[16] = {0};
+        for (int i = 0; i < 4; i++) {
+            for (int k = 0; k < count; k++) factor[4 * i + k] = along[k * next + (j + i) * rank];
         }
-        nodes[l] += (a + b) + (c + d);
+        AT_LEVEL(mix)(sums + j, 1, factor, 4, BLOCK, nodes, BLOCK);
     }
 }
 
-/* All rows' sums over the factors across. */
-static void AT_LEVEL(row_dots)(straight *s, float *sums, int64_t span, const float *turned, float *samples)
+/* Sums over the factors across of all rows that are reached, [rank][span]. */
+static void AT_LEVEL(row_dots)(straight *s, const float *turned, int64_t lanes, float *samples, float *sums, int64_t span)
 {
     const roman_profile *p = s->profile;
     int64_t width = (int64_t)p->over_x * p->nx;
+    float *dots = samples + 4 * width;
     for (int64_t row = s->bottom; row < s->top; row += 4) {
-        memset(samples, 0, (size_t)(4 * width) * sizeof *samples);
+        memset(samples, 0, (size_t)(4 * (width + lanes)) * sizeof *samples);
         for (int64_t j = 0; j < 4 && row + j < s->top; j++) AT_LEVEL(take_row)(s, row + j, samples + j * width);
-        AT_LEVEL(four_row_dots)(turned, p->rank, width, samples, sums + row - s->bottom, span);
+        AT_LEVEL(four_row_dots)(turned, lanes, width, samples, dots);
+        for (int64_t r = 0; r < p->rank; r++) {
+            for (int64_t j = 0; j < 4; j++) sums[r * span + row - s->bottom + j] = dots[j * lanes + r];
+        }
+    }
+}
+
+/* The nodes of a plane from the rows' sums over the factors across, which begin with the first row that is reached. */
+static void AT_LEVEL(gather_plane)(straight *s, int64_t plane, const float *sums, int64_t span)
+{
+    const roman_profile *p = s->profile;
+    int64_t taps = taps_of(p), next = taps * p->rank;
+    for (int64_t r = s->low[plane]; r < s->high[plane]; r += BLOCK) {
+        int64_t row = r + p->row - s->cutout->row - s->bottom; /* of the first nodes' stamps, from the first row */
+        if (row + BLOCK - 1 + p->ny <= 0 || row >= s->top - s->bottom) continue;
+        for (int ky = 0; ky < p->over_y; ky += 4) {
+            int count = p->over_y - ky < 4 ? p->over_y - ky : 4;
+            const float *along = p->along + (plane * p->over_y + ky) * next;
+            float totals[4 * BLOCK] = {0};
+            for (int64_t f = 0; f < p->rank; f++) {
+                AT_LEVEL(correlate)(sums + f * span + row, along + f, p->rank, taps, next, count, totals);
+            }
+            for (int k = 0; k < count; k++) {
+                double *nodes = s->nodes + (plane * s->rows + r - s->first) * p->over_y + ky + k;
+                for (int64_t l = 0; l < BLOCK; l++) nodes[l * p->over_y] = (double)totals[k * BLOCK + l];
+            }
+        }
     }
 }
 
 static int AT_LEVEL(gather_factors)(straight *s)
 {
     const roman_profile *p = s->profile;
-    int64_t width = (int64_t)p->over_x * p->nx, spare = p->ny + BLOCK, span = s->top - s->bottom + 2 * spare + BLOCK;
-    float *turned = calloc((size_t)(p->rank * (width + span) + 4 * width), sizeof *turned);
+    int64_t width = (int64_t)p->over_x * p->nx, lanes = (p->rank + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    int64_t spare = p->ny + BLOCK, span = s->top - s->bottom + 2 * spare + BLOCK;
+    float *turned = calloc((size_t)(lanes * width + 4 * (width + lanes) + p->rank * span), sizeof *turned);
     if (!turned) return ROMAN_ERR_MEMORY;
-    float *samples = turned + p->rank * width, *sums = samples + 4 * width;
-    for (int64_t k = 0; k < p->rank * width; k++) turned[k % width * p->rank + k / width] = p->across[k];
-    AT_LEVEL(row_dots)(s, sums + spare, span, turned, samples);
-    for (int64_t k = 0; k < (int64_t)p->planes * p->over_y; k++) {
-        int64_t plane = k / p->over_y;
-        double *nodes = s->nodes + (plane * s->rows - s->first) * p->over_y + k % p->over_y;
-        for (int64_t r = s->low[plane]; r < s->high[plane]; r += BLOCK) {
-            float totals[BLOCK] = {0};
-            int64_t row = r + p->row - s->cutout->row - s->bottom; /* of the first nodes' stamps, from the first row */
-            if (row + BLOCK - 1 + p->ny <= 0 || row >= s->top - s->bottom) continue;
-            for (int64_t f = 0; f < p->rank; f += 4) {
-                AT_LEVEL(correlate)(sums + f * span + spare + row, span, p->along + k * p->ny * p->rank + f, p->rank,
-                                    p->ny, totals);
-            }
-            for (int l = 0; l < BLOCK; l++) nodes[(r + l) * p->over_y] = (double)totals[l];
-        }
+    float *samples = turned + lanes * width, *sums = samples + 4 * (width + lanes);
+    for (int64_t r = 0; r < p->rank; r++) {
+        for (int64_t i = 0; i < width; i++) turned[i * lanes + r] = p->across[r * width + i];
     }
+    AT_LEVEL(row_dots)(s, turned, lanes, samples, sums + spare, span);
+    for (int64_t plane = 0; plane < p->planes; plane++) AT_LEVEL(gather_plane)(s, plane, sums + spare, span);
     free(turned);
     AT_LEVEL(light_and_nodes)(s, 0);
     return ROMAN_OK;

@@ -10,7 +10,7 @@
 #define BEFORE 2
 #define PASS 8     /* rows of a stamp that are added in one pass */
 #define MOST_NODES 100000000
-#define BLOCK 32   /* rows whose sums of a factor are made at once */
+#define BLOCK 64   /* rows whose sums of a factor are made at once */
 #define MARGIN 16  /* zeros around a row's samples, more than a spline reaches */
 #define QUEUE 16   /* places whose splines are worked out at once */
 
@@ -34,6 +34,9 @@ typedef struct {
 } straight;
 
 static inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+/* Rows of factors along the trace. */
+static inline int64_t taps_of(const roman_profile *p) { return (p->ny + ROMAN_FACTORS - 1) / ROMAN_FACTORS * ROMAN_FACTORS; }
 
 #define KERNEL_BODY "straight_trace_body.h"
 #include "levels.h"

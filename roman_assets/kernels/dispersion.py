@@ -92,7 +92,7 @@ class Stamps:
         )  # fmt: skip
 
     def _factors(self, factors: tuple[ArrayLike, ArrayLike], over: tuple[int, int]) -> tuple[F32, F32]:
-        """The factors by phase: (planes, over_y, ny, rank) and (rank, over_x, width)."""
+        """The factors by phase: (planes, over_y, rows, rank) and (rank, over_x, width)."""
         (ny, nx), (over_y, over_x) = self.shape, over
         across = array("factors", factors[1], np.float32, (None, over_x * nx))
         rank = len(across)
@@ -101,8 +101,9 @@ class Stamps:
             raise InputError(f"{rank} factors, or one is not finite", field="factors", remedy=f"give a multiple of {FACTORS}")
         by_phase = np.zeros((rank, over_x, self.width), dtype=np.float32)
         by_phase[..., :nx] = across.reshape(rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
-        split = along.reshape(self.planes, ny, over_y, rank)[:, :, ::-1]
-        return np.ascontiguousarray(split.transpose(0, 2, 1, 3)), by_phase
+        rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, rank), dtype=np.float32)
+        rows[:, :, :ny] = along.reshape(self.planes, ny, over_y, rank)[:, :, ::-1].transpose(0, 2, 1, 3)
+        return rows, by_phase
 
 
 class BinTrace:
