@@ -30,26 +30,50 @@ static void AT_LEVEL(mix)(const float *from, int64_t apart, const float *weight,
     AT_LEVEL(mix_into)(from, apart, weight, next, count, to, to + stride, to + 2 * stride, to + 3 * stride);
 }
 
-/* Sums of BLOCK rows of pixels, [rank][BLOCK], += the rows' nodes in one plane times the factors along the trace. */
-static void AT_LEVEL(convolve)(const float *weight, const float *along, int64_t rank, int64_t taps, float *sums)
+/* Sums of the rows of pixels that a plane's nodes reach, [rank][span] from the first row on, += the nodes times the
+ * factors along the trace. */
+static void AT_LEVEL(convolve)(const straight *s, int64_t plane, float *sums, int64_t span)
 {
-    for (int64_t r = 0; r < rank; r += 4) {
-        for (int64_t j = 0; j < taps; j += 4) {
-            AT_LEVEL(mix)(weight - j, -1, along + j * rank + r, rank, BLOCK, sums + r * BLOCK, BLOCK);
+    const roman_profile *p = s->profile;
+    int64_t taps = taps_of(p), offset = s->cutout->row - p->row, rank = p->rank;
+    int64_t from = s->low[plane] - offset, end = s->high[plane] + p->ny - 1 - offset;
+    if (from < s->bottom) from = s->bottom;
+    if (end > s->top) end = s->top;
+    if (from >= end) return;
+    int64_t count = (end - from + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    for (int64_t ky = plane * p->over_y; ky < (plane + 1) * p->over_y; ky++) {
+        const float *weight = s->weights + ky * s->rows + from + offset - s->first, *along = p->along + ky * taps * rank;
+        for (int64_t r = 0; r < rank; r += 4) {
+            float *to = sums + r * span + from - s->bottom;
+            for (int64_t j = 0; j < taps; j += 4) {
+                AT_LEVEL(mix)(weight - j, -1, along + j * rank + r, rank, count, to, span);
+            }
         }
     }
 }
 
 /* Samples of four rows of pixels: the factors across, weighted by what they sum to in these rows. */
-static void AT_LEVEL(four_rows)(const roman_profile *p, const float *sums, float *samples, int64_t stride)
+static void AT_LEVEL(four_rows)(const roman_profile *p, const float *sums, int64_t span, float *samples, int64_t stride)
 {
     int64_t next = (int64_t)p->over_x * p->nx;
     for (int64_t kx = 0; kx < p->over_x; kx++) {
         float *to = samples + kx * (p->nx + 2 * MARGIN) + MARGIN;
         for (int k = 0; k < 4; k++) memset(to + k * stride, 0, (size_t)p->nx * sizeof *to);
         for (int64_t r = 0; r < p->rank; r += 4) {
-            AT_LEVEL(mix)(p->across + r * next + kx * p->nx, next, sums + r * BLOCK, BLOCK, p->nx, to, stride);
+            AT_LEVEL(mix)(p->across + r * next + kx * p->nx, next, sums + r * span, span, p->nx, to, stride);
         }
+    }
+}
+
+/* Pixels from `first` to `end` - 1 += six parts with a spline's weights. */
+static void AT_LEVEL(add_parts)(const float *const *part, const double *w, int64_t first, int64_t end,
+                                float *restrict pixels)
+{
+    const float *a = part[0], *b = part[1], *c = part[2], *d = part[3], *e = part[4], *f = part[5];
+    float u = (float)w[0], v = (float)w[1], x = (float)w[2], y = (float)w[3], z = (float)w[4], t = (float)w[5];
+    for (int64_t i = first; i < end; i++) {
+        float low = fmaf(x, c[i], fmaf(v, b[i], fmaf(u, a[i], pixels[i])));
+        pixels[i] = fmaf(t, f[i], fmaf(z, e[i], fmaf(y, d[i], low)));
     }
 }
 
@@ -58,53 +82,35 @@ static void AT_LEVEL(add_row)(const straight *s, int64_t row, const float *sampl
 {
     const roman_profile *p = s->profile;
     double at = s->place[row] * p->over_x, node = floor(at), w[TAPS];
-    int64_t begin = floor_div((int64_t)node - BEFORE, p->over_x), last = 0;
+    int64_t stride = p->nx + 2 * MARGIN, begin = floor_div((int64_t)node - BEFORE, p->over_x), last = 0;
+    int64_t phase = (int64_t)node - BEFORE - begin * p->over_x;
     const float *part[TAPS];
     AT_LEVEL(spline)(at - node, w);
     for (int k = 0; k < TAPS; k++) {
-        int64_t c = (int64_t)node - BEFORE + k, column = floor_div(c, p->over_x);
-        last = column - begin;
-        part[k] = samples + (c - column * p->over_x) * (p->nx + 2 * MARGIN) + MARGIN - last;
+        part[k] = samples + phase * stride + MARGIN - last;
+        if (++phase == p->over_x && k < TAPS - 1) {
+            phase = 0;
+            last++;
+        }
     }
-    float u = (float)w[0], v = (float)w[1], x = (float)w[2], y = (float)w[3], z = (float)w[4], t = (float)w[5];
-    int64_t from = begin + p->column - s->cutout->column, room = s->cutout->nx - from;
-    int64_t first = from < 0 ? -from : 0, end = room < p->nx + last ? room : p->nx + last;
-    float *restrict out = s->pixels + row * s->cutout->nx + from;
-    for (int64_t i = first; i < end; i++) {
-        float low = fmaf(x, part[2][i], fmaf(v, part[1][i], fmaf(u, part[0][i], out[i])));
-        out[i] = fmaf(t, part[5][i], fmaf(z, part[4][i], fmaf(y, part[3][i], low)));
-    }
-}
-
-/* Whether nodes of the plane reach any of `count` rows of pixels, the first of which has its first stamps' nodes in the
- * row `source`. */
-static inline int AT_LEVEL(reaches)(const straight *s, int64_t plane, int64_t source, int64_t count)
-{
-    return source + count > s->low[plane] && source - s->profile->ny + 1 < s->high[plane];
+    int64_t from = begin + p->column - s->cutout->column, room = s->cutout->nx - from, count = p->nx + last;
+    int64_t whole = (count + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    float *pixels = s->pixels + row * s->cutout->nx + from;
+    if (from >= 0 && room >= whole) AT_LEVEL(add_parts)(part, w, 0, whole, pixels);
+    else AT_LEVEL(add_parts)(part, w, from < 0 ? -from : 0, room < count ? room : count, pixels);
 }
 
 static int AT_LEVEL(draw_factors)(straight *s)
 {
     const roman_profile *p = s->profile;
-    int64_t stride = p->over_x * (p->nx + 2 * (int64_t)MARGIN);
-    int64_t taps = taps_of(p);
-    float *sums = s->sums, *samples = sums + (int64_t)p->rank * BLOCK;
+    int64_t span = span_of(s), stride = p->over_x * (p->nx + 2 * (int64_t)MARGIN);
+    float *sums = s->sums, *samples = sums + p->rank * span;
     AT_LEVEL(light_and_nodes)(s, 1);
     AT_LEVEL(weights_of_nodes)(s);
-    for (int64_t row = s->bottom; row < s->top; row += BLOCK) {
-        int64_t source = row + s->cutout->row - p->row; /* row of the nodes whose stamps begin in this row */
-        memset(sums, 0, (size_t)(p->rank * BLOCK) * sizeof *sums);
-        for (int64_t k = 0; k < (int64_t)p->planes * p->over_y; k++) {
-            if (!AT_LEVEL(reaches)(s, k / p->over_y, source, BLOCK)) continue;
-            const float *weight = s->weights + k * s->rows + source - s->first;
-            AT_LEVEL(convolve)(weight, p->along + k * taps * p->rank, p->rank, taps, sums);
-        }
-        for (int64_t k = 0; k < BLOCK && row + k < s->top; k += 4) {
-            AT_LEVEL(four_rows)(p, sums + k, samples, stride);
-            for (int64_t j = k; j < k + 4 && row + j < s->top; j++) {
-                AT_LEVEL(add_row)(s, row + j, samples + (j - k) * stride);
-            }
-        }
+    for (int64_t plane = 0; plane < p->planes; plane++) AT_LEVEL(convolve)(s, plane, sums, span);
+    for (int64_t row = s->bottom; row < s->top; row += 4) {
+        AT_LEVEL(four_rows)(p, sums + row - s->bottom, span, samples, stride);
+        for (int64_t j = 0; j < 4 && row + j < s->top; j++) AT_LEVEL(add_row)(s, row + j, samples + j * stride);
     }
     return ROMAN_OK;
 }
@@ -135,17 +141,17 @@ static void AT_LEVEL(four_row_dots)(const float *turned, int64_t lanes, int64_t 
     }
 }
 
-/* BLOCK rows of nodes of a plane, [4][BLOCK] for four places in a row of which `count` are there, += the sums of a
- * factor across, in the rows that each node's stamp has, times the factor along the trace. `next` is to a place's. */
+/* Rows of nodes, [4][rows] for four places in a row of which `count` are there, += the sums of a factor across in the
+ * rows that each node's stamp has, times the factor along the trace. `next` is to a place's. */
 static void AT_LEVEL(correlate)(const float *sums, const float *along, int64_t rank, int64_t taps, int64_t next, int count,
-                                float *nodes)
+                                float *nodes, int64_t rows)
 {
     for (int64_t j = 0; j < taps; j += 4) {
         float factor[16] = {0};
         for (int i = 0; i < 4; i++) {
             for (int k = 0; k < count; k++) factor[4 * i + k] = along[k * next + (j + i) * rank];
         }
-        AT_LEVEL(mix)(sums + j, 1, factor, 4, BLOCK, nodes, BLOCK);
+        AT_LEVEL(mix)(sums + j, 1, factor, 4, rows, nodes, rows);
     }
 }
 
@@ -165,25 +171,26 @@ static void AT_LEVEL(row_dots)(straight *s, const float *turned, int64_t lanes, 
     }
 }
 
-/* The nodes of a plane from the rows' sums over the factors across, which begin with the first row that is reached. */
-static void AT_LEVEL(gather_plane)(straight *s, int64_t plane, const float *sums, int64_t span)
+/* The nodes of a plane from the rows' sums over the factors across, [rank][span] from the first row on. */
+static void AT_LEVEL(gather_plane)(straight *s, int64_t plane, const float *sums, int64_t span, float *totals)
 {
     const roman_profile *p = s->profile;
-    int64_t taps = taps_of(p), next = taps * p->rank;
-    for (int64_t r = s->low[plane]; r < s->high[plane]; r += BLOCK) {
-        int64_t row = r + p->row - s->cutout->row - s->bottom; /* of the first nodes' stamps, from the first row */
-        if (row + BLOCK - 1 + p->ny <= 0 || row >= s->top - s->bottom) continue;
-        for (int ky = 0; ky < p->over_y; ky += 4) {
-            int count = p->over_y - ky < 4 ? p->over_y - ky : 4;
-            const float *along = p->along + (plane * p->over_y + ky) * next;
-            float totals[4 * BLOCK] = {0};
-            for (int64_t f = 0; f < p->rank; f++) {
-                AT_LEVEL(correlate)(sums + f * span + row, along + f, p->rank, taps, next, count, totals);
-            }
-            for (int k = 0; k < count; k++) {
-                double *nodes = s->nodes + (plane * s->rows + r - s->first) * p->over_y + ky + k;
-                for (int64_t l = 0; l < BLOCK; l++) nodes[l * p->over_y] = (double)totals[k * BLOCK + l];
-            }
+    int64_t taps = taps_of(p), next = taps * p->rank, offset = s->cutout->row - p->row + s->bottom;
+    int64_t low = s->low[plane], high = s->high[plane];
+    if (low < offset - p->ny + 1) low = offset - p->ny + 1;
+    if (high > offset + s->top - s->bottom) high = offset + s->top - s->bottom;
+    if (low >= high) return;
+    int64_t rows = (high - low + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    for (int ky = 0; ky < p->over_y; ky += 4) {
+        int count = p->over_y - ky < 4 ? p->over_y - ky : 4;
+        const float *along = p->along + (plane * p->over_y + ky) * next;
+        memset(totals, 0, (size_t)(4 * rows) * sizeof *totals);
+        for (int64_t f = 0; f < p->rank; f++) {
+            AT_LEVEL(correlate)(sums + f * span + low - offset, along + f, p->rank, taps, next, count, totals, rows);
+        }
+        for (int k = 0; k < count; k++) {
+            double *nodes = s->nodes + (plane * s->rows + low - s->first) * p->over_y + ky + k;
+            for (int64_t l = 0; l < high - low; l++) nodes[l * p->over_y] = (double)totals[k * rows + l];
         }
     }
 }
@@ -191,16 +198,19 @@ static void AT_LEVEL(gather_plane)(straight *s, int64_t plane, const float *sums
 static int AT_LEVEL(gather_factors)(straight *s)
 {
     const roman_profile *p = s->profile;
-    int64_t width = (int64_t)p->over_x * p->nx, lanes = (p->rank + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
-    int64_t spare = p->ny + BLOCK, span = s->top - s->bottom + 2 * spare + BLOCK;
-    float *turned = calloc((size_t)(lanes * width + 4 * (width + lanes) + p->rank * span), sizeof *turned);
+    int64_t width = (int64_t)p->over_x * p->nx, spare = taps_of(p) + ROMAN_STAMP_WIDTH, span = span_of(s) + 2 * spare;
+    int64_t lanes = (p->rank + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    int64_t floats = lanes * width + 4 * (width + lanes) + p->rank * span + 4 * (s->rows + ROMAN_STAMP_WIDTH);
+    float *turned = calloc((size_t)floats, sizeof *turned);
     if (!turned) return ROMAN_ERR_MEMORY;
-    float *samples = turned + lanes * width, *sums = samples + 4 * (width + lanes);
+    float *samples = turned + lanes * width, *sums = samples + 4 * (width + lanes), *totals = sums + p->rank * span;
     for (int64_t r = 0; r < p->rank; r++) {
         for (int64_t i = 0; i < width; i++) turned[i * lanes + r] = p->across[r * width + i];
     }
     AT_LEVEL(row_dots)(s, turned, lanes, samples, sums + spare, span);
-    for (int64_t plane = 0; plane < p->planes; plane++) AT_LEVEL(gather_plane)(s, plane, sums + spare, span);
+    for (int64_t plane = 0; plane < p->planes; plane++) {
+        AT_LEVEL(gather_plane)(s, plane, sums + spare, span, totals);
+    }
     free(turned);
     AT_LEVEL(light_and_nodes)(s, 0);
     return ROMAN_OK;

@@ -10,7 +10,6 @@
 #define BEFORE 2
 #define PASS 8     /* rows of a stamp that are added in one pass */
 #define MOST_NODES 100000000
-#define BLOCK 64   /* rows whose sums of a factor are made at once */
 #define MARGIN 16  /* zeros around a row's samples, more than a spline reaches */
 #define QUEUE 16   /* places whose splines are worked out at once */
 
@@ -29,7 +28,7 @@ typedef struct {
     double *place;        /* [cutout ny] x of the trace in a row that is reached */
     float *stamps;        /* [planes][over_y][taps][over_x][nx]; rows past ny are 0 */
     float *sums;          /* [rows][over_x][nx] of the samples in a row of pixels; of two rows or of all, with
-                           * taps + 4 rows of zeros before and after them. Of factors: [rank][BLOCK] and four rows */
+                           * taps + 4 rows of zeros before and after them. Of factors: [rank][span] and four rows */
     int64_t *low, *high;  /* [planes] pixel rows with nodes that the plane's bins reach: low to high - 1 */
 } straight;
 
@@ -37,6 +36,12 @@ static inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : 
 
 /* Rows of factors along the trace. */
 static inline int64_t taps_of(const roman_profile *p) { return (p->ny + ROMAN_FACTORS - 1) / ROMAN_FACTORS * ROMAN_FACTORS; }
+
+/* Room for the rows that are reached, in whole vectors. */
+static inline int64_t span_of(const straight *s)
+{
+    return ((s->top > s->bottom ? s->top - s->bottom : 0) / ROMAN_STAMP_WIDTH + 2) * ROMAN_STAMP_WIDTH;
+}
 
 #define KERNEL_BODY "straight_trace_body.h"
 #include "levels.h"
@@ -86,8 +91,8 @@ static int64_t lay_out(straight *s)
         }
     }
     nodes_of_bins(s, 0, t->bins, &low, &high);
-    s->first = low - s->taps - BLOCK;
-    s->rows = high - low + 2 * (s->taps + BLOCK) + 2;
+    s->first = low - s->taps - ROMAN_STAMP_WIDTH;
+    s->rows = high - low + 2 * (s->taps + ROMAN_STAMP_WIDTH) + 2;
     int64_t bottom = low + p->row - s->cutout->row, top = high + p->ny - 1 + p->row - s->cutout->row;
     s->bottom = bottom > 0 ? bottom : 0;
     s->top = top < s->cutout->ny ? top : s->cutout->ny;
@@ -129,7 +134,7 @@ static void arrange(straight *s)
 static int64_t room(const straight *s, int forward)
 {
     const roman_profile *p = s->profile;
-    if (p->rank) return forward ? (int64_t)p->rank * BLOCK + 4 * (int64_t)p->over_x * (p->nx + 2 * MARGIN) : 1;
+    if (p->rank) return forward ? p->rank * span_of(s) + 4 * (int64_t)p->over_x * (p->nx + 2 * MARGIN) : 1;
     return (forward ? 2 : s->top - s->bottom + 2 * (s->taps + 4)) * s->width;
 }
 
