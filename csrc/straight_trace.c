@@ -23,7 +23,7 @@ typedef struct {
     int64_t width;        /* of the samples of a row of a stamp: over_x times nx */
     int64_t first, rows;  /* pixel rows of nodes, with some to spare on both sides */
     int64_t bottom, top;  /* rows of the cut-out that light can reach: bottom to top - 1 */
-    double *nodes;        /* [planes][rows][over_y] light of the nodes of a plane */
+    double *nodes;        /* [planes + 1][rows][over_y] light of the nodes of a plane */
     float *weights;       /* [planes][over_y][rows] the same */
     double *place;        /* [cutout ny] x of the trace in a row that is reached */
     float *stamps;        /* [planes][over_y][taps][over_x][nx]; rows past ny are 0 */
@@ -159,7 +159,7 @@ static int allocate(straight *s, int forward)
     s->high = s->low + p->planes;
     int64_t nodes = lay_out(s) * p->planes;
     if (nodes > MOST_NODES) return 0;
-    s->nodes = calloc((size_t)nodes, sizeof *s->nodes);
+    s->nodes = calloc((size_t)(nodes + nodes / p->planes), sizeof *s->nodes); /* one more, of which none has a share */
     s->weights = calloc((size_t)nodes, sizeof *s->weights);
     s->place = malloc((size_t)s->cutout->ny * sizeof *s->place);
     s->sums = calloc((size_t)room(s, forward), sizeof *s->sums);

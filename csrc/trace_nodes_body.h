@@ -1,65 +1,124 @@
-/* Light of bins along a straight trace onto its nodes, and the adjoint. Part of straight_trace_body.h. */
+/* Light of bins along a straight trace onto its nodes, and the adjoint; as in dispersion_body.h, in one dimension. Part
+ * of straight_trace_body.h. */
 
-/* Places between nodes whose splines are worked out at once: where they are [nodes], the light of each in the lower
- * and the upper plane, the lower plane's node 0, and the bin that it is of. */
+/* Places between nodes whose splines are worked out at once: where they are [nodes], the light of each in the lower and
+ * in the upper plane, and the bin that it is of. */
 typedef struct {
-    double at[QUEUE], low[QUEUE], up[QUEUE], *lower[QUEUE];
-    int64_t bin[QUEUE];
+    double at[QUEUE], low[QUEUE], up[QUEUE], weight[TAPS][QUEUE];
+    int64_t node[QUEUE], bin[QUEUE];
     int count;
 } AT_LEVEL(queue);
 
-static void AT_LEVEL(empty)(straight *s, AT_LEVEL(queue) * q, int forward)
+/* Light on its way to the nodes from `node` - BEFORE on of a plane and of the next. */
+typedef struct {
+    double low[TAPS], up[TAPS], *lower, *upper;
+    int64_t node, plane;
+} AT_LEVEL(load);
+
+static void AT_LEVEL(work_out)(AT_LEVEL(queue) * q)
 {
-    double w[TAPS][QUEUE];
-    int32_t node[QUEUE];
-    int64_t next = s->rows * s->profile->over_y;
+    double whole[QUEUE];
     for (int l = q->count; l < QUEUE; l++) q->at[l] = 0;
     for (int l = 0; l < QUEUE; l++) {
-        double whole = floor(q->at[l]), v[TAPS];
-        AT_LEVEL(spline)(q->at[l] - whole, v);
-        node[l] = (int32_t)whole;
-        for (int i = 0; i < TAPS; i++) w[i][l] = v[i];
+        double v[TAPS];
+        whole[l] = floor(q->at[l]);
+        AT_LEVEL(spline)(q->at[l] - whole[l], v);
+        for (int i = 0; i < TAPS; i++) q->weight[i][l] = v[i];
     }
-    for (int l = 0; l < q->count; l++) {
-        double *restrict lower = q->lower[l] + node[l] - BEFORE, *restrict upper = lower + next, sum = 0;
-        double low = q->low[l], up = q->up[l];
-        if (forward) {
-            for (int i = 0; i < TAPS; i++) lower[i] = fma(low, w[i][l], lower[i]);
-            for (int i = 0; up != 0 && i < TAPS; i++) upper[i] = fma(up, w[i][l], upper[i]);
-        } else {
-            for (int i = 0; i < TAPS; i++) sum = fma(low * w[i][l], lower[i], sum);
-            for (int i = 0; up != 0 && i < TAPS; i++) sum = fma(up * w[i][l], upper[i], sum);
-            s->light[q->bin[l]] += sum;
-        }
-    }
-    q->count = 0;
+    for (int l = 0; l < QUEUE; l++) q->node[l] = (int64_t)whole[l];
 }
 
-/* Light onto the nodes along the trace, or nodes gathered into light; as in dispersion_body.h, in one dimension. */
-static void AT_LEVEL(light_and_nodes)(straight *s, int forward)
+/* Goes to another place, where nothing is carried yet. */
+static void AT_LEVEL(go_to)(straight *s, AT_LEVEL(load) * c, int64_t plane, int64_t node)
+{
+    for (int i = 0; i < TAPS; i++) c->low[i] = c->up[i] = 0;
+    c->plane = plane;
+    c->node = node;
+    c->lower = s->nodes + (plane * s->rows - s->first) * s->profile->over_y + node - BEFORE;
+    c->upper = c->lower + s->rows * s->profile->over_y;
+}
+
+static void AT_LEVEL(put_down)(AT_LEVEL(load) * c)
+{
+    for (int i = 0; i < TAPS; i++) c->lower[i] += c->low[i];
+    for (int i = 0; i < TAPS; i++) c->upper[i] += c->up[i];
+}
+
+/* The places' light onto the nodes. Places follow each other along the trace: light is put down when they are past it. */
+static void AT_LEVEL(carry)(straight *s, AT_LEVEL(load) * kept, const AT_LEVEL(queue) * q)
+{
+    AT_LEVEL(load) c = *kept;
+    for (int l = 0; l < q->count; l++) {
+        int64_t node = q->node[l], plane = s->trace->plane[q->bin[l]];
+        if (plane != c.plane || node < c.node || node > c.node + TAPS) {
+            AT_LEVEL(put_down)(&c);
+            AT_LEVEL(go_to)(s, &c, plane, node);
+        }
+        for (; c.node < node; c.node++) {
+            *c.lower++ += c.low[0];
+            *c.upper++ += c.up[0];
+            for (int i = 0; i < TAPS - 1; i++) c.low[i] = c.low[i + 1];
+            for (int i = 0; i < TAPS - 1; i++) c.up[i] = c.up[i + 1];
+            c.low[TAPS - 1] = c.up[TAPS - 1] = 0;
+        }
+        for (int i = 0; i < TAPS; i++) c.low[i] = fma(q->low[l], q->weight[i][l], c.low[i]);
+        for (int i = 0; i < TAPS; i++) c.up[i] = fma(q->up[l], q->weight[i][l], c.up[i]);
+    }
+    *kept = c;
+}
+
+/* The nodes' light into the bins of the places. */
+static void AT_LEVEL(collect)(straight *s, const AT_LEVEL(queue) * q)
 {
     const roman_profile *p = s->profile;
+    for (int l = 0; l < q->count; l++) {
+        int64_t plane = s->trace->plane[q->bin[l]];
+        const double *lower = s->nodes + (plane * s->rows - s->first) * p->over_y + q->node[l] - BEFORE;
+        const double *upper = lower + s->rows * p->over_y;
+        double sum = 0;
+        for (int i = 0; i < TAPS; i++) sum = fma(q->low[l] * q->weight[i][l], lower[i], sum);
+        for (int i = 0; i < TAPS; i++) sum = fma(q->up[l] * q->weight[i][l], upper[i], sum);
+        s->light[q->bin[l]] += sum;
+    }
+}
+
+/* Light onto the nodes along the trace, or nodes gathered into light; bins are taken as they rise. */
+static void AT_LEVEL(light_and_nodes)(straight *s, int forward)
+{
     const roman_trace *t = s->trace;
-    int64_t nodes = s->rows * p->over_y, begin = s->first * p->over_y;
+    double over = s->profile->over_y;
+    int rising = t->y[1] > t->y[0];
     AT_LEVEL(queue) q;
+    AT_LEVEL(load) c;
+    AT_LEVEL(go_to)(s, &c, t->plane[0], s->first * s->profile->over_y + BEFORE);
     q.count = 0;
-    for (int64_t bin = 0; bin < t->bins; bin++) {
+    for (int64_t b = 0; b < t->bins; b++) {
+        int64_t bin = rising ? b : t->bins - 1 - b;
+        double y0 = t->y[bin + !rising] * over, dy = t->y[bin + rising] * over - y0, light = forward ? s->light[bin] : 1;
+        int pieces = 1 + (int)(0.8 * dy);
+        double size = pieces == 1 ? 1 : 1.0 / pieces, each = 0.5 * size * light, up = each * t->share[bin];
         if (!forward) s->light[bin] = 0;
-        else if (s->light[bin] == 0) continue;
-        double y = t->y[bin] * p->over_y, dy = t->y[bin + 1] * p->over_y - y;
-        int pieces = 1 + (int)(0.8 * fabs(dy));
-        double each = (forward ? s->light[bin] : 1) / (2 * pieces), up = each * t->share[bin];
+        if (light == 0) continue;
         for (int k = 0; k < 2 * pieces; k++) {
             int l = q.count++;
-            q.at[l] = fma((k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) / pieces, dy, y);
+            q.at[l] = fma((k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) * size, dy, y0);
             q.low[l] = each - up;
             q.up[l] = up;
-            q.lower[l] = s->nodes + t->plane[bin] * nodes - begin;
             q.bin[l] = bin;
-            if (q.count == QUEUE) AT_LEVEL(empty)(s, &q, forward);
+            if (q.count < QUEUE) continue;
+            AT_LEVEL(work_out)(&q);
+            if (forward) AT_LEVEL(carry)(s, &c, &q);
+            else AT_LEVEL(collect)(s, &q);
+            q.count = 0;
         }
     }
-    if (q.count) AT_LEVEL(empty)(s, &q, forward);
+    AT_LEVEL(work_out)(&q);
+    if (forward) {
+        AT_LEVEL(carry)(s, &c, &q);
+        AT_LEVEL(put_down)(&c);
+    } else {
+        AT_LEVEL(collect)(s, &q);
+    }
 }
 
 /* The nodes' light in float32, the nodes of a row apart. */

@@ -17,7 +17,7 @@ from roman_assets.kernels.dispersion import FACTORS
 F64 = NDArray[np.float64]
 #: Largest error of the image of a line, of its peak, and of a sum along the trace of errors however signed, of the
 #: largest such sum: the error of any spectrum's image.
-PEAK_ERROR, LINE_ERROR = 2.5e-4, 5e-4
+PEAK_ERROR, LINE_ERROR = 3e-4, 5e-4
 #: Factors, as a share of the samples across, beyond which drawing the samples themselves costs less.
 MOST_FACTORS = 0.7
 
