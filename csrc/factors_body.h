@@ -55,12 +55,12 @@ static void AT_LEVEL(convolve)(const straight *s, int64_t plane, float *sums, in
 /* Samples of four rows of pixels: the factors across, weighted by what they sum to in these rows. */
 static void AT_LEVEL(four_rows)(const roman_profile *p, const float *sums, int64_t span, float *samples, int64_t stride)
 {
-    int64_t next = (int64_t)p->over_x * p->nx;
-    for (int64_t kx = 0; kx < p->over_x; kx++) {
-        float *to = samples + kx * (p->nx + 2 * MARGIN) + MARGIN;
-        for (int k = 0; k < 4; k++) memset(to + k * stride, 0, (size_t)p->nx * sizeof *to);
-        for (int64_t r = 0; r < p->rank; r += 4) {
-            AT_LEVEL(mix)(p->across + r * next + kx * p->nx, next, sums + r * span, span, p->nx, to, stride);
+    int64_t next = (int64_t)p->over_x * p->nx, phase = p->nx + 2 * MARGIN;
+    memset(samples, 0, (size_t)(4 * stride) * sizeof *samples);
+    for (int64_t r = 0; r < p->rank; r += 4) {
+        for (int64_t kx = 0; kx < p->over_x; kx++) { /* inside, for the sums of one do not wait for those of another */
+            AT_LEVEL(mix)(p->across + r * next + kx * p->nx, next, sums + r * span, span, p->nx,
+                          samples + kx * phase + MARGIN, stride);
         }
     }
 }
