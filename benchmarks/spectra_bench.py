@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import Window, add_cutout, place_source, straight_slopes, wavelength_edges
+from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
 from roman_assets.gdps.extraction import _spectrum
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
@@ -62,14 +62,14 @@ def _dispersion() -> Row:
     stamps = source_stamps(
         SpectralPsf.of("WFI01"), Shape(2.5, 0.7, 0.4, 0.1), nodes, trace.jacobian(2000.0, 2000.0, nodes, "1"), HALF, slopes
     )
+    bins = WavelengthBins.of(edges, nodes)
     rng = np.random.default_rng(2)
     x, y = rng.uniform(1, SIDE, SOURCES), rng.uniform(500, SIDE - 500, SOURCES)
 
     def ours() -> np.ndarray:
         image = np.zeros((SIDE, SIDE), dtype=np.float32)
         for s in range(SOURCES):
-            placed = place_source(trace, window, x[s], y[s], "1", edges, stamps, nodes)
-            add_cutout(image, placed.box, placed.image(light))
+            place_source(trace, window, x[s], y[s], "1", bins, stamps).add_to(image, light)
         return image
 
     seconds, image = _best(ours, 3)
@@ -129,7 +129,7 @@ def _extraction() -> Row:
     stamps = source_stamps(
         SpectralPsf.of("WFI01"), Shape(2.0), nodes, trace.jacobian(1032.0, 1700.0, nodes, "1"), HALF
     )
-    placed = place_source(trace, window, 1032.0, 1700.0, "1", edges, stamps, nodes)
+    placed = place_source(trace, window, 1032.0, 1700.0, "1", WavelengthBins.of(edges, nodes), stamps)
     band = Band("1", 1, edges, throughput.rates("1", edges))
     flat = np.full(len(edges) - 1, 1e-20)
     response = placed.image(band.rates).astype(np.float64)

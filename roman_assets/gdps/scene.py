@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.gdps.dispersion import (
     DispersedSource,
+    WavelengthBins,
     Window,
     add_cutout,
     place_source,
@@ -197,7 +198,7 @@ def _orders(
         nodes = np.array([n for n in wanted if band.edges[0] - 0.1 < n < band.edges[-1] + 0.1])
         slopes = straight_slopes(trace, *at, band.order, band.edges, nodes, half)
         stamps = source_stamps(psf, shape, nodes, trace.jacobian(at[0], at[1], nodes, band.order), half, slopes)
-        placed = place_source(trace, window, *at, band.order, band.edges, stamps, nodes)
+        placed = place_source(trace, window, *at, band.order, WavelengthBins.of(band.edges, nodes), stamps)
         if placed.seen(window.nx):
             result[band.order] = placed
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +129,9 @@ class BinTrace:
         self.bins = len(self.x) - 1
         self._plane = array("plane", plane, np.int32, (self.bins,))
         self._share = array("share", share, np.float64, (self.bins,))
-        if self.bins < 1 or not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+        # What is not finite shows in the extremes.
+        self._extent = [float(v) for c in (self.x, self.y) for v in (c.min(), c.max())] if self.bins > 0 else [np.nan]
+        if not all(map(math.isfinite, self._extent)):
             raise InputError("a place of the trace is not finite", field="x, y", remedy="leave such sources out")
         self.struct: Any = ffi.new(
             "roman_trace *",
@@ -144,15 +147,23 @@ class BinTrace:
     def box(self, stamps: Stamps, rows: int) -> CutoutBox:
         """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
         # A pixel more on either side: traces are moved by fractions of one.
-        low = int(np.floor(self.x.min())) - 2 + stamps.column
-        high = int(np.floor(self.x.max())) + 4 + stamps.column + stamps.width
-        bottom = min(max(int(np.floor(self.y.min())) - 2 + stamps.row, 0), rows)
-        top = min(max(int(np.floor(self.y.max())) + 4 + stamps.row + stamps.shape[0], 0), rows)
+        left, right, lowest, highest = map(math.floor, self._extent)
+        low, high = left - 2 + stamps.column, right + 4 + stamps.column + stamps.width
+        bottom = min(max(lowest - 2 + stamps.row, 0), rows)
+        top = min(max(highest + 4 + stamps.row + stamps.shape[0], 0), rows)
         return CutoutBox(bottom, low, max(top - bottom, 0), high - low)
 
 
 def _box_struct(box: CutoutBox) -> Any:
-    return ffi.new("roman_cutout *", {"row": box.row, "column": box.column, "ny": box.ny, "nx": box.nx})
+    return ffi.new("roman_cutout *", (box.row, box.column, box.ny, box.nx))
+
+
+def _light(values: ArrayLike, trace: BinTrace) -> F64:
+    given = array("light", values, np.float64, (trace.bins,))
+    # A sum is finite if its terms are, but for fluxes that no source has.
+    if not math.isfinite(given.sum()):
+        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
+    return given
 
 
 def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) -> F32:
@@ -161,17 +172,34 @@ def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) 
     Raises
     ------
     InputError
-        Light is not finite, planes are missing, the box is too narrow, or the stamps are sheared for another trace.
+        Light is not finite, planes are missing, the box is too narrow for stamps that are not sheared, or the stamps
+        are sheared for another trace.
     """
-    given = array("light", light, np.float64, (trace.bins,))
-    if not np.isfinite(given).all():
-        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
     out = np.zeros((box.ny, box.nx), dtype=np.float32)
-    status = lib.roman_disperse(
-        stamps.struct, trace.struct, pointer(given), _box_struct(box), pointer(out), vector_level()
-    )
-    check(status, "disperse")
+    _disperse(stamps, trace, _light(light, trace), _box_struct(box), out)
     return out
+
+
+def disperse_onto(image: F32, stamps: Stamps, trace: BinTrace, light: ArrayLike) -> None:
+    """`image` (rows, columns) += a source with `light` (bins,) by sheared stamps; what falls outside is lost.
+
+    Raises
+    ------
+    InputError
+        The image is not float32 or not contiguous, light is not finite, planes are missing, or the stamps are not
+        sheared, or for another trace.
+    """
+    if stamps.slopes is None:
+        raise InputError("the stamps are not sheared", field="stamps", remedy="draw a cut-out")
+    if image.dtype != np.float32 or image.ndim != 2 or not (image.flags.c_contiguous and image.flags.writeable):
+        raise InputError("the image cannot be drawn on", field="image", remedy="give contiguous float32")
+    whole = ffi.new("roman_cutout *", (0, 0, *image.shape))
+    _disperse(stamps, trace, _light(light, trace), whole, image)
+
+
+def _disperse(stamps: Stamps, trace: BinTrace, light: F64, box: Any, out: F32) -> None:
+    status = lib.roman_disperse(stamps.struct, trace.struct, pointer(light), box, pointer(out), vector_level())
+    check(status, "disperse")
 
 
 def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: CutoutBox) -> F64:

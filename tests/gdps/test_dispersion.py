@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.gdps.dispersion import (
     DispersedSource,
+    WavelengthBins,
     Window,
     add_cutout,
     place_source,
@@ -85,7 +86,7 @@ def test_against_exact_clipping(
     slopes = straight_slopes(trace, *place, order, edges, nodes, HALF) if sheared else None
     assert sheared == (slopes is not None)
     stamps = gauss_stamps(trace, *place, order, nodes, slopes)
-    source = place_source(trace, window, *place, order, edges, stamps, nodes)
+    source = place_source(trace, window, *place, order, WavelengthBins.of(edges, nodes), stamps)
     image = np.zeros((window.ny, window.nx))
     add_cutout(image, source.box, source.image(light))
     exact = exact_image(trace, window, *place, gauss_cells(PITCH), PITCH, order, edges, light, steps=12)
@@ -199,6 +200,6 @@ def test_bad_arguments() -> None:
         disperse(source.stamps, source.trace, np.ones(source.trace.bins), CutoutBox(0, 0, 40, 4))
     trace = nominal_optical_model("grism").on("WFI01")
     with pytest.raises(InputError, match="rise"):
-        place_source(trace, Window(0, 0, 9, 9), 5.0, 5.0, "1", [1.2, 1.1], source.stamps, [1, 1.2, 1.3])
+        WavelengthBins.of([1.2, 1.1], [1, 1.2, 1.3])
     with pytest.raises(InputError, match="planes"):
-        place_source(trace, Window(0, 0, 9, 9), 5.0, 5.0, "1", [1.1, 1.2], source.stamps, [1.0])
+        place_source(trace, Window(0, 0, 9, 9), 5.0, 5.0, "1", WavelengthBins.of([1.1, 1.2], [1.0]), source.stamps)
