@@ -71,7 +71,14 @@ static void AT_LEVEL(add_parts)(const float *const *part, const double *w, int64
 {
     const float *a = part[0], *b = part[1], *c = part[2], *d = part[3], *e = part[4], *f = part[5];
     float u = (float)w[0], v = (float)w[1], x = (float)w[2], y = (float)w[3], z = (float)w[4], t = (float)w[5];
-    for (int64_t i = first; i < end; i++) {
+    int64_t i = first; /* whole vectors, written so that they are made without asking what overlaps */
+    for (; i + ROMAN_STAMP_WIDTH <= end; i += ROMAN_STAMP_WIDTH) {
+        for (int64_t l = i; l < i + ROMAN_STAMP_WIDTH; l++) {
+            float low = fmaf(x, c[l], fmaf(v, b[l], fmaf(u, a[l], pixels[l])));
+            pixels[l] = fmaf(t, f[l], fmaf(z, e[l], fmaf(y, d[l], low)));
+        }
+    }
+    for (; i < end; i++) {
         float low = fmaf(x, c[i], fmaf(v, b[i], fmaf(u, a[i], pixels[i])));
         pixels[i] = fmaf(t, f[i], fmaf(z, e[i], fmaf(y, d[i], low)));
     }
@@ -108,9 +115,13 @@ static int AT_LEVEL(draw_factors)(straight *s)
     AT_LEVEL(light_and_nodes)(s, 1);
     AT_LEVEL(weights_of_nodes)(s);
     for (int64_t plane = 0; plane < p->planes; plane++) AT_LEVEL(convolve)(s, plane, sums, span);
+    AT_LEVEL(four_rows)(p, sums, span, samples, stride);
     for (int64_t row = s->bottom; row < s->top; row += 4) {
-        AT_LEVEL(four_rows)(p, sums + row - s->bottom, span, samples, stride);
+        /* The next rows' samples first: what was stored just now is slow to read. */
+        float *after = samples == s->sums + p->rank * span ? samples + 4 * stride : samples - 4 * stride;
+        if (row + 4 < s->top) AT_LEVEL(four_rows)(p, sums + row + 4 - s->bottom, span, after, stride);
         for (int64_t j = 0; j < 4 && row + j < s->top; j++) AT_LEVEL(add_row)(s, row + j, samples + j * stride);
+        samples = after;
     }
     return ROMAN_OK;
 }

@@ -134,7 +134,7 @@ static void arrange(straight *s)
 static int64_t room(const straight *s, int forward)
 {
     const roman_profile *p = s->profile;
-    if (p->rank) return forward ? p->rank * span_of(s) + 4 * (int64_t)p->over_x * (p->nx + 2 * MARGIN) : 1;
+    if (p->rank) return forward ? p->rank * span_of(s) + 8 * (int64_t)p->over_x * (p->nx + 2 * MARGIN) : 1;
     return (forward ? 2 : s->top - s->bottom + 2 * (s->taps + 4)) * s->width;
 }
 
