@@ -11,6 +11,8 @@
 #define PASS 8     /* rows of a stamp that are added in one pass */
 #define MOST_NODES 100000000
 #define MARGIN 16  /* zeros around a row's samples, more than a spline reaches */
+#define FIRST_PLACE 0.21132486540518712  /* along a piece of a bin, of the two by Gauss and Legendre */
+#define SECOND_PLACE 0.78867513459481288
 #define QUEUE 16   /* places whose splines are worked out at once */
 
 typedef struct {
@@ -40,7 +42,7 @@ static inline int64_t taps_of(const roman_profile *p) { return (p->ny + ROMAN_FA
 /* Room for the rows that are reached, in whole vectors. */
 static inline int64_t span_of(const straight *s)
 {
-    return ((s->top > s->bottom ? s->top - s->bottom : 0) / ROMAN_STAMP_WIDTH + 2) * ROMAN_STAMP_WIDTH;
+    return ((s->top - s->bottom) / ROMAN_STAMP_WIDTH + 2) * ROMAN_STAMP_WIDTH;
 }
 
 #define KERNEL_BODY "straight_trace_body.h"
@@ -58,7 +60,7 @@ int roman_is_sheared_for(const roman_profile *p, const roman_trace *t)
         double dx = t->x[bin + 1] - t->x[bin], dy = t->y[bin + 1] - t->y[bin], share = t->share[bin];
         const double *slope = p->slopes + t->plane[bin];
         double sheared = share > 0 ? (1 - share) * slope[0] + share * slope[1] : slope[0];
-        if (!(dy * rising > 1e-9 && fabs(fma(-sheared, dy, dx)) * reach <= ROMAN_SHEAR_ERROR * fabs(dy))) return 0;
+        if (!(dy * rising > 1e-9 && fabs(dx - sheared * dy) * reach <= ROMAN_SHEAR_ERROR * fabs(dy))) return 0;
     }
     return 1;
 }
@@ -96,6 +98,7 @@ static int64_t lay_out(straight *s)
     int64_t bottom = low + p->row - s->cutout->row, top = high + p->ny - 1 + p->row - s->cutout->row;
     s->bottom = bottom > 0 ? bottom : 0;
     s->top = top < s->cutout->ny ? top : s->cutout->ny;
+    if (s->top < s->bottom) s->top = s->bottom;
     return s->rows * p->over_y;
 }
 
@@ -109,7 +112,7 @@ static void follow(straight *s)
         double y = (double)(row + s->cutout->row);
         while (rising && bin < t->bins - 1 && y > t->y[bin + 1]) bin++;
         while (!rising && bin > 0 && y > t->y[bin]) bin--;
-        s->place[row] = fma(slope_of(t, bin), y - t->y[bin], t->x[bin]);
+        s->place[row] = t->x[bin] + slope_of(t, bin) * (y - t->y[bin]);
     }
 }
 

@@ -68,7 +68,7 @@ static void AT_LEVEL(carry)(straight *s, AT_LEVEL(load) * kept, const AT_LEVEL(q
 }
 
 /* The nodes' light into the bins of the places. */
-static void AT_LEVEL(collect)(straight *s, const AT_LEVEL(queue) * q)
+static void AT_LEVEL(collect)(const straight *s, const AT_LEVEL(queue) * q, double *light)
 {
     const roman_profile *p = s->profile;
     for (int l = 0; l < q->count; l++) {
@@ -78,47 +78,92 @@ static void AT_LEVEL(collect)(straight *s, const AT_LEVEL(queue) * q)
         double sum = 0;
         for (int i = 0; i < TAPS; i++) sum = fma(q->low[l] * q->weight[i][l], lower[i], sum);
         for (int i = 0; i < TAPS; i++) sum = fma(q->up[l] * q->weight[i][l], upper[i], sum);
-        s->light[q->bin[l]] += sum;
+        light[q->bin[l]] += sum;
     }
+}
+
+/* The places of a queue's worth of bins that rise by less than a node's spacing; 0 if one rises by more. */
+static int AT_LEVEL(fill)(const straight *s, int64_t bin, int forward, AT_LEVEL(queue) * q)
+{
+    const double *y = s->trace->y + bin, *share = s->trace->share + bin, over = s->profile->over_y, *light = s->light + bin;
+    double each[QUEUE / 2], steepest = 0, sum = 0;
+    for (int l = 0; l < QUEUE / 2; l++) each[l] = forward ? 0.5 * light[l] : 0.5;
+    for (int l = 0; l < QUEUE / 2; l++) {
+        double y0 = y[l] * over, dy = y[l + 1] * over - y0, up = each[l] * share[l];
+        q->at[2 * l] = fma(FIRST_PLACE, dy, y0);
+        q->at[2 * l + 1] = fma(SECOND_PLACE, dy, y0);
+        q->low[2 * l] = q->low[2 * l + 1] = each[l] - up;
+        q->up[2 * l] = q->up[2 * l + 1] = up;
+        q->bin[2 * l] = q->bin[2 * l + 1] = bin + l;
+    }
+    for (int l = 0; l < QUEUE / 2; l++) {
+        double dy = (y[l + 1] - y[l]) * over;
+        steepest = dy > steepest ? dy : steepest;
+        sum += fabs(each[l]);
+    }
+    q->count = sum > 0 ? QUEUE : 0;
+    return steepest < 1.2;
+}
+
+/* The places of one bin, in turn along the trace, from the k-th on as far as there is room; returns the next, or 0 if
+ * none is left. */
+static int AT_LEVEL(fill_one)(const straight *s, int64_t bin, int k, int forward, AT_LEVEL(queue) * q)
+{
+    const roman_trace *t = s->trace;
+    int falling = t->y[1] < t->y[0];
+    double y0 = t->y[bin + falling] * s->profile->over_y, dy = t->y[bin + !falling] * s->profile->over_y - y0;
+    double light = forward ? s->light[bin] : 1;
+    int pieces = 1 + (int)(0.8 * dy), end = light == 0 ? k : 2 * pieces;
+    double size = 1.0 / pieces, each = 0.5 * size * light, up = each * t->share[bin];
+    for (; k < end && q->count < QUEUE; k++) {
+        int l = q->count++;
+        q->at[l] = fma((k / 2 + (k % 2 ? SECOND_PLACE : FIRST_PLACE)) * size, dy, y0);
+        q->low[l] = each - up;
+        q->up[l] = up;
+        q->bin[l] = bin;
+    }
+    return k < end ? k : 0;
+}
+
+static void AT_LEVEL(empty)(straight *s, AT_LEVEL(load) * c, AT_LEVEL(queue) * q, double *gathered)
+{
+    if (q->count == 0) return;
+    AT_LEVEL(work_out)(q);
+    if (gathered) AT_LEVEL(collect)(s, q, gathered);
+    else AT_LEVEL(carry)(s, c, q);
+    q->count = 0;
 }
 
 /* Light onto the nodes along the trace, or nodes gathered into light; bins are taken as they rise. */
 static void AT_LEVEL(light_and_nodes)(straight *s, int forward)
 {
     const roman_trace *t = s->trace;
-    double over = s->profile->over_y;
+    int64_t bins = t->bins, b = 0;
     int rising = t->y[1] > t->y[0];
+    double *gathered = forward ? NULL : s->light;
     AT_LEVEL(queue) q;
     AT_LEVEL(load) c;
     AT_LEVEL(go_to)(s, &c, t->plane[0], s->first * s->profile->over_y + BEFORE);
     q.count = 0;
-    for (int64_t b = 0; b < t->bins; b++) {
-        int64_t bin = rising ? b : t->bins - 1 - b;
-        double y0 = t->y[bin + !rising] * over, dy = t->y[bin + rising] * over - y0, light = forward ? s->light[bin] : 1;
-        int pieces = 1 + (int)(0.8 * dy);
-        double size = pieces == 1 ? 1 : 1.0 / pieces, each = 0.5 * size * light, up = each * t->share[bin];
-        if (!forward) s->light[bin] = 0;
-        if (light == 0) continue;
-        for (int k = 0; k < 2 * pieces; k++) {
-            int l = q.count++;
-            q.at[l] = fma((k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) * size, dy, y0);
-            q.low[l] = each - up;
-            q.up[l] = up;
-            q.bin[l] = bin;
-            if (q.count < QUEUE) continue;
-            AT_LEVEL(work_out)(&q);
-            if (forward) AT_LEVEL(carry)(s, &c, &q);
-            else AT_LEVEL(collect)(s, &q);
-            q.count = 0;
+    if (gathered) memset(gathered, 0, (size_t)bins * sizeof *gathered);
+    while (b < bins) {
+        if (rising && b + QUEUE / 2 <= bins && AT_LEVEL(fill)(s, b, forward, &q)) {
+            AT_LEVEL(empty)(s, &c, &q, gathered);
+            b += QUEUE / 2;
+            continue;
         }
+        q.count = 0;
+        for (int64_t end = b + QUEUE / 2 < bins ? b + QUEUE / 2 : bins; b < end; b++) {
+            int64_t bin = rising ? b : bins - 1 - b;
+            int k = 0;
+            do {
+                if (q.count == QUEUE) AT_LEVEL(empty)(s, &c, &q, gathered);
+                k = AT_LEVEL(fill_one)(s, bin, k, forward, &q);
+            } while (k > 0);
+        }
+        AT_LEVEL(empty)(s, &c, &q, gathered);
     }
-    AT_LEVEL(work_out)(&q);
-    if (forward) {
-        AT_LEVEL(carry)(s, &c, &q);
-        AT_LEVEL(put_down)(&c);
-    } else {
-        AT_LEVEL(collect)(s, &q);
-    }
+    if (forward) AT_LEVEL(put_down)(&c);
 }
 
 /* The nodes' light in float32, the nodes of a row apart. */
