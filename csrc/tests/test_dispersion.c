@@ -166,7 +166,7 @@ static void test_factors(void)
 /* The light of bins of any length arrives, also if some of them have none. */
 static void test_long_bins(void)
 {
-    enum { TALL = 300 };
+    enum { TALL = 340 };
     roman_profile p;
     roman_cutout box = {-TALL / 2, 0, TALL, COLUMNS};
     float *stamps = profile_of(&p), *image = check_alloc(TALL * COLUMNS * sizeof *image);
