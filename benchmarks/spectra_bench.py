@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 
 from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
+from roman_assets.gdps.dispersion import (
+    WavelengthBins,
+    Window,
+    place_source,
+    straight_slopes,
+    wavelength_edges,
+)
 from roman_assets.gdps.extraction import _spectrum
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput

@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.traces import TraceModel
-from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, disperse, disperse_adjoint, disperse_onto
+from roman_assets.kernels.dispersion import (
+    BinTrace,
+    CutoutBox,
+    Stamps,
+    disperse,
+    disperse_adjoint,
+    disperse_onto,
+)
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

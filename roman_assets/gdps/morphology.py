@@ -241,7 +241,6 @@ def stamps_of_samples(planes: Sequence[F64], half: int, slopes: ArrayLike | None
         Each (4 (2 half + 1), same), sample a being (a - 2 (2 half + 1)) / 4 px from the source.
     slopes
         By which they are sheared, if they are (`Stamps`).
-
     """
     step = PSF_OVERSAMPLE // OVER
     return _stamps(np.asarray(planes, dtype=np.float64)[:, ::step, ::step], half, slopes)

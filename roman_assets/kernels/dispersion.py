@@ -80,7 +80,9 @@ class Stamps:
         # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
         split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
         self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
-        self._along, self._across = self._factors(factors, over) if factors else (None, None)
+        self._along: F32 | None
+        self._across: F32 | None
+        self._along, self._across = self._by_phase(factors, over) if factors else (None, None)
         self.rank = 0 if self._across is None else len(self._across)
         self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
         self.struct: Any = ffi.new(
@@ -92,14 +94,16 @@ class Stamps:
              "across": ffi.NULL if self._across is None else pointer(self._across)},
         )  # fmt: skip
 
-    def _factors(self, factors: tuple[ArrayLike, ArrayLike], over: tuple[int, int]) -> tuple[F32, F32]:
+    def _by_phase(self, factors: tuple[ArrayLike, ArrayLike], over: tuple[int, int]) -> tuple[F32, F32]:
         """The factors by phase: (planes, over_y, rows, rank) and (rank, over_x, width)."""
         (ny, nx), (over_y, over_x) = self.shape, over
         across = array("factors", factors[1], np.float32, (None, over_x * nx))
         rank = len(across)
         along = array("factors", factors[0], np.float32, (self.planes, over_y * ny, rank))
         if rank < 1 or rank % FACTORS or not (np.isfinite(along).all() and np.isfinite(across).all()):
-            raise InputError(f"{rank} factors, or one is not finite", field="factors", remedy=f"give a multiple of {FACTORS}")
+            raise InputError(
+                f"{rank} factors, or one is not finite", field="factors", remedy=f"give a multiple of {FACTORS}"
+            )
         by_phase = np.zeros((rank, over_x, self.width), dtype=np.float32)
         by_phase[..., :nx] = across.reshape(rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
         rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, rank), dtype=np.float32)
