@@ -1,9 +1,10 @@
 """Speeds of slitless spectroscopy beside peers, one core, CPU time, best of several.
 
 Traces: the optical model's own coefficients are not shipped, so the nominal ones padded to the shape of the file's
-(6 x 3 x 3) are timed. Dispersion: order 1 of a thousand galaxies, stamps of 31 x 31 px given, added to a full
-detector; grizli's compiled loop over a thumbnail of as many pixels, one wavelength per pixel and one profile, and its
-image. Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
+(6 x 3 x 3) are timed. Dispersion: order 1 of a thousand galaxies, each placed, traced and added to a full detector;
+stamps of 31 x 31 px are given, as `source_stamps` makes them, which factors them too, and so are the bins of wavelength,
+which a scene has in common. grizli's compiled loop over a thumbnail of as many pixels, one wavelength per pixel and one
+profile, and its image. Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
 Peers that are not installed are left out, and the rows say so.
 Run: ``python benchmarks/spectra_bench.py``.
 """
@@ -80,7 +81,8 @@ def _dispersion() -> Row:
 
     seconds, image = _best(ours, 3)
     expected = SOURCES * light.sum()
-    setup = f"31 x 31 px, {len(edges) - 1} bins, {len(nodes)} PSFs; {100 * image.sum() / expected:.1f} % of the light on it"
+    given = f"given: stamps of 31 x 31 px with {stamps.rank} factors, {len(edges) - 1} bins, {len(nodes)} PSFs"
+    setup = f"{given}; {100 * image.sum() / expected:.1f} % of the light on it"
     peer, said = _grizli()
     return _row("dispersion.thousand_sources_s", seconds, peer, "s", f"{setup}; {said}")
 

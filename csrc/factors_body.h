@@ -1,8 +1,8 @@
 /* A profile that is a sum of products: each factor along the trace is convolved with the light, and every row of pixels
  * is a sum of the factors across it. Part of straight_trace_body.h. */
 
-/* Four rows of floats, `to` apart, += sums of four others, `apart`, the i-th of which has weight[i * next + k] in the
- * k-th; `count` is a multiple of ROMAN_STAMP_WIDTH. Written out, so that sums and weights stay in registers. */
+/* Four rows of floats += sums of four others that begin `apart` floats after each other: the i-th has weight[i * next + k]
+ * in the k-th. `count` is a multiple of ROMAN_STAMP_WIDTH. Written out, so that sums and weights stay in registers. */
 static inline void AT_LEVEL(mix_into)(const float *from, int64_t apart, const float *weight, int64_t next, int64_t count,
                                       float *restrict first, float *restrict second, float *restrict third,
                                       float *restrict fourth)
@@ -24,6 +24,7 @@ static inline void AT_LEVEL(mix_into)(const float *from, int64_t apart, const fl
     }
 }
 
+/* The same into rows that begin `stride` floats after each other. */
 static void AT_LEVEL(mix)(const float *from, int64_t apart, const float *weight, int64_t next, int64_t count, float *to,
                           int64_t stride)
 {

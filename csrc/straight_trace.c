@@ -93,6 +93,9 @@ static int64_t lay_out(straight *s)
         }
     }
     nodes_of_bins(s, 0, t->bins, &low, &high);
+    for (int plane = 0; plane < p->planes; plane++) {
+        if (s->low[plane] > s->high[plane]) s->low[plane] = s->high[plane] = low; /* serves no bin */
+    }
     s->first = low - s->taps - ROMAN_STAMP_WIDTH;
     s->rows = high - low + 2 * (s->taps + ROMAN_STAMP_WIDTH) + 2;
     int64_t bottom = low + p->row - s->cutout->row, top = high + p->ny - 1 + p->row - s->cutout->row;

@@ -116,13 +116,15 @@ static float *factored_profile_of(roman_profile *p, float **along, float **acros
     return stamps;
 }
 
-static void compare(const roman_profile *p, const roman_profile *factors, double slope, double step, roman_cutout box)
+static void compare(const roman_profile *p, const roman_profile *factors, double slope, double step, roman_cutout box,
+                    int planes)
 {
     line l;
     int64_t size = (int64_t)box.ny * box.nx;
     float *image = check_alloc((size_t)size * sizeof *image), *other = check_alloc((size_t)size * sizeof *other);
     double light[BINS], same[BINS];
     line_of(&l, slope, step);
+    for (int b = 0; b < BINS && planes == 1; b++) l.share[b] = 0;
     memset(image, 0, (size_t)size * sizeof *image);
     memset(other, 0, (size_t)size * sizeof *other);
     CHECK(roman_disperse(p, &l.trace, l.light, &box, image, 0) == ROMAN_OK);
@@ -150,7 +152,9 @@ static void test_factors(void)
         factors.rank = RANK;
         factors.along = along;
         factors.across = across;
-        for (int b = 0; b < (int)(sizeof boxes / sizeof *boxes); b++) compare(&p, &factors, slopes[k], steps[k], boxes[b]);
+        for (int b = 0; b < (int)(sizeof boxes / sizeof *boxes); b++) {
+            for (int n = 1; n <= PLANES; n++) compare(&p, &factors, slopes[k], steps[k], boxes[b], n);
+        }
         check_flux_and_adjoint(factors, slopes[k], steps[k], 0);
     }
     factors.rank = 3;
