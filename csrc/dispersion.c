@@ -50,7 +50,7 @@ static inline double place_of(int k, int pieces)
 static int sound(const roman_profile *p, const roman_trace *t, const roman_cutout *c)
 {
     if (p->planes < 1 || p->over_y < 1 || p->over_x < 1 || p->ny < 1 || p->nx < 1 || p->nx % ROMAN_STAMP_WIDTH ||
-        c->ny < 0 || c->nx < 0 || t->bins < 1 || p->rank < 0 || p->rank % ROMAN_FACTORS) {
+        c->ny < 0 || c->nx < 0 || t->bins < 1 || p->rank < 0 || p->rank % ROMAN_FACTORS || (p->rank && !p->slopes)) {
         return 0;
     }
     for (int64_t bin = 0; bin <= t->bins; bin++) {

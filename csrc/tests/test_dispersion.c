@@ -157,10 +157,15 @@ static void test_factors(void)
         }
         check_flux_and_adjoint(factors, slopes[k], steps[k], 0);
     }
-    factors.rank = 3;
     line l;
     double light[BINS];
     line_of(&l, slopes[3], steps[3]);
+    const double slope[PLANES] = {slopes[3] / steps[3], slopes[3] / steps[3]};
+    factors.slopes = NULL;
+    CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_ERR_ARGUMENT);
+    factors.slopes = slope;
+    CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_OK);
+    factors.rank = 3;
     CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_ERR_ARGUMENT);
     free(stamps);
     free(along);

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.kernels.dispersion import FACTORS
+from roman_assets.kernels.dispersion import FACTORS, Factors
 
 F64 = NDArray[np.float64]
 #: Largest error of the image of a line, of its peak, and of a sum along the trace of errors however signed, of the
@@ -41,7 +41,7 @@ def _phases(count: int, over: int) -> tuple[F64, F64]:
     return matrix.T @ of_phase, np.linalg.solve(matrix, shifting.T).T
 
 
-def factored(values: F64, over: int) -> tuple[F64, F64] | None:
+def factored(values: F64, over: int) -> Factors | None:
     """Factors of samples that are within PEAK_ERROR and LINE_ERROR of them, or None if too many were needed.
 
     Parameters
@@ -53,9 +53,9 @@ def factored(values: F64, over: int) -> tuple[F64, F64] | None:
 
     Returns
     -------
-    along, across
-        (planes, height, rank) and (rank, width) spline coefficients; their product has the sums over pixels of the
-        samples' own coefficients, in every row and phase.
+    factors
+        Spline coefficients; their product has the sums over pixels of the samples' own coefficients, in every row and
+        phase.
     """
     planes, height, width = values.shape
     matrix = np.ascontiguousarray(values.reshape(planes * height, width))
@@ -73,7 +73,8 @@ def factored(values: F64, over: int) -> tuple[F64, F64] | None:
         along, across, missing = _of_rank(matrix, vectors, rank, over)
         off = np.abs(missing).reshape(values.shape)
         if (off <= PEAK_ERROR * peak).all() and (off.sum(axis=1) <= LINE_ERROR * line).all():
-            return spline_matrix(height) @ along.reshape(planes, height, rank), across @ spline_matrix(width).T
+            along = spline_matrix(height) @ along.reshape(planes, height, rank)
+            return Factors(along, across @ spline_matrix(width).T)
     return None
 
 

@@ -102,7 +102,8 @@ class Shape:
         if self.half_light == 0:
             return np.ones_like(kx)
         c, s = np.cos(self.angle), np.sin(self.angle)
-        k = np.hypot((kx * c + ky * s) * self.major, (ky * c - kx * s) * self.major * self.axis_ratio)
+        major, minor = (kx * c + ky * s) * self.major, (ky * c - kx * s) * (self.major * self.axis_ratio)
+        k = np.sqrt(major * major + minor * minor)
         disc = exponential_transform(k)
         return disc if self.bulge == 0 else (1 - self.bulge) * disc + self.bulge * vaucouleurs_transform(k)
 
@@ -252,11 +253,10 @@ def _stamps(values: F64, half: int, slopes: ArrayLike | None) -> Stamps:
     The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples: the first of them
     is that of the place row - 1 + 1 / OVER, with row = -half.
     """
-    matrix = spline_matrix(values.shape[1])
     kept = np.ascontiguousarray(values)
-    return Stamps(
-        matrix @ kept @ matrix.T, (OVER, OVER), -half, -half, slopes, None if slopes is None else factored(kept, OVER)
-    )
+    factors = None if slopes is None else factored(kept, OVER)
+    matrix = spline_matrix(values.shape[1])
+    return Stamps(matrix @ kept @ matrix.T if factors is None else factors, (OVER, OVER), -half, -half, slopes)
 
 
 def source_stamps(

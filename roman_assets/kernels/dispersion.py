@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,20 @@ class CutoutBox:
     nx: int
 
 
+class Factors(NamedTuple):
+    """A profile's samples as a sum of products, which are drawn one by one at less cost if they are few.
+
+    Attributes
+    ----------
+    along, across
+        (planes, over_y * ny, rank) and (rank, over_x * nx): along the trace and across it; the rank is a multiple of
+        FACTORS.
+    """
+
+    along: NDArray[Any]
+    across: NDArray[Any]
+
+
 class Stamps:
     """A source's pixel-integrated profile, by the place of the source within its pixel.
 
@@ -38,7 +52,7 @@ class Stamps:
     samples
         (planes, over_y * ny, over_x * nx) float32: quintic B-spline coefficients of the share of the flux per pixel.
         Sample (a, b) is that of a pixel whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x)
-        px from the source.
+        px from the source. Of a sheared profile they may be factors.
     over
         Samples per pixel (y, x).
     row, column
@@ -47,68 +61,76 @@ class Stamps:
         (planes,) dx/dy by which the profile is sheared, that of the trace it is for: light at (x, y) from the source
         lies at (x - slope y, y). Without, the profile is not sheared, and will do for any trace, at several times
         the cost.
-    factors
-        (planes, over_y * ny, rank) and (rank, over_x * nx) spline coefficients along the trace and across it, whose
-        product is drawn in place of the samples if the profile is sheared: for that the rank, a multiple of FACTORS,
-        should be less than the samples across.
 
     Raises
     ------
     InputError
-        Shapes do not agree or a value is not finite.
+        Shapes do not agree, a value is not finite, or factors are of a profile that is not sheared.
     """
 
     def __init__(
-        self, samples: ArrayLike, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None,
-        factors: tuple[ArrayLike, ArrayLike] | None = None,
-    ) -> None:  # fmt: skip
-        given = array("samples", samples, np.float32, (None, None, None))
-        planes, height, width = given.shape
+        self, samples: ArrayLike | Factors, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
+    ) -> None:
+        factors = samples if isinstance(samples, Factors) else None
+        given = array("samples", samples if factors is None else factors.along, np.float32, (None, None, None))
+        across = None if factors is None else array("factors", factors.across, np.float32, (given.shape[2], None))
+        planes, height, width = given.shape if across is None else (*given.shape[:2], across.shape[1])
         over_y, over_x = over
-        if min(given.shape) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
+        if min(planes, height, width) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
             raise InputError(
-                f"samples of shape {given.shape} with {over_y} x {over_x} to a pixel", field="samples",
+                f"samples of shape {(planes, height, width)} with {over_y} x {over_x} to a pixel", field="samples",
                 remedy="give a whole number of pixels",
             )  # fmt: skip
-        if not np.isfinite(given).all():
+        if not (np.isfinite(given).all() and (across is None or np.isfinite(across).all())):
             raise InputError("a sample is not finite", field="samples", remedy="mask such samples by 0")
-        self.shape = (height // over_y, width // over_x)
-        ny, nx = self.shape
-        self.width = -(-nx // STAMP_WIDTH) * STAMP_WIDTH
+        self.shape, self.over = (height // over_y, width // over_x), (over_y, over_x)
+        self.width = -(-self.shape[1] // STAMP_WIDTH) * STAMP_WIDTH
         self.planes, self.row, self.column = planes, int(row), int(column)
-        self.phases = np.zeros((planes, over_y, over_x, ny, self.width), dtype=np.float32)
-        # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
-        split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
-        self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
-        self._along: F32 | None
-        self._across: F32 | None
-        self._along, self._across = self._by_phase(factors, over) if factors else (None, None)
-        self.rank = 0 if self._across is None else len(self._across)
+        self.rank = 0 if across is None else len(across)
         self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
+        if across is None:
+            self._arrays = {"stamps": self._samples_by_phase(given)}
+        else:
+            self._arrays = self._factors_by_phase(given, across)
+        if self.slopes is not None:
+            self._arrays["slopes"] = self.slopes
         self.struct: Any = ffi.new(
             "roman_profile *",
-            {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,
-             "nx": self.width, "row": self.row, "column": self.column,
-             "slopes": ffi.NULL if self.slopes is None else pointer(self.slopes), "rank": self.rank,
-             "along": ffi.NULL if self._along is None else pointer(self._along),
-             "across": ffi.NULL if self._across is None else pointer(self._across)},
+            {"planes": planes, "over_y": over_y, "over_x": over_x, "ny": self.shape[0], "nx": self.width,
+             "row": self.row, "column": self.column, "rank": self.rank}
+            | {name: pointer(values) for name, values in self._arrays.items()},
         )  # fmt: skip
 
-    def _by_phase(self, factors: tuple[ArrayLike, ArrayLike], over: tuple[int, int]) -> tuple[F32, F32]:
-        """The factors by phase: (planes, over_y, rows, rank) and (rank, over_x, width)."""
-        (ny, nx), (over_y, over_x) = self.shape, over
-        across = array("factors", factors[1], np.float32, (None, over_x * nx))
-        rank = len(across)
-        along = array("factors", factors[0], np.float32, (self.planes, over_y * ny, rank))
-        if rank < 1 or rank % FACTORS or not (np.isfinite(along).all() and np.isfinite(across).all()):
+    @property
+    def phases(self) -> F32:
+        """(planes, over_y, over_x, ny, width) coefficients by the source's place in its pixel [1 / over], 0 past nx."""
+        if self.rank == 0:
+            return self._arrays["stamps"]
+        along, across = self._arrays["along"][:, :, : self.shape[0]], self._arrays["across"]
+        product = (along @ across.reshape(self.rank, -1)).reshape(*along.shape[:3], self.over[1], self.width)
+        return np.ascontiguousarray(product.transpose(0, 1, 3, 2, 4))
+
+    # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
+
+    def _samples_by_phase(self, samples: F32) -> F32:
+        (ny, nx), (over_y, over_x) = self.shape, self.over
+        result = np.zeros((self.planes, over_y, over_x, ny, self.width), dtype=np.float32)
+        split = samples.reshape(self.planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
+        result[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        return result
+
+    def _factors_by_phase(self, along: F32, across: F32) -> dict[str, NDArray[Any]]:
+        (ny, nx), (over_y, over_x) = self.shape, self.over
+        if self.rank < 1 or self.rank % FACTORS or self.slopes is None:
             raise InputError(
-                f"{rank} factors, or one is not finite", field="factors", remedy=f"give a multiple of {FACTORS}"
-            )
-        by_phase = np.zeros((rank, over_x, self.width), dtype=np.float32)
-        by_phase[..., :nx] = across.reshape(rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
-        rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, rank), dtype=np.float32)
-        rows[:, :, :ny] = along.reshape(self.planes, ny, over_y, rank)[:, :, ::-1].transpose(0, 2, 1, 3)
-        return rows, by_phase
+                f"{self.rank} factors, or of a profile that is not sheared", field="samples",
+                remedy=f"give a multiple of {FACTORS}, and slopes",
+            )  # fmt: skip
+        columns = np.zeros((self.rank, over_x, self.width), dtype=np.float32)
+        columns[..., :nx] = across.reshape(self.rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
+        rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, self.rank), dtype=np.float32)
+        rows[:, :, :ny] = along.reshape(self.planes, ny, over_y, self.rank)[:, :, ::-1].transpose(0, 2, 1, 3)
+        return {"along": rows, "across": columns}
 
 
 class BinTrace:

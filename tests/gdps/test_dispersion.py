@@ -27,7 +27,7 @@ from roman_assets.gdps.exact_dispersion import exact_image
 from roman_assets.gdps.morphology import PSF_OVERSAMPLE, shears, stamps_of_samples
 from roman_assets.gdps.nominal import nominal_optical_model
 from roman_assets.gdps.optical_model import OpticalTrace, read_optical_model
-from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, disperse, disperse_onto
+from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Factors, Stamps, disperse, disperse_onto
 
 F64 = NDArray[np.float64]
 SIGMA, HALF, PITCH = 0.66, 7, 1 / 14
@@ -145,9 +145,10 @@ def some_source(
     seed: int = 0, bins: int = 60, planes: int = 3, tilt: float = 0.1, sheared: bool = False, rank: int = 0
 ) -> DispersedSource:
     rng = np.random.default_rng(seed)
-    factors = (rng.normal(size=(planes, 22, rank)), rng.normal(size=(rank, 26))) if rank else None
-    samples = rng.uniform(size=(planes, 22, 26)) if factors is None else factors[0] @ factors[1]
-    stamps = Stamps(samples, (2, 2), -5, -6, [tilt] * planes if sheared else None, factors)
+    samples: F64 | Factors = rng.uniform(size=(planes, 22, 26))
+    if rank and sheared:
+        samples = Factors(rng.normal(size=(planes, 22, rank)), rng.normal(size=(rank, 26)))
+    stamps = Stamps(samples, (2, 2), -5, -6, [tilt] * planes if sheared else None)
     y = 8.3 + 0.47 * np.arange(bins + 1)
     x = 12.1 + tilt * (y - y[0])
     trace = BinTrace(x, y, *plane_shares(np.linspace(1, 2, bins + 1), np.linspace(1, 2, planes)))
@@ -214,9 +215,12 @@ def test_images_that_cannot_be_drawn_on() -> None:
 @pytest.mark.parametrize("rank", [4, 8])
 def test_factors_draw_their_products(rank: int) -> None:
     source = some_source(sheared=True, rank=rank)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     along, across = rng.normal(size=(3, 22, rank)), rng.normal(size=(rank, 26))
-    plain = DispersedSource(Stamps(along @ across, (2, 2), -5, -6, [0.1] * 3), source.trace, source.box)
+    stamps, of_factors = (Stamps(v, (2, 2), -5, -6, [0.1] * 3) for v in (along @ across, Factors(along, across)))
+    assert np.allclose(of_factors.phases, stamps.phases, atol=1e-5)
+    plain = DispersedSource(stamps, source.trace, source.box)
+    source = DispersedSource(of_factors, source.trace, source.box)
     light = rng.uniform(size=source.trace.bins)
     image = plain.image(light)
     assert np.allclose(source.image(light), image, atol=2e-6 * np.abs(image).max())
@@ -284,11 +288,15 @@ def test_bad_arguments() -> None:
         Stamps(np.ones((1, 3, 4)), (2, 2), 0, 0)
     with pytest.raises(InputError, match="finite"):
         Stamps(np.full((1, 4, 4), np.inf), (2, 2), 0, 0)
-    for factors in ((np.ones((1, 4, 3)), np.ones((3, 4))), (np.full((1, 4, 4), np.nan), np.ones((4, 4)))):
-        with pytest.raises(InputError, match="factors"):
-            Stamps(np.ones((1, 4, 4)), (2, 2), 0, 0, [0.0], factors)
+    for rank, value, slopes, said in (
+        (3, 1.0, [0.0], "factors"), (4, np.nan, [0.0], "finite"), (4, 1.0, None, "sheared"), (0, 1.0, [0.0], "factors")
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            Stamps(Factors(np.ones((1, 4, rank)), np.full((rank, 4), value)), (2, 2), 0, 0, slopes)
+    with pytest.raises(InputError, match="whole number"):
+        Stamps(Factors(np.ones((1, 4, 4)), np.ones((4, 5))), (2, 2), 0, 0, [0.0])
     with pytest.raises(InputError, match="shape"):
-        Stamps(np.ones((1, 4, 4)), (2, 2), 0, 0, [0.0], (np.ones((1, 4, 4)), np.ones((4, 6))))
+        Stamps(Factors(np.ones((1, 4, 4)), np.ones((8, 4))), (2, 2), 0, 0, [0.0])
     with pytest.raises(InputError, match="refused"):
         disperse(source.stamps, source.trace, np.ones(source.trace.bins), CutoutBox(0, 0, 40, 4))
     trace = nominal_optical_model("grism").on("WFI01")
