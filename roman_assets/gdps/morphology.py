@@ -285,10 +285,11 @@ def source_stamps(
     count = PSF_OVERSAMPLE * (2 * half + 1)
     ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
     kx = 2 * np.pi * np.fft.rfftfreq(count, 1 / PSF_OVERSAMPLE)[None, :]
-    # An image whose offsets go through A has its transform at A^T k.
-    (xx, xy), (yx, yy) = local.transpose(1, 2, 0)[..., None, None]
-    profile = shape.transform(xx * kx + yx * ky, xy * kx + yy * ky)
-    spectra = np.stack([psf.transform(float(w), half, matrix) for w, matrix in places]) * profile
+    spectra = np.empty((len(places), count, count // 2 + 1), dtype=np.complex128)
+    for spectrum, (wavelength, m) in zip(spectra, places, strict=True):
+        # An image whose offsets go through A has its transform at A^T k.
+        profile = shape.transform(m[0, 0] * kx + m[1, 0] * ky, m[0, 1] * kx + m[1, 1] * ky)
+        np.multiply(psf.transform(float(wavelength), half, m), profile, out=spectrum)
     return _stamps(_values(spectra), half, slopes)
 
 
