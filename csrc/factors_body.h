@@ -153,15 +153,20 @@ static void AT_LEVEL(four_row_dots)(const float *turned, int64_t lanes, int64_t 
     }
 }
 
-/* Rows of nodes, [4][rows] for four places in a row of which `count` are there, += the sums of a factor across in the
- * rows that each node's stamp has, times the factor along the trace. `next` is to a place's. */
+/* Rows of nodes at one or two places in a row, += the sums of a factor across, in the rows that each node's stamp has,
+ * times the factor along the trace; `next` is to the second place's. Nodes are [4][rows]: two for every other four taps,
+ * and two, four rows on, for those between. */
 static void AT_LEVEL(correlate)(const float *sums, const float *along, int64_t rank, int64_t taps, int64_t next, int count,
                                 float *nodes, int64_t rows)
 {
-    for (int64_t j = 0; j < taps; j += 4) {
+    for (int64_t j = 0; j < taps; j += 8) {
         float factor[16] = {0};
         for (int i = 0; i < 4; i++) {
-            for (int k = 0; k < count; k++) factor[4 * i + k] = along[k * next + (j + i) * rank];
+            for (int k = 0; k < count; k++) {
+                const float *tap = along + k * next + (j + i) * rank;
+                factor[4 * i + k] = tap[0];
+                if (j + 4 < taps) factor[4 * i + 2 + k] = tap[4 * rank];
+            }
         }
         AT_LEVEL(mix)(sums + j, 1, factor, 4, rows, nodes, rows);
     }
@@ -192,17 +197,18 @@ static void AT_LEVEL(gather_plane)(straight *s, int64_t plane, const float *sums
     if (low < offset - p->ny + 1) low = offset - p->ny + 1;
     if (high > offset + s->top - s->bottom) high = offset + s->top - s->bottom;
     if (low >= high) return;
-    int64_t rows = (high - low + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
-    for (int ky = 0; ky < p->over_y; ky += 4) {
-        int count = p->over_y - ky < 4 ? p->over_y - ky : 4;
+    int64_t rows = (high - low + 4 + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    for (int ky = 0; ky < p->over_y; ky += 2) {
+        int count = p->over_y - ky < 2 ? 1 : 2;
         const float *along = p->along + (plane * p->over_y + ky) * next;
         memset(totals, 0, (size_t)(4 * rows) * sizeof *totals);
         for (int64_t f = 0; f < p->rank; f++) {
             AT_LEVEL(correlate)(sums + f * span + low - offset, along + f, p->rank, taps, next, count, totals, rows);
         }
         for (int k = 0; k < count; k++) {
+            const float *some = totals + k * rows, *others = totals + (2 + k) * rows + 4;
             double *nodes = s->nodes + (plane * s->rows + low - s->first) * p->over_y + ky + k;
-            for (int64_t l = 0; l < high - low; l++) nodes[l * p->over_y] = (double)totals[k * rows + l];
+            for (int64_t l = 0; l < high - low; l++) nodes[l * p->over_y] = (double)(some[l] + others[l]);
         }
     }
 }

@@ -11,9 +11,9 @@
 #define PASS 8     /* rows of a stamp that are added in one pass */
 #define MOST_NODES 100000000
 #define MARGIN 16  /* zeros around a row's samples, more than a spline reaches */
-#define FIRST_PLACE 0.21132486540518712  /* along a piece of a bin, of the two by Gauss and Legendre */
-#define SECOND_PLACE 0.78867513459481288
 #define QUEUE 16   /* places whose splines are worked out at once */
+#define FIRST_PLACE 0.21132486540518712 /* along a piece of a bin, of the two by Gauss and Legendre */
+#define SECOND_PLACE 0.78867513459481288
 
 typedef struct {
     const roman_profile *profile;
@@ -30,7 +30,8 @@ typedef struct {
     double *place;        /* [cutout ny] x of the trace in a row that is reached */
     float *stamps;        /* [planes][over_y][taps][over_x][nx]; rows past ny are 0 */
     float *sums;          /* [rows][over_x][nx] of the samples in a row of pixels; of two rows or of all, with
-                           * taps + 4 rows of zeros before and after them. Of factors: [rank][span] and four rows */
+                           * taps + 4 rows of zeros before and after them. Of factors: [rank][span], and two
+                           * times four rows with margins; the adjoint of these has its own */
     int64_t *low, *high;  /* [planes] pixel rows with nodes that the plane's bins reach: low to high - 1 */
 } straight;
 

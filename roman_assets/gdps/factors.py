@@ -16,10 +16,10 @@ from roman_assets.kernels.dispersion import FACTORS, Factors
 
 F64 = NDArray[np.float64]
 #: Largest error of the image of a line, of its peak, and of a sum along the trace of errors however signed, of the
-#: largest such sum: the error of any spectrum's image.
+#: largest such sum: the error of any spectrum's image. Both are of places at the samples; between them it is no larger.
 PEAK_ERROR, LINE_ERROR = 3e-4, 5e-4
 #: Factors, as a share of the samples across, beyond which drawing the samples themselves costs less.
-MOST_FACTORS = 0.7
+MOST_FACTORS = 0.8
 
 
 @lru_cache(maxsize=16)
@@ -58,13 +58,13 @@ def factored(values: F64, over: int) -> Factors | None:
         phase.
     """
     planes, height, width = values.shape
+    peak = values.max(axis=(1, 2))[:, None, None]
+    line = values.sum(axis=1).max(axis=1)[:, None]
+    if not (np.isfinite(values).all() and peak.min() > 0 and line.min() > 0):
+        return None
     matrix = np.ascontiguousarray(values.reshape(planes * height, width))
     squares, vectors = np.linalg.eigh(matrix.T @ matrix)
     squares, vectors = np.maximum(squares[::-1], 0), vectors[:, ::-1]
-    peak = values.max(axis=(1, 2))[:, None, None]
-    line = values.sum(axis=1).max(axis=1)[:, None]
-    if not (peak.min() > 0 and line.min() > 0):
-        return None
     # What is left out is about evenly spread: a fair guess of where to begin.
     left_out = np.sqrt(np.cumsum(squares[::-1])[::-1] / squares.sum())
     enough = np.flatnonzero(left_out < 2 * PEAK_ERROR)

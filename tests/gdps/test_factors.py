@@ -63,7 +63,8 @@ def test_clumps_are_not_factored() -> None:
     clumpy = np.zeros((2, 60, 62))
     clumpy[:, rng.integers(4, 56, 600), rng.integers(4, 58, 600)] = rng.uniform(0.2, 1, (2, 600))
     assert factored(clumpy, 2) is None
-    assert factored(np.zeros((1, 60, 62)), 2) is None
+    for value in (0.0, np.nan, np.inf):
+        assert factored(np.full((1, 60, 62), value), 2) is None
 
 
 def drawn(stamps: Stamps, light: F64, edges: F64) -> F64:
