@@ -72,9 +72,15 @@ static void AT_LEVEL(add_parts)(const float *const *part, const double *w, int64
 {
     const float *a = part[0], *b = part[1], *c = part[2], *d = part[3], *e = part[4], *f = part[5];
     float u = (float)w[0], v = (float)w[1], x = (float)w[2], y = (float)w[3], z = (float)w[4], t = (float)w[5];
-    int64_t i = first; /* whole vectors, written so that they are made without asking what overlaps */
+    int64_t i = first; /* whole vectors, then quarters: a wider end would touch more lines of memory */
     for (; i + ROMAN_STAMP_WIDTH <= end; i += ROMAN_STAMP_WIDTH) {
         for (int64_t l = i; l < i + ROMAN_STAMP_WIDTH; l++) {
+            float low = fmaf(x, c[l], fmaf(v, b[l], fmaf(u, a[l], pixels[l])));
+            pixels[l] = fmaf(t, f[l], fmaf(z, e[l], fmaf(y, d[l], low)));
+        }
+    }
+    for (; i + 4 <= end; i += 4) {
+        for (int64_t l = i; l < i + 4; l++) {
             float low = fmaf(x, c[l], fmaf(v, b[l], fmaf(u, a[l], pixels[l])));
             pixels[l] = fmaf(t, f[l], fmaf(z, e[l], fmaf(y, d[l], low)));
         }
@@ -102,7 +108,7 @@ static void AT_LEVEL(add_row)(const straight *s, int64_t row, const float *sampl
         }
     }
     int64_t from = begin + p->column - s->cutout->column, room = s->cutout->nx - from, count = p->nx + last;
-    int64_t whole = (count + ROMAN_STAMP_WIDTH - 1) / ROMAN_STAMP_WIDTH * ROMAN_STAMP_WIDTH;
+    int64_t whole = (count + 3) / 4 * 4; /* past the count are zeros */
     float *pixels = s->pixels + row * s->cutout->nx + from;
     if (from >= 0 && room >= whole) AT_LEVEL(add_parts)(part, w, 0, whole, pixels);
     else AT_LEVEL(add_parts)(part, w, from < 0 ? -from : 0, room < count ? room : count, pixels);
