@@ -215,3 +215,10 @@ def take_cutout(image: NDArray[Any], box: CutoutBox) -> F64:
     result = np.zeros((box.ny, box.nx))
     result[here] = image[there]
     return result
+
+
+def inside_cutout(shape: tuple[int, int], box: CutoutBox) -> NDArray[np.bool_]:
+    """(box.ny, box.nx): which of a box's pixels an image of `shape` has."""
+    result = np.zeros((box.ny, box.nx), dtype=bool)
+    result[_overlap(box, shape)[1]] = True
+    return result

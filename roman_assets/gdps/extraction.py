@@ -20,7 +20,7 @@ from roman_assets.gdps.contamination import (
     noise_variance,
     row_wavelengths,
 )
-from roman_assets.gdps.dispersion import Window, take_cutout
+from roman_assets.gdps.dispersion import Window, inside_cutout, take_cutout
 from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace
 from roman_assets.gdps.psf_fit import psf_of_exposure
@@ -178,7 +178,7 @@ def _extract(
     box, image = source.orders[MAIN].box, source.images[MAIN].astype(np.float64)
     assert source.response is not None
     response = source.response.astype(np.float64)
-    inside = take_cutout(np.ones(frame.shape), box) > 0
+    inside = inside_cutout(frame.shape, box)
     others = np.where(inside, take_cutout(model.sources, box) - image, 0)
     own = (config.contamination.profile_error * image) ** 2
     noise = take_cutout(variance, box) + np.maximum(take_cutout(model.profile_variance, box) - own, 0)
