@@ -83,7 +83,7 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     terms = np.stack([x[::step] ** i * y[::step, None] ** j for i, j in powers]).reshape(len(powers), -1)
     error = np.divide(1, np.sqrt(weight), out=np.zeros_like(seen), where=known)
-    solution: F64 = np.zeros(len(powers))
+    solution = np.zeros(len(powers))
     solution[0] = np.median(seen[known])
     for _ in range(5):
         off = np.abs(seen - np.tensordot(solution, terms, axes=1).reshape(seen.shape))
@@ -94,7 +94,7 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
         if len(at) < 10 * len(terms):
             break
         root = np.sqrt(weight.ravel()[at])
-        solution, *_ = np.linalg.lstsq((terms[:, at] * root).T, seen.ravel()[at] * root, rcond=None)
+        solution = np.asarray(np.linalg.lstsq((terms[:, at] * root).T, seen.ravel()[at] * root, rcond=None)[0])
     surface = np.zeros(data.shape)
     for (i, j), c in zip(powers, solution, strict=True):
         surface += c * x**i * y[:, None] ** j
