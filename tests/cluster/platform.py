@@ -183,13 +183,19 @@ sys.exit(1)
 def kill_container(pod: Any) -> None:
     """Kill a pod's container from its node's side: from here, or from a pod beside it that sees the node's processes."""
     identifier = pod.status.container_statuses[0].container_id.rpartition("/")[2]
-    if subprocess.run([sys.executable, "-c", _KILL, identifier, "/proc"], check=False).returncode == 0:
-        return
+    if subprocess.run([sys.executable, "-c", _KILL, identifier, "/proc"], check=False).returncode != 0:
+        kill_from_a_pod(pod)
+
+
+def kill_from_a_pod(pod: Any) -> None:
+    """Kill a pod's container by a privileged pod on its node."""
+    identifier = pod.status.container_statuses[0].container_id.rpartition("/")[2]
     name = f"killer-{identifier[:8]}"
     kubectl("apply", "-f", "-", text=yaml.safe_dump(killer(name, pod.spec.node_name, identifier)))
     phase = ("get", "pod", name, "-o", "jsonpath={.status.phase}")
     end = wait_until(f"{name} has done its work", lambda: {"Succeeded", "Failed"} & {kubectl(*phase)}, 60)
     assert end == {"Succeeded"}, f"{name} did not find {identifier}: {kubectl('logs', name, check=False)}"
+    kubectl("delete", "pod", name, "--wait=false")
 
 
 def killer(name: str, node: str, identifier: str) -> dict[str, Any]:
@@ -237,9 +243,9 @@ def installed(folder: Path) -> Iterator[Platform]:
     forwards: list[subprocess.Popen[bytes]] = []
     if os.environ.get("ROMAN_TEST_REUSE"):
         try:
-            yield _connect(folder, forwards)
+            yield connect(folder, forwards)
         finally:
-            _stop(forwards)
+            stop(forwards)
         return
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
     kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)
@@ -253,16 +259,16 @@ def installed(folder: Path) -> Iterator[Platform]:
                 kubectl("rollout", "status", f"deployment/{name}", "--timeout=280s")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{kubectl('get', 'pods', '-o', _REASONS, check=False)}") from error
-        yield _connect(folder, forwards)
+        yield connect(folder, forwards)
     finally:
-        _stop(forwards)
+        stop(forwards)
         if not os.environ.get("ROMAN_TEST_KEEP"):
             kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
-def _connect(folder: Path, forwards: list[subprocess.Popen[bytes]]) -> Platform:
+def connect(folder: Path, forwards: list[subprocess.Popen[bytes]]) -> Platform:
     database, s3, web = (
-        _address(name, port, forwards)
+        address(name, port, forwards)
         for name, port in (("roman-postgresql", 5432), ("roman-s3", 8333), ("roman-webserver", 3000))
     )
     secret = next(d for d in render() if d["kind"] == "Secret" and d["metadata"]["name"] == "roman-database")
@@ -287,10 +293,10 @@ def _connect(folder: Path, forwards: list[subprocess.Popen[bytes]]) -> Platform:
     return Platform(workspace, folder, forwards, f"http://{web}")
 
 
-def _address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) -> str:
-    """Address of a service: its own where this machine reaches it, else a forwarded port."""
+def address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) -> str:
+    """Address of a service: its own where this machine reaches it, else (or with ROMAN_TEST_FORWARD) a forwarded port."""
     cluster_ip = kubectl("get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
-    if _answers(cluster_ip, port, 5.0):
+    if not os.environ.get("ROMAN_TEST_FORWARD") and answers(cluster_ip, port, 5.0):
         return f"{cluster_ip}:{port}"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -299,18 +305,18 @@ def _address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) -
     # A forwarded port ends with the container that it leads to, and the test restarts PostgreSQL's.
     again = ["sh", "-c", 'while :; do "$@"; sleep 0.5; done', "forward", *command]
     forwards.append(subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
-    wait_until(f"{service} answers through a forwarded port", lambda: _answers("127.0.0.1", local, 1.0), 30)
+    wait_until(f"{service} answers through a forwarded port", lambda: answers("127.0.0.1", local, 1.0), 30)
     return f"127.0.0.1:{local}"
 
 
-def _stop(forwards: list[subprocess.Popen[bytes]]) -> None:
+def stop(forwards: list[subprocess.Popen[bytes]]) -> None:
     for forward in forwards:
         with suppress(ProcessLookupError):
             os.killpg(forward.pid, signal.SIGTERM)
         forward.wait(10)
 
 
-def _answers(host: str, port: int, seconds: float) -> bool:
+def answers(host: str, port: int, seconds: float) -> bool:
     try:
         with socket.create_connection((host, port), timeout=seconds):
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -43,21 +42,21 @@ def test_a_forwarded_port_comes_back(kubectl: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
     forwards: list[subprocess.Popen[bytes]] = []
-    host, _, port = platform._address("roman-postgresql", closed, forwards).partition(":")
+    host, _, port = platform.address("roman-postgresql", closed, forwards).partition(":")
     assert (host, len(forwards)) == ("127.0.0.1", 1)
     platform.wait_until("it was forwarded again", lambda: len(kubectl.read_text().splitlines()) >= 2, 20, 0.2)
-    platform.wait_until("it answers", lambda: platform._answers(host, int(port), 1.0), 20, 0.2)
-    platform._stop(forwards)
+    platform.wait_until("it answers", lambda: platform.answers(host, int(port), 1.0), 20, 0.2)
+    platform.stop(forwards)
     assert kubectl.read_text().splitlines()[0].endswith(f"port-forward service/roman-postgresql {port}:{closed}")
     time.sleep(1.0)
-    assert not platform._answers(host, int(port), 1.0), "what is stopped does not come back"
+    assert not platform.answers(host, int(port), 1.0), "what is stopped does not come back"
 
 
 def test_a_service_in_reach_is_asked_itself(kubectl: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         forwards: list[subprocess.Popen[bytes]] = []
-        assert platform._address("roman-webserver", port, forwards) == f"127.0.0.1:{port}"
+        assert platform.address("roman-webserver", port, forwards) == f"127.0.0.1:{port}"
     assert forwards == []
 
 
@@ -91,29 +90,3 @@ def test_the_pod_that_kills_is_valid(version: str, monkeypatch: pytest.MonkeyPat
     assert pod["spec"]["nodeName"] == "node-1"
 
 
-def run(tmp_path: Path, **given: str) -> subprocess.CompletedProcess[str]:
-    """tests/cluster/run with a Python that only says what it is asked for."""
-    python = tmp_path / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "python $@ with $KUBECONFIG"\n')
-    python.chmod(0o755)
-    kept = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "ROMAN_TEST_IMAGE")}
-    environment = kept | {"VENV": str(tmp_path / "venv"), "CLUSTER_TOOLS": str(tmp_path / "none")} | given
-    script = ROOT / "tests" / "cluster" / "run"
-    return subprocess.run([script], capture_output=True, text=True, env=environment, check=False)
-
-
-def test_without_any_cluster_it_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.startswith("cluster test skipped: no KUBECONFIG")
-
-
-@pytest.mark.parametrize("image", ["", "registry.example/roman-assets:1"])
-def test_a_given_cluster_is_taken_and_left_alone(tmp_path: Path, image: str) -> None:
-    """Nothing is started, built or stopped; who forgot to name the image is told."""
-    done = run(tmp_path, KUBECONFIG="/somewhere/config", ROMAN_TEST_IMAGE=image)
-    assert done.returncode == 0, done.stderr
-    assert "python -m pytest -q -m cluster tests/cluster" in done.stdout
-    assert "with /somewhere/config" in done.stdout
-    assert ("ROMAN_TEST_IMAGE is not set" in done.stderr) == (not image)

@@ -275,13 +275,14 @@ def test_a_step_has_the_size_and_place_of_its_profile(chart: Path, environment: 
 
 def test_objects_that_the_guide_names_exist(chart: Path) -> None:
     """What `kubectl` is told of in docs/operations.md is there under that name, of the chart's or of those beside it."""
-    from tests.operations.test_guide import GUIDE
+    from tests.operations.guide import blocks
 
     kinds = {"deploy": "Deployment", "svc": "Service", "cronjob": "CronJob", "externalsecret": "ExternalSecret"}
     there = {
         (d["kind"], d["metadata"]["name"])
         for d in [*rendered(chart, "production"), *kustomized("helm_values/manifests/production")]
     }
-    told = {(kinds[kind], name) for kind, name in re.findall(rf"\b({'|'.join(kinds)})[/ ]([a-z][\w-]+)", GUIDE)}
+    named = re.findall(rf"\b({'|'.join(kinds)})[/ ]([a-z][\w-]+)", "".join(blocks("cluster") + blocks("chart")))
+    told = {(kinds[kind], name) for kind, name in named}
     assert len(told) >= 5
     assert told <= there

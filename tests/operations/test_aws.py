@@ -22,7 +22,7 @@ import pytest
 
 from tests.infrastructure.templates import NAMES
 from tests.infrastructure.test_deployment import reduced
-from tests.operations.test_guide import GUIDE, ROOT, blocks
+from tests.operations.guide import GUIDE, ROOT, blocks
 from tests.pipeline.dagster_server import free_port
 from tests.postgresql import postgresql_server
 

@@ -2,56 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from roman_assets.platform.promises import PROMISES
+from tests.operations.guide import BLOCK, GUIDE, KINDS, ROOT, blocks, commands, lines, run, sections
 from tests.pipeline.dagster_server import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "docs" / "operations.md").read_text()
-KINDS = ("run", "cluster", "aws")
-BLOCK = re.compile(r"^```sh ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(kind: str, text: str = GUIDE) -> list[str]:
-    """Commands of a kind, block by block."""
-    return [body for mark, body in BLOCK.findall(text) if mark == kind]
-
-
-def commands(program: str) -> list[list[str]]:
-    """Every call of a program in any block, split as a shell does, up to what ends or redirects it."""
-    found = []
-    for _, body in BLOCK.findall(GUIDE):
-        lexer = shlex.shlex(body.replace("\\\n", " ").replace("\n", " ;\n"), posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        call: list[str] | None = None
-        for before, word in itertools.pairwise([";", *lexer, ";"]):
-            if re.fullmatch(r"[();<>|&]+", word):
-                found += [call] if call is not None else []
-                call = None
-            elif call is not None:
-                call.append(word)
-            elif word == program and (before == "--" or re.fullmatch(r"[();<>|&]+", before)):
-                call = []
-    return found
-
+#: Commands that no test runs, each with its reason; every other one is run (`sh cluster`: tests/cluster/test_guide.py).
+NOT_RUN = {
+    "helm upgrade --install dagster dagster/dagster": "the official chart; tests/helm renders it where it is given",
+    "kubectl apply -k helm_values/manifests/production": "images of a registry, roles of AWS, objects of external-secrets, "
+    "a CronJob and a PodDisruptionBudget that the Kubernetes of ../shared/cluster is too old for",
+    "helm upgrade --install monitoring prometheus-community/kube-prometheus-stack": "the chart of kube-prometheus-stack",
+    "kubectl -n roman annotate externalsecret": "external-secrets: objects of a CustomResourceDefinition crash the API "
+    "server of ../shared/cluster (1.20 under a newer Go)",
+}
 
 def test_every_block_says_what_it_needs() -> None:
     marks = [mark for mark, _ in BLOCK.findall(GUIDE)]
     assert set(marks) == set(KINDS)
     assert marks.count("run") >= 10
     assert GUIDE.count("```") == 2 * len(marks), "a block of another kind"
+
+
+def test_commands_that_nobody_ran_are_listed() -> None:
+    """Only those of `sh chart`; and none hides in the text, outside of the blocks."""
+    left = [line for body in blocks("chart") for line in lines(body)]
+    assert len(left) == len(NOT_RUN)
+    for line, beginning in zip(left, NOT_RUN, strict=True):
+        assert line.startswith(beginning)
+    assert re.findall(r"`((?:kubectl|helm|aws|psql) [^`]+)`", BLOCK.sub("", GUIDE)) == []
+
+
+def test_blocks_are_found_under_their_headings() -> None:
+    found = sections("cluster")
+    assert "" in found
+    assert {"Upgrade", "Restore from backups"} <= found.keys()
+    assert [body for under in found.values() for body in under] == blocks("cluster")
 
 
 def test_every_roman_command_parses() -> None:
@@ -110,22 +102,7 @@ def test_promises_of_the_guide_are_those_of_the_code() -> None:
 @pytest.mark.slow
 def test_commands_run_in_their_order(tmp_path: Path) -> None:
     """One shell, from an empty folder: the blocks that can run here, as they stand."""
-    script = "set -euo pipefail\nPS4='+ ${SECONDS}s '\nset -x\n" + "\n".join(blocks("run"))
-    places = ("ROMAN_", "DAGSTER_", "AWS_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(places)}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}", "PORT": str(free_port())}
-    log = tmp_path / "log.txt"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, stdout=stream, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait(timeout=1500)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # whatever the page left running
-    text = log.read_text()
+    code, text = run("\n".join(blocks("run")), tmp_path, 1500, PORT=str(free_port()))
     assert code == 0, text[-4000:]
     backfill = (tmp_path / "backfill.txt").read_text()
     assert "partitions of season_light_curves" in backfill
