@@ -77,10 +77,11 @@ def reconcile(
                 progress(number, len(ASSET_KINDS), asset)
             held = _by_partition(workspace, asset, kinds)
             known = instance.get_materialized_partitions(dg.AssetKey(asset))
+            recorded = _recorded_versions(instance, asset)
             for key, records in sorted(held.items()):
                 found.compared += 1
                 version = content_version(records)
-                if key not in known or _recorded_version(instance, asset, key) != version:
+                if key not in known or recorded.get(key) != version:
                     found.reported.append(f"{asset} [{key}]")
                     if not dry_run:
                         instance.report_runless_asset_event(_event(asset, key, records, version))
@@ -90,7 +91,7 @@ def reconcile(
                 f"{asset} [{key}] is materialized in Dagster but has no product"
                 for key in sorted(known - set(held))
                 # A region without objects, say, succeeds without a product: that is no disagreement.
-                if _recorded_version(instance, asset, key) != content_version([])
+                if recorded.get(key) != content_version([])
             ]
     return found
 
@@ -118,15 +119,13 @@ def dagster_key(partition: str) -> str:
     return keys["region"]
 
 
-def _recorded_version(instance: dg.DagsterInstance, asset: str, key: str) -> str | None:
-    events = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key]), limit=1
+def _recorded_versions(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
+    """Data version of each partition's last materialization; one query, for an asset may have thousands."""
+    tag = "dagster/data_version"
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [tag]
     )
-    if not events.records:
-        return None
-    materialization = events.records[0].asset_materialization
-    tags = (materialization.tags if materialization else None) or {}
-    return tags.get("dagster/data_version")
+    return {key: found[tag] for key, found in tags.items()}
 
 
 def _event(asset: str, key: str, records: list[ProductRecord], version: str) -> dg.AssetMaterialization:
