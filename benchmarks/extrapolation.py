@@ -22,10 +22,9 @@ ANOMALOUS_SHARE, BINARY_MINUTES = 0.1, 1.5
 INJECTIONS = 2_100  # a season and detector
 DETECTORS = 18
 HEADROOM = 2.0  # reprocessing, retries, reading and writing beside the kernels
-#: Spectroscopy: bytes a day and of one Level 2 exposure of a detector, sources on it, exposures of a source that are
-#: combined; CPU seconds and GB of one extraction with all its models (measured once, full detector, nominal model).
+#: Spectroscopy: bytes a day and of one Level 2 exposure of a detector, sources on it (of extraction_bench.py), exposures
+#: of a source that are combined.
 SPECTRAL_BYTES, EXPOSURE_BYTES, SOURCES, COMBINED = 1.5e12, 2.7e8, 1_060, 4
-EXTRACTION_S, EXTRACTION_GB = 152.0, 4.6
 VCPU_HOUR, GB_MONTH = 0.02, 0.023  # US$: an order of magnitude for spot vCPU and for S3 standard storage
 
 
@@ -97,18 +96,19 @@ def document(figures: dict[str, float]) -> str:
 def _spectroscopy(figures: dict[str, float]) -> list[str]:
     """What 1.5 TB of dispersed exposures a day cost."""
     exposures = SPECTRAL_BYTES / EXPOSURE_BYTES
-    extraction = exposures * EXTRACTION_S / 3600
+    seconds, gigabytes = figures["extraction.detector_s"], figures["extraction.detector_gb"]
+    extraction = exposures * seconds / 3600
     spectra = exposures * SOURCES / COMBINED
     redshifts = spectra / figures["redshift.measured_per_s"] / 3600
     cores = HEADROOM * (extraction + redshifts) / 24
     return [
         "## Spectroscopy, a day of 1.5 TB", "",
         "| stage | how | core-hours a day |", "|---|---|---|",
-        f"| models, 2D and 1D spectra | {exposures:,.0f} detector exposures of {EXTRACTION_S:.0f} s, {SOURCES:,} sources | "
+        f"| models, 2D and 1D spectra | {exposures:,.0f} detector exposures of {seconds:.0f} s, {SOURCES:,} sources | "
         f"{extraction:,.0f} |",
         f"| redshifts, lines | {spectra:.1e} combined spectra ({COMBINED} exposures each) at "
         f"{figures['redshift.measured_per_s']:.0f} a second | {redshifts:,.0f} |", "",
-        f"To keep up: {cores:.0f} cores with a factor {HEADROOM:g}, {EXTRACTION_GB} GB a core, "
+        f"To keep up: {cores:.0f} cores with a factor {HEADROOM:g}, {gigabytes:.1f} GB a core, "
         f"{HEADROOM * (extraction + redshifts) * VCPU_HOUR:,.0f} US$ a day. The extraction was timed on a simulated full "
         "detector; fields denser than 1,060 sources cost in proportion, and order 2 is not in the nominal model.", "",
     ]  # fmt: skip

@@ -1,10 +1,11 @@
 """Speeds of slitless spectroscopy beside peers, one core, CPU time, best of several.
 
 Traces: the optical model's own coefficients are not shipped, so the nominal ones padded to the shape of the file's
-(6 x 3 x 3) are timed; GRISMCONF's polynomials of about that size. Dispersion: order 1 of a thousand galaxies, stamps of
-31 x 31 px given, added to a full detector; grizli's compiled loop over a thumbnail of as many pixels, one wavelength
-per pixel and one profile, and its image.
-Extraction: optimal extraction of one cut-out of 64 x 1380 px; specreduce's HorneExtract.
+(6 x 3 x 3) are timed; GRISMCONF's polynomials of about that size. Dispersion: order 1 of a thousand galaxies, each
+placed, traced and added to a full detector; stamps of 31 x 31 px are given, as `source_stamps` makes them, which factors
+them too, and so are the bins of wavelength, which a scene has in common. grizli's compiled loop over a thumbnail of as
+many pixels, one wavelength per pixel and one profile, and its image. Extraction: optimal extraction of one cut-out of
+64 x 1380 px; specreduce's HorneExtract.
 Peers that are not installed are left out, and the rows say so.
 Run: ``python benchmarks/spectra_bench.py``.
 """
@@ -21,7 +22,13 @@ from typing import Any
 import numpy as np
 
 from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import Window, add_cutout, place_source, straight_slopes, wavelength_edges
+from roman_assets.gdps.dispersion import (
+    WavelengthBins,
+    Window,
+    place_source,
+    straight_slopes,
+    wavelength_edges,
+)
 from roman_assets.gdps.extraction import _spectrum
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
@@ -89,19 +96,20 @@ def _dispersion() -> Row:
     stamps = source_stamps(
         SpectralPsf.of("WFI01"), Shape(2.5, 0.7, 0.4, 0.1), nodes, trace.jacobian(2000.0, 2000.0, nodes, "1"), HALF, slopes
     )
+    bins = WavelengthBins.of(edges, nodes)
     rng = np.random.default_rng(2)
     x, y = rng.uniform(1, SIDE, SOURCES), rng.uniform(500, SIDE - 500, SOURCES)
 
     def ours() -> np.ndarray:
         image = np.zeros((SIDE, SIDE), dtype=np.float32)
         for s in range(SOURCES):
-            placed = place_source(trace, window, x[s], y[s], "1", edges, stamps, nodes)
-            add_cutout(image, placed.box, placed.image(light))
+            place_source(trace, window, x[s], y[s], "1", bins, stamps).add_to(image, light)
         return image
 
     seconds, image = _best(ours, 3)
     expected = SOURCES * light.sum()
-    setup = f"31 x 31 px, {len(edges) - 1} bins, {len(nodes)} PSFs; {100 * image.sum() / expected:.1f} % of the light on it"
+    given = f"given: stamps of 31 x 31 px with {stamps.rank} factors, {len(edges) - 1} bins, {len(nodes)} PSFs"
+    setup = f"{given}; {100 * image.sum() / expected:.1f} % of the light on it"
     peer, said = _grizli()
     return _row("dispersion.thousand_sources_s", seconds, peer, "s", f"{setup}; {said}")
 
@@ -156,7 +164,7 @@ def _extraction() -> Row:
     stamps = source_stamps(
         SpectralPsf.of("WFI01"), Shape(2.0), nodes, trace.jacobian(1032.0, 1700.0, nodes, "1"), HALF
     )
-    placed = place_source(trace, window, 1032.0, 1700.0, "1", edges, stamps, nodes)
+    placed = place_source(trace, window, 1032.0, 1700.0, "1", WavelengthBins.of(edges, nodes), stamps)
     band = Band("1", 1, edges, throughput.rates("1", edges))
     flat = np.full(len(edges) - 1, 1e-20)
     response = placed.image(band.rates).astype(np.float64)

@@ -50,7 +50,7 @@ static inline double place_of(int k, int pieces)
 static int sound(const roman_profile *p, const roman_trace *t, const roman_cutout *c)
 {
     if (p->planes < 1 || p->over_y < 1 || p->over_x < 1 || p->ny < 1 || p->nx < 1 || p->nx % ROMAN_STAMP_WIDTH ||
-        c->ny < 0 || c->nx < 0 || t->bins < 1) {
+        c->ny < 0 || c->nx < 0 || t->bins < 1 || p->rank < 0 || p->rank % ROMAN_FACTORS || (p->rank && !p->slopes)) {
         return 0;
     }
     for (int64_t bin = 0; bin <= t->bins; bin++) {
@@ -120,7 +120,7 @@ static int run(dispersion *d, int32_t level)
     if (!sound(d->profile, d->trace, d->cutout)) return ROMAN_ERR_ARGUMENT;
     if (!d->forward) memset(d->light, 0, (size_t)d->trace->bins * sizeof *d->light);
     if (d->cutout->ny == 0) return ROMAN_OK;
-    if (!holds(d->profile, d->trace, d->cutout)) return ROMAN_ERR_ARGUMENT;
+    if (!d->profile->slopes && !holds(d->profile, d->trace, d->cutout)) return ROMAN_ERR_ARGUMENT;
     if (d->profile->slopes) {
         if (!roman_is_sheared_for(d->profile, d->trace)) return ROMAN_ERR_ARGUMENT;
         return roman_disperse_straight(d->profile, d->trace, d->light, d->cutout, d->pixels, d->forward, level);

@@ -8,7 +8,8 @@
  * bin is shared between two. Sums of flux are kept.
  *
  * A profile may be sheared by the slopes of a trace that is nearly straight along the columns, as a grism's is: light
- * at (x, y) from the source lies at (x - slope y, y). Such a trace is drawn row by row (straight_trace.h).
+ * at (x, y) from the source lies at (x - slope y, y). Such a trace is drawn row by row (straight_trace.h). Smooth
+ * profiles are sums of few products of a factor along the trace and one across it, which are drawn at less cost.
  *
  * Coordinates are those of the image: pixel (0, 0) has its centre at (0, 0). Any direction of dispersion will do. */
 #ifndef ROMAN_DISPERSION_H
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #define ROMAN_STAMP_WIDTH 16 /* of whose multiples stamps and cut-outs are wide */
+#define ROMAN_FACTORS 4      /* of whose multiples factors are as many */
 
 /* cffi: begin */
 typedef struct {
@@ -24,6 +26,10 @@ typedef struct {
     int32_t planes, over_y, over_x, ny, nx;
     int32_t row, column;    /* of a stamp's first pixel from the pixel that the source stands in */
     const double *slopes;   /* [planes] dx/dy of the trace by which the profile is sheared; NULL: it is not */
+    int32_t rank;           /* factors of which a sheared profile's samples are sums of products; 0: stamps are drawn */
+    const float *along;     /* [planes][over_y][ny, up to a multiple of ROMAN_FACTORS][rank, such a multiple] factors along the
+                             * trace; rows past ny are 0 */
+    const float *across;    /* [rank][over_x][nx] */
 } roman_profile;
 
 typedef struct {
@@ -39,7 +45,7 @@ typedef struct {
 } roman_cutout;
 
 /* pixels [ny][nx] += the source with light [bins]. Light that falls outside the rows is lost; columns must hold
- * all of it, or the call is refused. */
+ * all of it, or the call is refused: unless the profile is sheared, with which light outside them is lost too. */
 int roman_disperse(const roman_profile *profile, const roman_trace *trace, const double *light,
                    const roman_cutout *cutout, float *pixels, int32_t level);
 

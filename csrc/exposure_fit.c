@@ -1,76 +1,22 @@
-#define _DEFAULT_SOURCE /* madvise */
 #include "exposure_fit.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__unix__) || defined(__APPLE__)
-#include <sys/mman.h>
-#endif
 
-#include "lanes.h"
+#include "exposure_errors.h"
+#include "exposure_work.h"
 #include "parallel.h"
 #include "roman_status.h"
 
-#define CELL 8       /* side of the cells that order stars and find neighbours [px] */
-#define CORE 3       /* half size of the cores that the approximate matrix is made of: a row is LANES floats */
-/* Nearly where cores meet, and the sky meets the cores only: the approximate matrix is that of stars without
- * wings, positive definite however dense they are. */
-#define REACH (2 * CORE - 1)
-#define CORE_FLOATS ((2 * CORE + 1) * LANES)
-#define BLOCK 2048   /* stars, and BAND rows: pieces that threads share */
-#define BAND 64
-#define PARTIALS 48  /* sums of a piece: more than the sky's matrix and right-hand side */
-#define NEIGHBOURS 6 /* strongest neighbours in a star's error */
 #define LEAST_DAMPING 0.05 /* of a step; after a good one the next is LENGTHENED */
 #define LENGTHENED 1.5
-
-typedef struct {
-    int64_t n, blocks, bands, rows, stride, plane, pad;
-    int n_sky, max_half, want_sky_matrix;
-    const roman_psf_field *field;
-    const float *weight, *basis;
-    float *residual;
-    int64_t *order; /* input index of each star, stars being sorted by cell */
-    double *x, *y, *expected, *deviation; /* deviation: (flux - expected) in the star's own sigma */
-    int32_t *half, *ix, *iy;
-    int64_t *corner, *offset, *cell_start, cells_x, cells_y;
-    float *stamps, *cores;
-    float *inverse, *lambda, *diagonal, *coupling; /* 1 / sqrt(sum w psi^2); prior; approximate; sum w psi T_k scaled */
-    int64_t *row_start;
-    int32_t *column;
-    float *value;
-    float *pull, *change, *d, *r, *p, *q;
-    double *partial, step, shift[ROMAN_MAX_SKY], sky_step[ROMAN_MAX_SKY];
-    double factor[ROMAN_MAX_SKY * ROMAN_MAX_SKY], sky_pull[ROMAN_MAX_SKY]; /* Cholesky; sum w T_k r */
-    double strength, spread, damping;
-    int64_t bytes;
-} exposure_work;
 
 typedef struct {
     void (*prepare)(void *, int64_t), (*matrix)(void *, int64_t), (*subtract)(void *, int64_t),
         (*sky)(void *, int64_t), (*gradient)(void *, int64_t), (*apply)(void *, int64_t),
         (*step)(void *, int64_t), (*direction)(void *, int64_t);
 } exposure_pieces;
-
-static int64_t block_end(const exposure_work *k, int64_t block)
-{
-    return (block + 1) * BLOCK < k->n ? (block + 1) * BLOCK : k->n;
-}
-
-static int64_t clip(int64_t v, int64_t most) { return v < 0 ? 0 : v > most ? most : v; }
-
-/* First star of the row of cells that holds a row of pixels, n beyond the last. */
-static int64_t first_star(const exposure_work *k, int64_t row)
-{
-    return row >= k->rows ? k->n : k->cell_start[clip(row / CELL, k->cells_y - 1) * k->cells_x];
-}
-
-static int is_outside(const exposure_work *k, int64_t s)
-{
-    return k->ix[s] < k->pad || k->iy[s] < k->pad || k->ix[s] >= k->stride - k->pad || k->iy[s] >= k->rows - k->pad;
-}
 
 /* From sum w psi^2 over the stamp, and sum w psi and sum w psi^2 over the core. */
 static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
@@ -91,159 +37,6 @@ static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
 
 #define KERNEL_BODY "exposure_fit_body.h"
 #include "levels.h"
-
-/* --- setting up ------------------------------------------------------------------------------- */
-
-/* Memory set to zero, in large pages where there is much of it: a detector's stamps take over a gigabyte, and
- * touching them in small pages costs as much as the fit. */
-static void *take(exposure_work *k, int64_t count, size_t size)
-{
-    size_t bytes = ((size_t)count + LANES) * size, page = (size_t)1 << 21;
-    k->bytes += (int64_t)bytes;
-    if (bytes < 4 * page) return calloc(1, bytes);
-    bytes = (bytes + page - 1) / page * page;
-    void *memory = aligned_alloc(page, bytes);
-    if (!memory) return NULL;
-#ifdef MADV_HUGEPAGE
-    madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-    return memset(memory, 0, bytes);
-}
-
-static int64_t cell_index(const exposure_work *k, int64_t ix, int64_t iy)
-{
-    return clip(iy / CELL, k->cells_y - 1) * k->cells_x + clip(ix / CELL, k->cells_x - 1);
-}
-
-/* Stars in the order of their cells: what lies together on the sky lies together in memory. */
-static int sort_stars(exposure_work *k, const roman_frame *frame, const double *x, const double *y)
-{
-    int64_t cells = k->cells_x * k->cells_y;
-    int64_t *cell = malloc((size_t)k->n * sizeof *cell);
-    if (!cell) return ROMAN_ERR_MEMORY;
-    for (int64_t i = 0; i < k->n; i++) {
-        cell[i] = cell_index(k, (int64_t)floor(x[i] + 0.5) + frame->pad, (int64_t)floor(y[i] + 0.5) + frame->pad);
-        k->cell_start[cell[i] + 2]++;
-    }
-    for (int64_t c = 2; c < cells + 2; c++) k->cell_start[c] += k->cell_start[c - 1];
-    for (int64_t i = 0; i < k->n; i++) k->order[k->cell_start[cell[i] + 1]++] = i;
-    free(cell);
-    return ROMAN_OK;
-}
-
-static int place_stars(exposure_work *k, const roman_frame *frame, const double *x, const double *y,
-                       const int32_t *half, const double *expected)
-{
-    int64_t floats = 0;
-    for (int64_t s = 0; s < k->n; s++) {
-        int64_t i = k->order[s];
-        k->x[s] = x[i];
-        k->y[s] = y[i];
-        k->half[s] = half[i];
-        k->expected[s] = expected[i];
-        k->ix[s] = (int32_t)floor(x[i] + 0.5) + frame->pad;
-        k->iy[s] = (int32_t)floor(y[i] + 0.5) + frame->pad;
-        k->corner[s] = (k->iy[s] - half[i]) * k->stride + k->ix[s] - half[i];
-        k->offset[s] = floats;
-        floats += (int64_t)(2 * half[i] + 1) * (2 * half[i] + 2);
-        if (half[i] > k->max_half) k->max_half = half[i];
-    }
-    k->stamps = take(k, floats, sizeof *k->stamps);
-    k->cores = take(k, k->n * CORE_FLOATS, sizeof *k->cores);
-    return k->stamps && k->cores ? ROMAN_OK : ROMAN_ERR_MEMORY;
-}
-
-/* Visits the neighbours of star s; writes them where `column` is given. Returns how many. */
-static int64_t neighbours(const exposure_work *k, int64_t s, int32_t *column)
-{
-    int64_t count = 0, x0 = clip((k->ix[s] - REACH) / CELL, k->cells_x - 1);
-    int64_t x1 = clip((k->ix[s] + REACH) / CELL, k->cells_x - 1);
-    int64_t y0 = clip((k->iy[s] - REACH) / CELL, k->cells_y - 1);
-    int64_t y1 = clip((k->iy[s] + REACH) / CELL, k->cells_y - 1);
-    for (int64_t cy = y0; cy <= y1; cy++) {
-        for (int64_t t = k->cell_start[cy * k->cells_x + x0]; t < k->cell_start[cy * k->cells_x + x1 + 1]; t++) {
-            int near = abs(k->ix[t] - k->ix[s]) <= REACH && abs(k->iy[t] - k->iy[s]) <= REACH && t != s;
-            if (near && column) column[count] = (int32_t)t;
-            count += near;
-        }
-    }
-    return count;
-}
-
-static void row_block(void *context, int64_t block)
-{
-    exposure_work *k = context;
-    for (int64_t s = block * BLOCK; s < block_end(k, block); s++) {
-        if (!k->column) {
-            k->row_start[s + 1] = (neighbours(k, s, NULL) + LANES - 1) / LANES * LANES;
-            continue;
-        }
-        int64_t at = k->row_start[s] + neighbours(k, s, k->column + k->row_start[s]);
-        for (; at < k->row_start[s + 1]; at++) k->column[at] = (int32_t)s;
-    }
-}
-
-static int matrix_rows(exposure_work *k, int threads)
-{
-    roman_parallel(threads, k->blocks, row_block, k);
-    for (int64_t s = 0; s < k->n; s++) k->row_start[s + 1] += k->row_start[s];
-    k->value = take(k, k->row_start[k->n], sizeof *k->value);
-    k->column = take(k, k->row_start[k->n], sizeof *k->column);
-    if (!k->value || !k->column) return ROMAN_ERR_MEMORY;
-    roman_parallel(threads, k->blocks, row_block, k);
-    return ROMAN_OK;
-}
-
-static int allocate(exposure_work *k)
-{
-    int64_t n = k->n, pieces = k->blocks > k->bands ? k->blocks : k->bands;
-    k->cell_start = take(k, k->cells_x * k->cells_y + 2, sizeof *k->cell_start);
-    k->order = take(k, n, sizeof *k->order);
-    k->corner = take(k, n, sizeof *k->corner);
-    k->offset = take(k, n, sizeof *k->offset);
-    k->row_start = take(k, n + 1, sizeof *k->row_start);
-    k->x = take(k, 4 * n, sizeof *k->x);
-    k->half = take(k, 3 * n, sizeof *k->half);
-    k->inverse = take(k, (3 + k->n_sky) * n, sizeof *k->inverse);
-    k->pull = take(k, 6 * n, sizeof *k->pull);
-    k->partial = take(k, pieces * PARTIALS, sizeof *k->partial);
-    if (!k->cell_start || !k->order || !k->corner || !k->offset || !k->row_start || !k->x || !k->half ||
-        !k->inverse || !k->pull || !k->partial) {
-        return ROMAN_ERR_MEMORY;
-    }
-    k->y = k->x + n;
-    k->expected = k->y + n;
-    k->deviation = k->expected + n;
-    k->ix = k->half + n;
-    k->iy = k->ix + n;
-    k->lambda = k->inverse + n;
-    k->diagonal = k->lambda + n;
-    k->coupling = k->diagonal + n;
-    k->change = k->pull + n;
-    k->d = k->change + n;
-    k->r = k->d + n;
-    k->p = k->r + n;
-    k->q = k->p + n;
-    return ROMAN_OK;
-}
-
-static void release(exposure_work *k)
-{
-    free(k->cell_start);
-    free(k->order);
-    free(k->corner);
-    free(k->offset);
-    free(k->row_start);
-    free(k->x);
-    free(k->half);
-    free(k->inverse);
-    free(k->pull);
-    free(k->partial);
-    free(k->stamps);
-    free(k->cores);
-    free(k->value);
-    free(k->column);
-}
 
 /* --- the sky ---------------------------------------------------------------------------------- */
 
@@ -450,78 +243,6 @@ static int fit(exposure_work *k, const exposure_pieces *pieces, roman_exposure_o
     }
 }
 
-/* --- errors ----------------------------------------------------------------------------------- */
-
-static double entry(const exposure_work *k, int32_t i, int32_t j)
-{
-    for (int64_t at = k->row_start[i]; at < k->row_start[i + 1]; at++) {
-        if (k->column[at] == j) return k->value[at];
-    }
-    return 0;
-}
-
-/* Variance of star s in the block of its strongest neighbours, in units of its own alone; the prior holds for
- * the neighbours, not for the star itself. */
-static double inflation(const exposure_work *k, int64_t s)
-{
-    int32_t who[NEIGHBOURS];
-    double with[NEIGHBOURS], L[NEIGHBOURS * NEIGHBOURS], z[NEIGHBOURS], explained = 0;
-    int m = 0;
-    for (int64_t at = k->row_start[s]; at < k->row_start[s + 1]; at++) {
-        double v = k->value[at];
-        if (fabs(v) < 0.03) continue;
-        int slot = m < NEIGHBOURS ? m++ : NEIGHBOURS;
-        for (; slot > 0 && fabs(with[slot - 1]) < fabs(v); slot--) {
-            if (slot == NEIGHBOURS) continue;
-            with[slot] = with[slot - 1];
-            who[slot] = who[slot - 1];
-        }
-        if (slot == NEIGHBOURS) continue;
-        with[slot] = v;
-        who[slot] = k->column[at];
-    }
-    for (int r = 0; r < m; r++) {
-        for (int c = 0; c <= r; c++) {
-            double v = r == c ? 1.0 + 1e-6 + k->lambda[who[r]] : entry(k, who[r], who[c]);
-            for (int q = 0; q < c; q++) v -= L[r * NEIGHBOURS + q] * L[c * NEIGHBOURS + q];
-            L[r * NEIGHBOURS + c] = r == c ? sqrt(v > 1e-6 ? v : 1e-6) : v / L[c * NEIGHBOURS + c];
-        }
-        z[r] = with[r];
-        for (int q = 0; q < r; q++) z[r] -= L[r * NEIGHBOURS + q] * z[q];
-        z[r] /= L[r * NEIGHBOURS + r];
-        explained += z[r] * z[r];
-    }
-    return 1.0 / (1.0 - explained > 1e-3 ? 1.0 - explained : 1e-3);
-}
-
-typedef struct {
-    exposure_work *work;
-    double *flux, *flux_err;
-    float *chi2;
-} results;
-
-static void result_block(void *context, int64_t block)
-{
-    results *out = context;
-    const exposure_work *k = out->work;
-    for (int64_t s = block * BLOCK; s < block_end(k, block); s++) {
-        int64_t i = k->order[s], centre = k->iy[s] * k->stride + k->ix[s];
-        double pull = k->pull[s];
-        int alive = k->inverse[s] > 0, used = 0;
-        out->flux[i] = alive ? k->expected[s] + (k->deviation[s] + pull) * k->inverse[s] : 0.0;
-        out->flux_err[i] = alive ? sqrt(inflation(k, s)) * k->inverse[s] : INFINITY;
-        double sum = 0;
-        for (int row = -CORE; row <= CORE; row++) {
-            for (int col = -CORE; col <= CORE; col++) {
-                int64_t p = centre + row * k->stride + col;
-                used += k->weight[p] > 0;
-                sum += (double)k->weight[p] * k->residual[p] * k->residual[p];
-            }
-        }
-        out->chi2[i] = used ? (float)(sum / used) : NAN;
-    }
-}
-
 int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, int64_t n,
                        const double *x, const double *y, const int32_t *half,
                        const double *expected, const float *data, const float *weight,
@@ -548,10 +269,7 @@ int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, i
     k.cells_x = k.stride / CELL + 1;
     k.cells_y = k.rows / CELL + 1;
     const exposure_pieces *pieces = DISPATCH(level, pieces, );
-    int status = allocate(&k);
-    if (status == ROMAN_OK) status = sort_stars(&k, frame, x, y);
-    if (status == ROMAN_OK) status = place_stars(&k, frame, x, y, half, expected);
-    if (status == ROMAN_OK) status = matrix_rows(&k, options->threads);
+    int status = roman_exposure_work(&k, frame, x, y, half, expected, options->threads);
     if (status == ROMAN_OK) {
         memcpy(residual, data, (size_t)k.plane * sizeof *residual);
         roman_parallel(options->threads, k.blocks, pieces->prepare, &k);
@@ -559,11 +277,10 @@ int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, i
         status = fit(&k, pieces, options, sky);
     }
     if (status == ROMAN_OK || status == ROMAN_ERR_CONVERGENCE) {
-        results out = {&k, flux, flux_err, chi2};
-        roman_parallel(options->threads, k.blocks, result_block, &out);
+        roman_exposure_results(&k, options->threads, flux, flux_err, chi2);
         options->matrix_entries = k.row_start[n];
         options->bytes = k.bytes;
     }
-    release(&k);
+    roman_exposure_release(&k);
     return status;
 }

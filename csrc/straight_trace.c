@@ -10,6 +10,10 @@
 #define BEFORE 2
 #define PASS 8     /* rows of a stamp that are added in one pass */
 #define MOST_NODES 100000000
+#define MARGIN 16  /* zeros around a row's samples, more than a spline reaches */
+#define QUEUE 16   /* places whose splines are worked out at once */
+#define FIRST_PLACE 0.21132486540518712 /* along a piece of a bin, of the two by Gauss and Legendre */
+#define SECOND_PLACE 0.78867513459481288
 
 typedef struct {
     const roman_profile *profile;
@@ -19,17 +23,28 @@ typedef struct {
     double *light;
     int64_t taps;         /* rows of a stamp, up to a multiple of PASS */
     int64_t width;        /* of the samples of a row of a stamp: over_x times nx */
-    int64_t first, rows;  /* pixel rows of nodes, with `taps` to spare on both sides */
-    double *nodes;        /* [planes][rows][over_y] light of the nodes of a plane */
+    int64_t first, rows;  /* pixel rows of nodes, with some to spare on both sides */
+    int64_t bottom, top;  /* rows of the cut-out that light can reach: bottom to top - 1 */
+    double *nodes;        /* [planes + 1][rows][over_y] light of the nodes of a plane */
     float *weights;       /* [planes][over_y][rows] the same */
-    double *place;        /* [cutout ny] x of the trace in a row */
+    double *place;        /* [cutout ny] x of the trace in a row that is reached */
     float *stamps;        /* [planes][over_y][taps][over_x][nx]; rows past ny are 0 */
     float *sums;          /* [rows][over_x][nx] of the samples in a row of pixels; of two rows or of all, with
-                           * taps + 4 rows of zeros before and after them */
+                           * taps + 4 rows of zeros before and after them. Of factors: [rank][span], and two
+                           * times four rows with margins; the adjoint of these has its own */
     int64_t *low, *high;  /* [planes] pixel rows with nodes that the plane's bins reach: low to high - 1 */
 } straight;
 
 static inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+/* Rows of factors along the trace. */
+static inline int64_t taps_of(const roman_profile *p) { return (p->ny + ROMAN_FACTORS - 1) / ROMAN_FACTORS * ROMAN_FACTORS; }
+
+/* Room for the rows that are reached, in whole vectors. */
+static inline int64_t span_of(const straight *s)
+{
+    return ((s->top - s->bottom) / ROMAN_STAMP_WIDTH + 2) * ROMAN_STAMP_WIDTH;
+}
 
 #define KERNEL_BODY "straight_trace_body.h"
 #include "levels.h"
@@ -41,55 +56,67 @@ static double slope_of(const roman_trace *t, int64_t bin)
 
 int roman_is_sheared_for(const roman_profile *p, const roman_trace *t)
 {
-    int rising = t->y[1] > t->y[0];
-    double reach = fmax(-p->row, p->row + p->ny);
+    double rising = t->y[1] > t->y[0] ? 1 : -1, reach = fmax(-p->row, p->row + p->ny);
     for (int64_t bin = 0; bin < t->bins; bin++) {
-        double dy = t->y[bin + 1] - t->y[bin], share = t->share[bin];
-        if (!((rising ? dy : -dy) > 1e-9)) return 0;
-        double sheared = (1 - share) * p->slopes[t->plane[bin]];
-        if (share > 0) sheared += share * p->slopes[t->plane[bin] + 1];
-        if (!(fabs(slope_of(t, bin) - sheared) * reach <= ROMAN_SHEAR_ERROR)) return 0;
+        double dx = t->x[bin + 1] - t->x[bin], dy = t->y[bin + 1] - t->y[bin], share = t->share[bin];
+        const double *slope = p->slopes + t->plane[bin];
+        double sheared = share > 0 ? (1 - share) * slope[0] + share * slope[1] : slope[0];
+        if (!(dy * rising > 1e-9 && fabs(dx - sheared * dy) * reach <= ROMAN_SHEAR_ERROR * fabs(dy))) return 0;
     }
     return 1;
 }
 
-/* Rows of nodes of each plane and of all; returns how many nodes a plane has. */
+/* Rows of nodes that bins from `from` to `end` - 1 reach. */
+static void nodes_of_bins(const straight *s, int64_t from, int64_t end, int64_t *low, int64_t *high)
+{
+    int64_t over = s->profile->over_y;
+    double y0 = s->trace->y[from] * (double)over, y1 = s->trace->y[end] * (double)over;
+    *low = floor_div((int64_t)floor(fmin(y0, y1)) - BEFORE, over);
+    *high = floor_div((int64_t)floor(fmax(y0, y1)) + TAPS - BEFORE - 1, over) + 1;
+}
+
+/* Rows of nodes of each plane and of all, and the rows that they reach; returns how many nodes a plane has. */
 static int64_t lay_out(straight *s)
 {
     const roman_profile *p = s->profile;
     const roman_trace *t = s->trace;
-    int64_t bottom = INT64_MAX, top = INT64_MIN;
+    int64_t low, high;
     for (int plane = 0; plane < p->planes; plane++) {
         s->low[plane] = INT64_MAX;
         s->high[plane] = INT64_MIN;
     }
-    for (int64_t bin = 0; bin < t->bins; bin++) {
-        double y0 = t->y[bin] * p->over_y, y1 = t->y[bin + 1] * p->over_y;
-        int64_t low = floor_div((int64_t)floor(fmin(y0, y1)) - BEFORE, p->over_y);
-        int64_t high = floor_div((int64_t)floor(fmax(y0, y1)) + TAPS - BEFORE - 1, p->over_y) + 1;
+    for (int64_t bin = 0, end; bin < t->bins; bin = end) {
+        for (end = bin + 1; end < t->bins && t->plane[end] == t->plane[bin];) end++;
+        nodes_of_bins(s, bin, end, &low, &high);
         for (int plane = t->plane[bin]; plane < p->planes && plane <= t->plane[bin] + 1; plane++) {
             if (low < s->low[plane]) s->low[plane] = low;
             if (high > s->high[plane]) s->high[plane] = high;
         }
-        if (low < bottom) bottom = low;
-        if (high > top) top = high;
     }
-    s->first = bottom - s->taps;
-    s->rows = top - bottom + 2 * s->taps + 2;
+    nodes_of_bins(s, 0, t->bins, &low, &high);
+    for (int plane = 0; plane < p->planes; plane++) {
+        if (s->low[plane] > s->high[plane]) s->low[plane] = s->high[plane] = low; /* serves no bin */
+    }
+    s->first = low - s->taps - ROMAN_STAMP_WIDTH;
+    s->rows = high - low + 2 * (s->taps + ROMAN_STAMP_WIDTH) + 2;
+    int64_t bottom = low + p->row - s->cutout->row, top = high + p->ny - 1 + p->row - s->cutout->row;
+    s->bottom = bottom > 0 ? bottom : 0;
+    s->top = top < s->cutout->ny ? top : s->cutout->ny;
+    if (s->top < s->bottom) s->top = s->bottom;
     return s->rows * p->over_y;
 }
 
-/* x of the trace in the rows of the cut-out; before its first edge and after its last it goes on straight. */
+/* x of the trace in the rows that are reached; before its first edge and after its last it goes on straight. */
 static void follow(straight *s)
 {
     const roman_trace *t = s->trace;
     int rising = t->y[1] > t->y[0];
     int64_t bin = rising ? 0 : t->bins - 1;
-    for (int64_t row = 0; row < s->cutout->ny; row++) {
+    for (int64_t row = s->bottom; row < s->top; row++) {
         double y = (double)(row + s->cutout->row);
         while (rising && bin < t->bins - 1 && y > t->y[bin + 1]) bin++;
         while (!rising && bin > 0 && y > t->y[bin]) bin--;
-        s->place[row] = fma(slope_of(t, bin), y - t->y[bin], t->x[bin]);
+        s->place[row] = t->x[bin] + slope_of(t, bin) * (y - t->y[bin]);
     }
 }
 
@@ -110,6 +137,25 @@ static void arrange(straight *s)
     }
 }
 
+/* Floats of the space for sums. */
+static int64_t room(const straight *s, int forward)
+{
+    const roman_profile *p = s->profile;
+    if (p->rank) return forward ? p->rank * span_of(s) + 8 * (int64_t)p->over_x * (p->nx + 2 * MARGIN) : 1;
+    return (forward ? 2 : s->top - s->bottom + 2 * (s->taps + 4)) * s->width;
+}
+
+/* Space for a profile's stamps, in the order in which rows are drawn; none is needed for factors. */
+static int arranged(straight *s)
+{
+    const roman_profile *p = s->profile;
+    if (p->rank) return 1;
+    s->stamps = calloc((size_t)(p->planes * p->over_y * s->taps * s->width), sizeof *s->stamps);
+    if (!s->stamps) return 0;
+    arrange(s);
+    return 1;
+}
+
 static int allocate(straight *s, int forward)
 {
     const roman_profile *p = s->profile;
@@ -120,13 +166,17 @@ static int allocate(straight *s, int forward)
     s->high = s->low + p->planes;
     int64_t nodes = lay_out(s) * p->planes;
     if (nodes > MOST_NODES) return 0;
-    s->nodes = calloc((size_t)nodes, sizeof *s->nodes);
+    s->nodes = calloc((size_t)(nodes + nodes / p->planes), sizeof *s->nodes); /* one more, of which none has a share */
     s->weights = calloc((size_t)nodes, sizeof *s->weights);
     s->place = malloc((size_t)s->cutout->ny * sizeof *s->place);
-    s->stamps = calloc((size_t)(p->planes * p->over_y * s->taps * s->width), sizeof *s->stamps);
-    s->sums = calloc((size_t)((forward ? 2 : s->cutout->ny + 2 * (s->taps + 4)) * s->width), sizeof *s->sums);
-    if (!(s->nodes && s->weights && s->place && s->stamps && s->sums)) return 0;
-    return 1;
+    s->sums = calloc((size_t)room(s, forward), sizeof *s->sums);
+    return s->nodes && s->weights && s->place && s->sums && arranged(s);
+}
+
+static int run(straight *s, int forward, int32_t level)
+{
+    if (s->profile->rank) return forward ? DISPATCH(level, draw_factors, s) : DISPATCH(level, gather_factors, s);
+    return forward ? DISPATCH(level, draw, s) : DISPATCH(level, gather, s);
 }
 
 int roman_disperse_straight(const roman_profile *profile, const roman_trace *trace, double *light,
@@ -135,9 +185,9 @@ int roman_disperse_straight(const roman_profile *profile, const roman_trace *tra
     straight s = {.profile = profile, .trace = trace, .cutout = cutout, .pixels = pixels, .light = light};
     int status = ROMAN_ERR_MEMORY;
     if (allocate(&s, forward)) {
+        status = ROMAN_OK;
         follow(&s);
-        arrange(&s);
-        status = forward ? DISPATCH(level, draw, &s) : DISPATCH(level, gather, &s);
+        if (s.bottom < s.top) status = run(&s, forward, level);
     }
     free(s.low);
     free(s.nodes);

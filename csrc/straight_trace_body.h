@@ -1,38 +1,8 @@
 /* Body of straight_trace.c, compiled once per vector level (levels.h). */
 #include "quintic_body.h"
 
-/* --- light and nodes ------------------------------------------------------------------------------- */
-
-/* Light onto the nodes along the trace, or nodes gathered into light; as in dispersion_body.h, in one dimension. */
-static void AT_LEVEL(light_and_nodes)(straight *s, int forward)
-{
-    const roman_profile *p = s->profile;
-    const roman_trace *t = s->trace;
-    int64_t count = s->rows * p->over_y, begin = s->first * p->over_y;
-    for (int64_t bin = 0; bin < t->bins; bin++) {
-        if (!forward) s->light[bin] = 0;
-        else if (s->light[bin] == 0) continue;
-        double y = t->y[bin] * p->over_y, dy = t->y[bin + 1] * p->over_y - y;
-        int pieces = 1 + (int)(0.8 * fabs(dy));
-        double each = (forward ? s->light[bin] : 1) / (2 * pieces), up = each * t->share[bin], low = each - up, sum = 0;
-        double *lower = s->nodes + t->plane[bin] * count - begin, *upper = up != 0 ? lower + count : NULL;
-        for (int k = 0; k < 2 * pieces; k++) {
-            double at = fma((k / 2 + (k % 2 ? 0.78867513459481288 : 0.21132486540518712)) / pieces, dy, y);
-            double node = floor(at), w[TAPS];
-            int64_t from = (int64_t)node - BEFORE;
-            AT_LEVEL(spline)(at - node, w);
-            for (int i = 0; i < TAPS; i++) {
-                if (forward) lower[from + i] = fma(low, w[i], lower[from + i]);
-                else sum = fma(low * w[i], lower[from + i], sum);
-            }
-            for (int i = 0; upper && i < TAPS; i++) {
-                if (forward) upper[from + i] = fma(up, w[i], upper[from + i]);
-                else sum = fma(up * w[i], upper[from + i], sum);
-            }
-        }
-        if (!forward) s->light[bin] = sum;
-    }
-}
+#include "trace_nodes_body.h"
+#include "factors_body.h"
 
 /* --- rows ------------------------------------------------------------------------------------------ */
 
@@ -80,13 +50,8 @@ static int AT_LEVEL(draw)(straight *s)
     const roman_profile *p = s->profile;
     float *one = s->sums, *next = one + s->width;
     AT_LEVEL(light_and_nodes)(s, 1);
-    for (int64_t r = 0; r < p->planes * s->rows; r++) {
-        int64_t plane = r / s->rows, row = r % s->rows;
-        for (int64_t ky = 0; ky < p->over_y; ky++) {
-            s->weights[(plane * p->over_y + ky) * s->rows + row] = (float)s->nodes[r * p->over_y + ky];
-        }
-    }
-    for (int64_t row = 0; row < s->cutout->ny; row += 2) {
+    AT_LEVEL(weights_of_nodes)(s);
+    for (int64_t row = s->bottom; row < s->top; row += 2) {
         int64_t source = row + s->cutout->row - p->row; /* row of the nodes whose stamps begin in this row */
         memset(one, 0, (size_t)(2 * s->width) * sizeof *one);
         for (int64_t plane = 0; plane < p->planes; plane++) {
@@ -100,7 +65,7 @@ static int AT_LEVEL(draw)(straight *s)
             }
         }
         AT_LEVEL(sums_and_pixels)(s, row, one, 1);
-        if (row + 1 < s->cutout->ny) AT_LEVEL(sums_and_pixels)(s, row + 1, next, 1);
+        if (row + 1 < s->top) AT_LEVEL(sums_and_pixels)(s, row + 1, next, 1);
     }
     return ROMAN_OK;
 }
@@ -140,13 +105,13 @@ static void AT_LEVEL(four_dots)(const float *stamp, const float *sums, int64_t t
 static int AT_LEVEL(gather)(straight *s)
 {
     const roman_profile *p = s->profile;
-    int64_t before = s->taps + 4, ny = s->cutout->ny; /* rows of zeros before and after those of the cut-out */
+    int64_t before = s->taps + 4, ny = s->top - s->bottom; /* rows of zeros before and after those that are reached */
     for (int64_t row = 0; row < ny; row++) {
-        AT_LEVEL(sums_and_pixels)(s, row, s->sums + (row + before) * s->width, 0);
+        AT_LEVEL(sums_and_pixels)(s, row + s->bottom, s->sums + (row + before) * s->width, 0);
     }
     for (int64_t plane = 0; plane < p->planes; plane++) {
         for (int64_t r = s->low[plane]; r < s->high[plane]; r += 4) {
-            int64_t row = r + p->row - s->cutout->row;
+            int64_t row = r + p->row - s->cutout->row - s->bottom;
             if (row + 3 + p->ny <= 0 || row >= ny) continue;
             for (int64_t ky = 0; ky < p->over_y; ky++) {
                 double total[4];

@@ -281,5 +281,7 @@ def test_makefile_has_the_documented_targets():
     targets = "demo install test test-all test-cluster ctest bench validate ui docs lint sbom audit release clean"
     for target in targets.split():
         assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
-    for target in ("test", "test-cluster", "audit"):
-        assert f"make --no-print-directory {target}" in (ROOT / ".ci" / "run").read_text()
+    stages = (ROOT / ".ci" / "run").read_text()
+    for target in ("test", "audit"):
+        assert f"make --no-print-directory {target}" in stages
+    assert "\n.ci/cluster " in stages, "what `make test-cluster` runs, within a time and with a verdict"

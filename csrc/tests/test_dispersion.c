@@ -21,7 +21,7 @@ static float *profile_of(roman_profile *p)
         }
         for (int i = 0; i < size; i++) stamps[s * size + i] = (float)((double)stamps[s * size + i] / sum);
     }
-    *p = (roman_profile){stamps, PLANES, OVER, OVER, SIDE, WIDTH, -4, -4, NULL};
+    *p = (roman_profile){stamps, PLANES, OVER, OVER, SIDE, WIDTH, -4, -4, NULL, 0, NULL, NULL};
     return stamps;
 }
 
@@ -82,6 +82,121 @@ static void test_flux_and_adjoint(void)
         check_flux_and_adjoint(p, slopes[k], steps[k], slopes[k] == 0);
     }
     free(stamps);
+}
+
+enum { RANK = 4, TAPS = 12 }; /* rows of factors: SIDE, up to a multiple of ROMAN_FACTORS */
+
+/* Random factors, and the stamps that are their products, each sample's row of a sum that all phases have. */
+static float *factored_profile_of(roman_profile *p, float **along, float **across)
+{
+    int64_t size = SIDE * WIDTH;
+    float *stamps = profile_of(p);
+    uint64_t state = 11;
+    *along = check_alloc(PLANES * OVER * TAPS * RANK * sizeof **along);
+    *across = check_alloc(RANK * OVER * WIDTH * sizeof **across);
+    for (int i = 0; i < RANK * OVER * WIDTH; i++) (*across)[i] = i % WIDTH < SIDE ? (float)check_uniform(&state) : 0;
+    for (int r = 0; r < RANK * OVER; r++) {
+        double sum = 0;
+        for (int i = 0; i < SIDE; i++) sum += (double)(*across)[r * WIDTH + i];
+        for (int i = 0; i < SIDE; i++) (*across)[r * WIDTH + i] = (float)((double)(*across)[r * WIDTH + i] / sum);
+    }
+    for (int i = 0; i < PLANES * OVER * TAPS * RANK; i++) {
+        (*along)[i] = i / RANK % TAPS < SIDE ? (float)(check_uniform(&state) / (SIDE * RANK) * 2) : 0;
+    }
+    for (int k = 0; k < PLANES * OVER * OVER; k++) {
+        for (int64_t i = 0; i < size; i++) {
+            const float *factor = *along + (k / OVER * TAPS + i / WIDTH) * RANK;
+            double sum = 0;
+            for (int r = 0; r < RANK; r++) {
+                sum += (double)factor[r] * (double)(*across)[(r * OVER + k % OVER) * WIDTH + i % WIDTH];
+            }
+            stamps[k * size + i] = (float)sum;
+        }
+    }
+    return stamps;
+}
+
+static void compare(const roman_profile *p, const roman_profile *factors, double slope, double step, roman_cutout box,
+                    int planes)
+{
+    line l;
+    int64_t size = (int64_t)box.ny * box.nx;
+    float *image = check_alloc((size_t)size * sizeof *image), *other = check_alloc((size_t)size * sizeof *other);
+    double light[BINS], same[BINS];
+    line_of(&l, slope, step);
+    for (int b = 0; b < BINS && planes == 1; b++) l.share[b] = 0;
+    memset(image, 0, (size_t)size * sizeof *image);
+    memset(other, 0, (size_t)size * sizeof *other);
+    CHECK(roman_disperse(p, &l.trace, l.light, &box, image, 0) == ROMAN_OK);
+    CHECK(roman_disperse(factors, &l.trace, l.light, &box, other, 0) == ROMAN_OK);
+    for (int64_t i = 0; i < size; i++) CHECK_CLOSE((double)image[i], (double)other[i], 2e-6);
+    CHECK(roman_disperse_adjoint(p, &l.trace, image, &box, light, 0) == ROMAN_OK);
+    CHECK(roman_disperse_adjoint(factors, &l.trace, image, &box, same, 0) == ROMAN_OK);
+    for (int b = 0; b < BINS; b++) CHECK_CLOSE(light[b], same[b], 1e-5);
+    free(image);
+    free(other);
+}
+
+/* Factors give the image of the stamps that are their products, whatever part of it lies in the cut-out. */
+static void test_factors(void)
+{
+    roman_profile p, factors;
+    float *along, *across, *stamps = factored_profile_of(&p, &along, &across);
+    const double slopes[] = {0, 0.02, -0.15, 0.3}, steps[] = {0.5, 0.7, -0.2, -1.7};
+    const roman_cutout boxes[] = {{0, 0, ROWS, COLUMNS}, {17, 19, 6, 5}, {20, 0, 3, 22}, {14, 23, 1, 60}, {-90, 0, 4, 48},
+                                  {0, -300, ROWS, 48}, {-100, -100, 300, 300}};
+    for (int k = 0; k < 4; k++) {
+        double slope[PLANES] = {slopes[k] / steps[k], slopes[k] / steps[k]};
+        p.slopes = slope;
+        factors = p;
+        factors.rank = RANK;
+        factors.along = along;
+        factors.across = across;
+        for (int b = 0; b < (int)(sizeof boxes / sizeof *boxes); b++) {
+            for (int n = 1; n <= PLANES; n++) compare(&p, &factors, slopes[k], steps[k], boxes[b], n);
+        }
+        check_flux_and_adjoint(factors, slopes[k], steps[k], 0);
+    }
+    line l;
+    double light[BINS];
+    line_of(&l, slopes[3], steps[3]);
+    const double slope[PLANES] = {slopes[3] / steps[3], slopes[3] / steps[3]};
+    factors.slopes = NULL;
+    CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_ERR_ARGUMENT);
+    factors.slopes = slope;
+    CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_OK);
+    factors.rank = 3;
+    CHECK(roman_disperse_adjoint(&factors, &l.trace, stamps, boxes + 3, light, 0) == ROMAN_ERR_ARGUMENT);
+    free(stamps);
+    free(along);
+    free(across);
+}
+
+/* The light of bins of any length arrives, also if some of them have none. */
+static void test_long_bins(void)
+{
+    enum { TALL = 340 };
+    roman_profile p;
+    roman_cutout box = {-TALL / 2, 0, TALL, COLUMNS};
+    float *stamps = profile_of(&p), *image = check_alloc(TALL * COLUMNS * sizeof *image);
+    const double steps[] = {0.3, -0.3, 0.59, 0.61, 0.9, -0.9, 1.3, -1.3, 2.1, -2.1, 3.3, -3.3};
+    const double along[PLANES] = {0, 0};
+    p.slopes = along;
+    for (int k = 0; k < (int)(sizeof steps / sizeof *steps); k++) {
+        line l;
+        double sum = 0, expected = 0;
+        line_of(&l, 0, steps[k]);
+        for (int b = 0; b < BINS; b++) {
+            if (b % 5 == k % 5 || (b > 8 && b < 26)) l.light[b] = 0;
+            expected += l.light[b];
+        }
+        memset(image, 0, TALL * COLUMNS * sizeof *image);
+        CHECK(roman_disperse(&p, &l.trace, l.light, &box, image, 0) == ROMAN_OK);
+        for (int i = 0; i < TALL * COLUMNS; i++) sum += (double)image[i];
+        CHECK_CLOSE(sum, expected, 1e-5 * expected);
+    }
+    free(stamps);
+    free(image);
 }
 
 /* A profile sheared for one trace is refused for another, and for one along the rows. */
@@ -208,6 +323,8 @@ static void test_clip(void)
 int main(void)
 {
     test_flux_and_adjoint();
+    test_factors();
+    test_long_bins();
     test_sheared_for_another();
     test_cutouts();
     test_refused();

@@ -86,6 +86,9 @@ def extract(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of optical model and effective areas; the nominal ones otherwise.")
     ] = None,
+    jointly: Annotated[
+        bool, typer.Option(help="Solve for spectra that overlap over all exposures together: more memory and time.")
+    ] = False,
 ) -> None:
     """Extract decontaminated spectra from dispersed exposures of your own, and combine them over the exposures."""
 
@@ -94,7 +97,7 @@ def extract(
     from roman_assets.products.parquet import encode_table
     from roman_assets.products.schemas import conform
 
-    found = extract_files(exposures, catalogue, reference, progress=lambda text: console.print(text))
+    found = extract_files(exposures, catalogue, reference, progress=lambda text: console.print(text), jointly=jointly)
     out.mkdir(parents=True, exist_ok=True)
     for name, schema in (("spectra_1d", SPECTRA_1D_PART), ("combined_spectra", COMBINED_SPECTRA)):
         # As the products are: units are in the file's own schema.

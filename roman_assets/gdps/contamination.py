@@ -25,6 +25,8 @@ F64 = NDArray[np.float64]
 #: A source's own offset across the dispersion is used if its error is below the first, and counts for the common one
 #: below the second [px].
 MOVED_ERROR_PX, USED_ERROR_PX = 0.03, 0.3
+#: Pixels that the background is fitted to, at most.
+BACKGROUND_PIXELS = 1_000_000
 #: Rows improve a spectrum if they have such a share of the brightest row's light, and of the profile's weight.
 LEAST_LIGHT, LEAST_PROFILE = 0.03, 0.5
 
@@ -67,17 +69,24 @@ def noise_variance(frame: Frame, expected: F64) -> F64:
 
 
 def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64:
-    """A polynomial surface (ny, nx) through `data`, weighted, pixels beyond `clip` sigma left out in turns."""
+    """A polynomial surface (ny, nx) through `data`, weighted, pixels beyond `clip` sigma left out in turns.
+
+    Of a large image every so many rows and columns are looked at: a million pixels say all of so smooth a surface.
+    """
     ny, nx = data.shape
-    v, u = np.meshgrid(np.linspace(-1, 1, ny), np.linspace(-1, 1, nx), indexing="ij")
-    terms = np.stack([u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)])
+    y, x = np.linspace(-1, 1, ny), np.linspace(-1, 1, nx)
+    step = max(int(np.ceil(np.sqrt(data.size / BACKGROUND_PIXELS))), 1)
+    seen, weight = data[::step, ::step], weight[::step, ::step]
     known = weight > 0
     if not known.any():
         return np.zeros_like(data)
-    error = np.divide(1, np.sqrt(weight), out=np.zeros_like(data), where=known)
-    surface = np.full_like(data, np.median(data[known]))
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    terms = np.stack([x[::step] ** i * y[::step, None] ** j for i, j in powers]).reshape(len(powers), -1)
+    error = np.divide(1, np.sqrt(weight), out=np.zeros_like(seen), where=known)
+    solution = np.zeros(len(powers))
+    solution[0] = np.median(seen[known])
     for _ in range(5):
-        off = np.abs(data - surface)
+        off = np.abs(seen - np.tensordot(solution, terms, axes=1).reshape(seen.shape))
         spread = 1.4826 * float(np.median(off[known]))
         # A tenth of the pixels fixes a handful of coefficients far below the noise of one.
         at = np.flatnonzero(known & (off < clip * np.maximum(spread, error)))
@@ -85,9 +94,10 @@ def background(data: F64, weight: F64, degree: int, *, clip: float = 3.5) -> F64
         if len(at) < 10 * len(terms):
             break
         root = np.sqrt(weight.ravel()[at])
-        flat = terms.reshape(len(terms), -1)[:, at]
-        solution, *_ = np.linalg.lstsq((flat * root).T, data.ravel()[at] * root, rcond=None)
-        surface = np.tensordot(solution, terms, axes=1)
+        solution = np.asarray(np.linalg.lstsq((terms[:, at] * root).T, seen.ravel()[at] * root, rcond=None)[0])
+    surface = np.zeros(data.shape)
+    for (i, j), c in zip(powers, solution, strict=True):
+        surface += c * x**i * y[:, None] ** j
     return surface
 
 
@@ -216,6 +226,6 @@ def _improve(
     before = dict(source.images)
     scene.set_spectrum(source, source.spectrum + change)
     for name, image in source.images.items():
-        add_cutout(residual, source.orders[name].box, before[name] - image)
-    # Masked pixels stay without a say.
-    residual[~good] = 0
+        box = source.orders[name].box
+        # Masked pixels stay without a say.
+        add_cutout(residual, box, (before[name] - image) * take_cutout(good, box))

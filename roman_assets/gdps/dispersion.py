@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.traces import TraceModel
-from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, disperse, disperse_adjoint
+from roman_assets.kernels.dispersion import (
+    BinTrace,
+    CutoutBox,
+    Stamps,
+    disperse,
+    disperse_adjoint,
+    disperse_onto,
+)
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -65,6 +72,34 @@ def plane_shares(edges: ArrayLike, nodes: ArrayLike) -> tuple[NDArray[np.int32],
     return plane, place - plane
 
 
+@dataclass(frozen=True)
+class WavelengthBins:
+    """Wavelength bins and the planes of stamps that serve them, the same for all sources of a scene.
+
+    Attributes
+    ----------
+    edges
+        (bins + 1,) rising [um]; see `wavelength_edges`.
+    nodes
+        (planes,) rising wavelengths [um] of the planes.
+    plane, share
+        (bins,) of `plane_shares`.
+    """
+
+    edges: F64
+    nodes: F64
+    plane: NDArray[np.int32]
+    share: F64
+
+    @classmethod
+    def of(cls, edges: ArrayLike, nodes: ArrayLike) -> WavelengthBins:
+        """Bins between `edges` for stamps with a plane at each of `nodes`; InputError if the edges do not rise."""
+        edge, node = np.asarray(edges, dtype=np.float64), np.atleast_1d(np.asarray(nodes, dtype=np.float64))
+        if edge.ndim != 1 or len(edge) < 2 or not (np.diff(edge) > 0).all():
+            raise InputError("the edges do not rise", field="edges", remedy="give at least two rising wavelengths [um]")
+        return cls(edge, node, *plane_shares(edge, node))
+
+
 def straight_slopes(
     trace: TraceModel, x0: float, y0: float, order: str, edges: ArrayLike, nodes: ArrayLike, half: int
 ) -> F64 | None:
@@ -114,6 +149,13 @@ class DispersedSource:
         """Cut-out (box.ny, box.nx) float32 for `light` (bins,), the flux of each bin."""
         return disperse(self.stamps, self.trace, light, self.box)
 
+    def add_to(self, image: F32, light: ArrayLike) -> None:
+        """`image`, the window (ny, nx) in contiguous float32, += the source with `light` (bins,), in place."""
+        if self.stamps.slopes is None:
+            add_cutout(image, self.box, self.image(light))
+        else:
+            disperse_onto(image, self.stamps, self.trace, light)
+
     def project(self, pixels: ArrayLike) -> F64:
         """Adjoint of `image`: (bins,) from a cut-out."""
         return disperse_adjoint(self.stamps, self.trace, pixels, self.box)
@@ -128,30 +170,27 @@ class DispersedSource:
 
 
 def place_source(
-    trace: TraceModel, window: Window, x0: float, y0: float, order: str, edges: ArrayLike, stamps: Stamps, nodes: ArrayLike
+    trace: TraceModel, window: Window, x0: float, y0: float, order: str, bins: WavelengthBins, stamps: Stamps
 ) -> DispersedSource:
     """The operator of a source at the undispersed place (x0, y0) [px of the trace model].
 
     Parameters
     ----------
-    edges
-        (bins + 1,) rising edges of the wavelength bins [um]; see `wavelength_edges`.
-    stamps, nodes
-        The source's profile, one plane for each of the wavelengths `nodes` [um].
+    bins
+        Of its spectrum, and the wavelengths of the planes of its stamps.
+    stamps
+        The source's profile.
 
     Raises
     ------
     InputError
-        Edges do not rise, the order is unknown, or planes and nodes do not agree.
+        The order is unknown, or planes and nodes do not agree.
     """
-    edge = np.asarray(edges, dtype=np.float64)
-    if edge.ndim != 1 or len(edge) < 2 or not (np.diff(edge) > 0).all():
-        raise InputError("the edges do not rise", field="edges", remedy="give at least two rising wavelengths [um]")
-    if len(np.atleast_1d(nodes)) != stamps.planes:
-        raise InputError(f"{stamps.planes} planes", field="nodes", remedy="give one wavelength for each plane")
-    x, y = trace.trace(x0, y0, edge, trace.check_order(order))
-    bins = BinTrace(x - window.xstart, y - window.ystart, *plane_shares(edge, np.atleast_1d(nodes)))
-    return DispersedSource(stamps, bins, bins.box(stamps, window.ny))
+    if len(bins.nodes) != stamps.planes:
+        raise InputError(f"{stamps.planes} planes", field="bins", remedy="give one node for each plane")
+    x, y = trace.trace_grid([x0], [y0], bins.edges, trace.check_order(order))
+    placed = BinTrace(x[0] - window.xstart, y[0] - window.ystart, bins.plane, bins.share)
+    return DispersedSource(stamps, placed, placed.box(stamps, window.ny))
 
 
 def _overlap(box: CutoutBox, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -175,4 +214,11 @@ def take_cutout(image: NDArray[Any], box: CutoutBox) -> F64:
     there, here = _overlap(box, (image.shape[0], image.shape[1]))
     result = np.zeros((box.ny, box.nx))
     result[here] = image[there]
+    return result
+
+
+def inside_cutout(shape: tuple[int, int], box: CutoutBox) -> NDArray[np.bool_]:
+    """(box.ny, box.nx): which of a box's pixels an image of `shape` has."""
+    result = np.zeros((box.ny, box.nx), dtype=bool)
+    result[_overlap(box, shape)[1]] = True
     return result

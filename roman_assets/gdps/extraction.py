@@ -20,7 +20,7 @@ from roman_assets.gdps.contamination import (
     noise_variance,
     row_wavelengths,
 )
-from roman_assets.gdps.dispersion import Window, take_cutout
+from roman_assets.gdps.dispersion import Window, inside_cutout, take_cutout
 from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace
 from roman_assets.gdps.psf_fit import psf_of_exposure
@@ -137,16 +137,28 @@ def extract_exposure(
     InputError
         The element disperses along rows, or the throughput has no order 1.
     """
-    throughput = throughput.scaled(1 / config.gain)
+    scaled = throughput.scaled(1 / config.gain)
     if psf is None:
-        psf = psf_of_exposure(frame, window, sources, trace, throughput)
-    scene = build_scene(sources, frame.to_pixels, window, trace, throughput, psf)
+        psf = psf_of_exposure(frame, window, sources, trace, scaled)
+    scene = build_scene(sources, frame.to_pixels, window, trace, scaled, psf)
     model = fit_sources(frame, scene, config.contamination)
+    return spectra_by_model(frame, model, sources, trace, throughput, config)
+
+
+def spectra_by_model(
+    frame: Frame, model: ExposureModel, sources: SourceList, trace: OpticalTrace, throughput: Throughput,
+    config: ExtractionConfig = ExtractionConfig(),
+) -> ExposureSpectra:  # fmt: skip
+    """Spectra of all sources on an exposure of which a model is there, such as `joint_fit.fit_jointly` has improved.
+
+    Parameters are those of `extract_exposure`, and its model.
+    """
+    scaled = throughput.scaled(1 / config.gain)
     variance = noise_variance(frame, model.sources + model.background)
     net = frame.data - model.background
     extracted = [
-        _extract(frame, net, variance, model, source, int(sources.id[source.index]), throughput, config)
-        for source in scene.sources
+        _extract(frame, net, variance, model, source, int(sources.id[source.index]), scaled, config)
+        for source in model.scene.sources
         if source.response is not None
     ]
     residual = np.where(frame.good, net - model.sources, 0).astype(np.float32)
@@ -166,7 +178,7 @@ def _extract(
     box, image = source.orders[MAIN].box, source.images[MAIN].astype(np.float64)
     assert source.response is not None
     response = source.response.astype(np.float64)
-    inside = take_cutout(np.ones(frame.shape), box) > 0
+    inside = inside_cutout(frame.shape, box)
     others = np.where(inside, take_cutout(model.sources, box) - image, 0)
     own = (config.contamination.profile_error * image) ** 2
     noise = take_cutout(variance, box) + np.maximum(take_cutout(model.profile_variance, box) - own, 0)

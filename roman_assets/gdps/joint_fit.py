@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.contamination import ExposureModel, noise_variance
-from roman_assets.gdps.dispersion import add_cutout, take_cutout
+from roman_assets.gdps.dispersion import take_cutout
 from roman_assets.gdps.scene import PlacedSource, Scene
 from roman_assets.msos.frames import Frame
 
@@ -142,13 +142,12 @@ class _Part:
         return np.asarray(result + np.bincount(after, gradient * self._share, len(self.wave)), dtype=np.float64)
 
     def forward(self, spectra: F64) -> F64:
-        image = np.zeros(self.scene.shape)
+        image = np.zeros(self.scene.shape, dtype=np.float32)
         for k, source in self.chosen.items():
             own = self._to_scene(spectra[k])
             for band in self.scene.bands:
                 if band.order in source.orders:
-                    placed = source.orders[band.order]
-                    add_cutout(image, placed.box, placed.image(band.light(own)))
+                    source.orders[band.order].add_to(image, band.light(own))
         return self.root * image
 
     def adjoint(self, pixels: F64) -> F64:

@@ -7,19 +7,22 @@ Vaucouleurs bulge of one half-light radius; the direct image says how much of ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
+from roman_assets.gdps.factors import factored, spline_matrix
 from roman_assets.kernels.dispersion import Stamps
 
 F64 = NDArray[np.float64]
+C128 = NDArray[np.complex128]
 #: Samples per pixel of the stamps; the kernel interpolates between them by quintic splines.
 OVER = 2
 #: Samples per pixel of the PSF table and what its cores are counted in (simulate/spectral_psf.py).
@@ -54,7 +57,8 @@ def _vaucouleurs_table() -> tuple[F64, F64]:
 
 def exponential_transform(k: ArrayLike) -> F64:
     """Fourier transform at `k` [1 / half-light radius] of an exponential disc of unit flux."""
-    return np.asarray((1 + (np.asarray(k) * _EXPONENTIAL) ** 2) ** -1.5)
+    square = 1 + (np.asarray(k) * _EXPONENTIAL) ** 2
+    return np.asarray(1 / (square * np.sqrt(square)))
 
 
 def vaucouleurs_transform(k: ArrayLike) -> F64:
@@ -98,7 +102,8 @@ class Shape:
         if self.half_light == 0:
             return np.ones_like(kx)
         c, s = np.cos(self.angle), np.sin(self.angle)
-        k = np.hypot((kx * c + ky * s) * self.major, (ky * c - kx * s) * self.major * self.axis_ratio)
+        major, minor = (kx * c + ky * s) * self.major, (ky * c - kx * s) * (self.major * self.axis_ratio)
+        k = np.sqrt(major * major + minor * minor)
         disc = exponential_transform(k)
         return disc if self.bulge == 0 else (1 - self.bulge) * disc + self.bulge * vaucouleurs_transform(k)
 
@@ -132,7 +137,7 @@ class SpectralPsf:
     wavelengths: F64
     values: F64
     blur: float = 0.0
-    _cache: dict[tuple[object, ...], F64] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, detector: str) -> SpectralPsf:
@@ -150,11 +155,18 @@ class SpectralPsf:
 
         Sample a is (a - 2 (2 half + 1)) / 4 px from the source.
         """
+        return self._kept("samples", wavelength, half, matrix, np.asarray)
+
+    def transform(self, wavelength: float, half: int, matrix: F64) -> C128:
+        """Fourier transform, by `numpy.fft.rfft2`, of `samples`."""
+        return self._kept("transform", wavelength, half, matrix, np.fft.rfft2)
+
+    def _kept(self, kind: str, wavelength: float, half: int, matrix: F64, make: Callable[[F64], Any]) -> Any:
         # The PSF is a few pixels wide: neighbours on the detector share it.
         near = np.round(matrix / MATRIX_STEP) * MATRIX_STEP
-        key = (round(wavelength, 4), half, *near.ravel())
+        key = (kind, round(wavelength, 4), half, *near.ravel())
         if key not in self._cache:
-            self._cache[key] = self._sampled(wavelength, half, near)
+            self._cache[key] = make(self._sampled(wavelength, half, near))
         return self._cache[key]
 
     def _sampled(self, wavelength: float, half: int, matrix: F64) -> F64:
@@ -230,20 +242,21 @@ def stamps_of_samples(planes: Sequence[F64], half: int, slopes: ArrayLike | None
         Each (4 (2 half + 1), same), sample a being (a - 2 (2 half + 1)) / 4 px from the source.
     slopes
         By which they are sheared, if they are (`Stamps`).
-
-    The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples.
     """
-    from scipy.ndimage import spline_filter
-
     step = PSF_OVERSAMPLE // OVER
-    # Sample a of Stamps is row - 1 + (a + 1) / OVER px from the source, with row = -half.
-    first = PSF_OVERSAMPLE * (2 * half + 1) // 2 - PSF_OVERSAMPLE * (half + 1) + step
-    at = PSF_OVERSAMPLE + first + step * np.arange(OVER * (2 * half + 1))
-    kept = []
-    for plane in planes:
-        padded = np.pad(plane, PSF_OVERSAMPLE)
-        kept.append(spline_filter(padded[np.ix_(at, at)], order=5, mode="mirror"))
-    return Stamps(np.array(kept), (OVER, OVER), -half, -half, slopes)
+    return _stamps(np.asarray(planes, dtype=np.float64)[:, ::step, ::step], half, slopes)
+
+
+def _stamps(values: F64, half: int, slopes: ArrayLike | None) -> Stamps:
+    """Stamps from (planes, OVER (2 half + 1), same) values of a profile, the source half a stamp from the first.
+
+    The kernel wants coefficients of a quintic B-spline, by which it interpolates between the samples: the first of them
+    is that of the place row - 1 + 1 / OVER, with row = -half.
+    """
+    kept = np.ascontiguousarray(values)
+    factors = None if slopes is None else factored(kept, OVER)
+    matrix = spline_matrix(values.shape[1])
+    return Stamps(matrix @ kept @ matrix.T if factors is None else factors, (OVER, OVER), -half, -half, slopes)
 
 
 def source_stamps(
@@ -263,21 +276,33 @@ def source_stamps(
     slopes
         (m,) slopes of the trace at those wavelengths, for stamps that are sheared by them (`straight_slopes`).
     """
-    planes = []
     local = np.asarray(matrices, dtype=np.float64)
     if slopes is not None:
         local = shears(slopes) @ local
+    places = list(zip(np.atleast_1d(wavelengths), local, strict=True))
+    if shape.half_light == 0:
+        return stamps_of_samples([psf.samples(float(w), half, matrix) for w, matrix in places], half, slopes)
     count = PSF_OVERSAMPLE * (2 * half + 1)
     ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
     kx = 2 * np.pi * np.fft.rfftfreq(count, 1 / PSF_OVERSAMPLE)[None, :]
-    for wavelength, matrix in zip(np.atleast_1d(wavelengths), local, strict=True):
-        samples = psf.samples(float(wavelength), half, matrix)
-        if shape.half_light > 0:
-            # An image whose offsets go through A has its transform at A^T k.
-            profile = shape.transform(matrix[0, 0] * kx + matrix[1, 0] * ky, matrix[0, 1] * kx + matrix[1, 1] * ky)
-            samples = np.fft.irfft2(np.fft.rfft2(samples) * profile, s=samples.shape)
-        planes.append(samples)
-    return stamps_of_samples(planes, half, slopes)
+    spectra = np.empty((len(places), count, count // 2 + 1), dtype=np.complex128)
+    for spectrum, (wavelength, m) in zip(spectra, places, strict=True):
+        # An image whose offsets go through A has its transform at A^T k.
+        profile = shape.transform(m[0, 0] * kx + m[1, 0] * ky, m[0, 1] * kx + m[1, 1] * ky)
+        np.multiply(psf.transform(float(wavelength), half, m), profile, out=spectrum)
+    return _stamps(_values(spectra), half, slopes)
+
+
+def _values(spectra: C128) -> F64:
+    """Every second sample (planes, n / 2, n / 2) of what has the transforms (planes, n, n / 2 + 1), n / 2 being even.
+
+    Of every second sample, the transform is the sum of the frequencies that the others tell apart.
+    """
+    assert PSF_OVERSAMPLE == 2 * OVER
+    half = spectra.shape[1] // 2
+    rows = np.fft.ifft(spectra[:, :half] + spectra[:, half:], axis=1) / 2
+    folded = rows[:, :, : half // 2 + 1] + rows[:, :, half : half - half // 2 - 1 : -1].conj()
+    return np.asarray(np.fft.irfft(folded, n=half, axis=2) / 2)
 
 
 def shears(slopes: ArrayLike) -> F64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.gdps.dispersion import (
     DispersedSource,
+    WavelengthBins,
     Window,
     add_cutout,
     place_source,
@@ -43,6 +45,12 @@ class Band:
     stride: int
     edges: F64
     rates: F64  # (main bins,) electrons/s of 1 W m-2 nm-1
+
+    @cached_property
+    def bins(self) -> WavelengthBins:
+        """The order's bins, and the wavelengths at which profiles are made for them."""
+        wanted = NODES if self.order == MAIN else FEW_NODES
+        return WavelengthBins.of(self.edges, [n for n in wanted if self.edges[0] - 0.1 < n < self.edges[-1] + 0.1])
 
     def light(self, spectrum: F64) -> F64:
         """Electrons/s in the order's bins of a spectrum (main bins,) [W m-2 nm-1]."""
@@ -193,11 +201,10 @@ def _orders(
         x, y = x - window.xstart, y - window.ystart
         if x.max() < -half or x.min() > window.nx + half or y.max() < -half or y.min() > window.ny + half:
             continue
-        wanted = NODES if band.order == MAIN else FEW_NODES
-        nodes = np.array([n for n in wanted if band.edges[0] - 0.1 < n < band.edges[-1] + 0.1])
+        nodes = band.bins.nodes
         slopes = straight_slopes(trace, *at, band.order, band.edges, nodes, half)
         stamps = source_stamps(psf, shape, nodes, trace.jacobian(at[0], at[1], nodes, band.order), half, slopes)
-        placed = place_source(trace, window, *at, band.order, band.edges, stamps, nodes)
+        placed = place_source(trace, window, *at, band.order, band.bins, stamps)
         if placed.seen(window.nx):
             result[band.order] = placed
     return result

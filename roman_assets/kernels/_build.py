@@ -18,7 +18,8 @@ OPERATIONS = (
     "psf_stamp", "star_sums", "joint_fit", "exposure_fit", "grid_sums", "event_search", "point_lens", "finite_source",
     "nnls", "redshift", "optical_model", "dispersion", "polygon_clip",
 )  # fmt: skip
-SUPPORT = ("dispatch", "parallel", "straight_trace")
+#: What those are made of.
+SUPPORT = ("dispatch", "parallel", "straight_trace", "exposure_work", "exposure_errors")
 
 # No -ffast-math and no contraction: every vector level must give the same bits (fma is explicit).
 COMPILE_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
@@ -40,7 +41,7 @@ ffibuilder = FFI()
 ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "roman_assets.kernels._kernels",
-    "\n".join(f'#include "{name}.h"' for name in (*OPERATIONS, *SUPPORT)),
+    "\n".join(f'#include "{name}.h"' for name in (*OPERATIONS, "dispatch")),
     sources=[f"csrc/{name}.c" for name in (*SUPPORT, *OPERATIONS)],
     depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.h")),
     include_dirs=["csrc"],

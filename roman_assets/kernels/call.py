@@ -49,8 +49,8 @@ def array(name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]
 
 
 def pointer(value: NDArray[Any]) -> Any:
-    """C pointer to the data of a contiguous array; the array must outlive the call."""
-    return ffi.cast(_TYPES[value.dtype], value.ctypes.data)
+    """C pointer to the data of a C-contiguous array, which lives as long as the pointer."""
+    return ffi.from_buffer(_TYPES[value.dtype], value)
 
 
 def check(status: int, operation: str, *, tolerate: tuple[int, ...] = ()) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 #: Stamps and cut-outs are multiples of this wide (ROMAN_STAMP_WIDTH of csrc/dispersion.h).
 STAMP_WIDTH = 16
+#: Factors of profiles are multiples of this many (ROMAN_FACTORS).
+FACTORS = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,20 @@ class CutoutBox:
     nx: int
 
 
+class Factors(NamedTuple):
+    """A profile's samples as a sum of products, which are drawn one by one at less cost if they are few.
+
+    Attributes
+    ----------
+    along, across
+        (planes, over_y * ny, rank) and (rank, over_x * nx): along the trace and across it; the rank is a multiple of
+        FACTORS.
+    """
+
+    along: NDArray[Any]
+    across: NDArray[Any]
+
+
 class Stamps:
     """A source's pixel-integrated profile, by the place of the source within its pixel.
 
@@ -35,7 +52,7 @@ class Stamps:
     samples
         (planes, over_y * ny, over_x * nx) float32: quintic B-spline coefficients of the share of the flux per pixel.
         Sample (a, b) is that of a pixel whose centre is (row - 1 + (a + 1) / over_y, column - 1 + (b + 1) / over_x)
-        px from the source.
+        px from the source. Of a sheared profile they may be factors.
     over
         Samples per pixel (y, x).
     row, column
@@ -48,37 +65,72 @@ class Stamps:
     Raises
     ------
     InputError
-        Shapes do not agree or a value is not finite.
+        Shapes do not agree, a value is not finite, or factors are of a profile that is not sheared.
     """
 
     def __init__(
-        self, samples: ArrayLike, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
+        self, samples: ArrayLike | Factors, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
     ) -> None:
-        given = array("samples", samples, np.float32, (None, None, None))
-        planes, height, width = given.shape
+        factors = samples if isinstance(samples, Factors) else None
+        given = array("samples", samples if factors is None else factors.along, np.float32, (None, None, None))
+        across = None if factors is None else array("factors", factors.across, np.float32, (given.shape[2], None))
+        planes, height, width = given.shape if across is None else (*given.shape[:2], across.shape[1])
         over_y, over_x = over
-        if min(given.shape) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
+        if min(planes, height, width) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
             raise InputError(
-                f"samples of shape {given.shape} with {over_y} x {over_x} to a pixel", field="samples",
+                f"samples of shape {(planes, height, width)} with {over_y} x {over_x} to a pixel", field="samples",
                 remedy="give a whole number of pixels",
             )  # fmt: skip
-        if not np.isfinite(given).all():
+        if not (np.isfinite(given).all() and (across is None or np.isfinite(across).all())):
             raise InputError("a sample is not finite", field="samples", remedy="mask such samples by 0")
-        self.shape = (height // over_y, width // over_x)
-        ny, nx = self.shape
-        self.width = -(-nx // STAMP_WIDTH) * STAMP_WIDTH
+        self.shape, self.over = (height // over_y, width // over_x), (over_y, over_x)
+        self.width = -(-self.shape[1] // STAMP_WIDTH) * STAMP_WIDTH
         self.planes, self.row, self.column = planes, int(row), int(column)
-        self.phases = np.zeros((planes, over_y, over_x, ny, self.width), dtype=np.float32)
-        # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
-        split = given.reshape(planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
-        self.phases[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        self.rank = 0 if across is None else len(across)
         self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
+        if across is None:
+            self._arrays = {"stamps": self._samples_by_phase(given)}
+        else:
+            self._arrays = self._factors_by_phase(given, across)
+        if self.slopes is not None:
+            self._arrays["slopes"] = self.slopes
         self.struct: Any = ffi.new(
             "roman_profile *",
-            {"stamps": pointer(self.phases), "planes": planes, "over_y": over_y, "over_x": over_x, "ny": ny,
-             "nx": self.width, "row": self.row, "column": self.column,
-             "slopes": ffi.NULL if self.slopes is None else pointer(self.slopes)},
+            {"planes": planes, "over_y": over_y, "over_x": over_x, "ny": self.shape[0], "nx": self.width,
+             "row": self.row, "column": self.column, "rank": self.rank}
+            | {name: pointer(values) for name, values in self._arrays.items()},
         )  # fmt: skip
+
+    @property
+    def phases(self) -> F32:
+        """(planes, over_y, over_x, ny, width) coefficients by the source's place in its pixel [1 / over], 0 past nx."""
+        if self.rank == 0:
+            return self._arrays["stamps"]
+        along, across = self._arrays["along"][:, :, : self.shape[0]], self._arrays["across"]
+        product = (along @ across.reshape(self.rank, -1)).reshape(*along.shape[:3], self.over[1], self.width)
+        return np.ascontiguousarray(product.transpose(0, 1, 3, 2, 4))
+
+    # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
+
+    def _samples_by_phase(self, samples: F32) -> F32:
+        (ny, nx), (over_y, over_x) = self.shape, self.over
+        result = np.zeros((self.planes, over_y, over_x, ny, self.width), dtype=np.float32)
+        split = samples.reshape(self.planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
+        result[..., :nx] = split.transpose(0, 2, 4, 1, 3)
+        return result
+
+    def _factors_by_phase(self, along: F32, across: F32) -> dict[str, NDArray[Any]]:
+        (ny, nx), (over_y, over_x) = self.shape, self.over
+        if self.rank < 1 or self.rank % FACTORS or self.slopes is None:
+            raise InputError(
+                f"{self.rank} factors, or of a profile that is not sheared", field="samples",
+                remedy=f"give a multiple of {FACTORS}, and slopes",
+            )  # fmt: skip
+        columns = np.zeros((self.rank, over_x, self.width), dtype=np.float32)
+        columns[..., :nx] = across.reshape(self.rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
+        rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, self.rank), dtype=np.float32)
+        rows[:, :, :ny] = along.reshape(self.planes, ny, over_y, self.rank)[:, :, ::-1].transpose(0, 2, 1, 3)
+        return {"along": rows, "across": columns}
 
 
 class BinTrace:
@@ -103,7 +155,9 @@ class BinTrace:
         self.bins = len(self.x) - 1
         self._plane = array("plane", plane, np.int32, (self.bins,))
         self._share = array("share", share, np.float64, (self.bins,))
-        if self.bins < 1 or not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+        # What is not finite shows in the extremes.
+        self._extent = [float(v) for c in (self.x, self.y) for v in (c.min(), c.max())] if self.bins > 0 else [np.nan]
+        if not all(map(math.isfinite, self._extent)):
             raise InputError("a place of the trace is not finite", field="x, y", remedy="leave such sources out")
         self.struct: Any = ffi.new(
             "roman_trace *",
@@ -119,15 +173,23 @@ class BinTrace:
     def box(self, stamps: Stamps, rows: int) -> CutoutBox:
         """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
         # A pixel more on either side: traces are moved by fractions of one.
-        low = int(np.floor(self.x.min())) - 2 + stamps.column
-        high = int(np.floor(self.x.max())) + 4 + stamps.column + stamps.width
-        bottom = min(max(int(np.floor(self.y.min())) - 2 + stamps.row, 0), rows)
-        top = min(max(int(np.floor(self.y.max())) + 4 + stamps.row + stamps.shape[0], 0), rows)
+        left, right, lowest, highest = map(math.floor, self._extent)
+        low, high = left - 2 + stamps.column, right + 4 + stamps.column + stamps.width
+        bottom = min(max(lowest - 2 + stamps.row, 0), rows)
+        top = min(max(highest + 4 + stamps.row + stamps.shape[0], 0), rows)
         return CutoutBox(bottom, low, max(top - bottom, 0), high - low)
 
 
 def _box_struct(box: CutoutBox) -> Any:
-    return ffi.new("roman_cutout *", {"row": box.row, "column": box.column, "ny": box.ny, "nx": box.nx})
+    return ffi.new("roman_cutout *", (box.row, box.column, box.ny, box.nx))
+
+
+def _light(values: ArrayLike, trace: BinTrace) -> F64:
+    given = array("light", values, np.float64, (trace.bins,))
+    # A sum is finite if its terms are, but for fluxes that no source has.
+    if not math.isfinite(given.sum()):
+        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
+    return given
 
 
 def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) -> F32:
@@ -136,17 +198,34 @@ def disperse(stamps: Stamps, trace: BinTrace, light: ArrayLike, box: CutoutBox) 
     Raises
     ------
     InputError
-        Light is not finite, planes are missing, the box is too narrow, or the stamps are sheared for another trace.
+        Light is not finite, planes are missing, the box is too narrow for stamps that are not sheared, or the stamps
+        are sheared for another trace.
     """
-    given = array("light", light, np.float64, (trace.bins,))
-    if not np.isfinite(given).all():
-        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
     out = np.zeros((box.ny, box.nx), dtype=np.float32)
-    status = lib.roman_disperse(
-        stamps.struct, trace.struct, pointer(given), _box_struct(box), pointer(out), vector_level()
-    )
-    check(status, "disperse")
+    _disperse(stamps, trace, _light(light, trace), _box_struct(box), out)
     return out
+
+
+def disperse_onto(image: F32, stamps: Stamps, trace: BinTrace, light: ArrayLike) -> None:
+    """`image` (rows, columns) += a source with `light` (bins,) by sheared stamps; what falls outside is lost.
+
+    Raises
+    ------
+    InputError
+        The image is not float32 or not contiguous, light is not finite, planes are missing, or the stamps are not
+        sheared, or for another trace.
+    """
+    if stamps.slopes is None:
+        raise InputError("the stamps are not sheared", field="stamps", remedy="draw a cut-out")
+    if image.dtype != np.float32 or image.ndim != 2 or not (image.flags.c_contiguous and image.flags.writeable):
+        raise InputError("the image cannot be drawn on", field="image", remedy="give contiguous float32")
+    whole = ffi.new("roman_cutout *", (0, 0, *image.shape))
+    _disperse(stamps, trace, _light(light, trace), whole, image)
+
+
+def _disperse(stamps: Stamps, trace: BinTrace, light: F64, box: Any, out: F32) -> None:
+    status = lib.roman_disperse(stamps.struct, trace.struct, pointer(light), box, pointer(out), vector_level())
+    check(status, "disperse")
 
 
 def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: CutoutBox) -> F64:

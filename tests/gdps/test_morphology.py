@@ -14,6 +14,7 @@ from roman_assets.gdps.morphology import (
     exponential_transform,
     half_size,
     source_stamps,
+    stamps_of_samples,
     vaucouleurs_transform,
 )
 
@@ -78,6 +79,19 @@ def test_stamps_hold_the_light_at_every_phase() -> None:
         assert np.allclose(sums, sums.mean(axis=(1, 2), keepdims=True), rtol=8e-3)
         assert 0.95 < sums.mean() < 1.0
     assert point.phases.max() > 2 * galaxy.phases.max()
+
+
+@pytest.mark.parametrize("half", [7, 23])
+def test_stamps_of_galaxies_are_convolved_at_full_resolution(half: int) -> None:
+    """Only the samples that are kept are transformed back: they are those of the whole."""
+    psf, shape, matrix = SpectralPsf.of("WFI01"), Shape(1.2, 0.6, 0.5, 0.4), np.array([[1.01, 0.02], [-0.01, 0.97]])
+    count = PSF_OVERSAMPLE * (2 * half + 1)
+    ky = 2 * np.pi * np.fft.fftfreq(count, 1 / PSF_OVERSAMPLE)[:, None]
+    kx = 2 * np.pi * np.fft.rfftfreq(count, 1 / PSF_OVERSAMPLE)[None, :]
+    profile = shape.transform(*(matrix.T[k, 0] * kx + matrix.T[k, 1] * ky for k in (0, 1)))
+    fine = np.fft.irfft2(np.fft.rfft2(psf.samples(1.4, half, matrix)) * profile, s=(count, count))
+    expected = stamps_of_samples([fine], half).phases
+    assert np.allclose(source_stamps(psf, shape, [1.4], [matrix], half).phases, expected, atol=1e-7 * expected.max())
 
 
 def test_a_matrix_stretches_the_image() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.dispersion import BinTrace, Stamps, clip_quads, disperse, disperse_adjoint
+from roman_assets.kernels.dispersion import BinTrace, Factors, Stamps, clip_quads, disperse, disperse_adjoint
 from roman_assets.kernels.spectra import MAX_TERMS, Geometry, Optics, trace_grid, trace_points
 
 GEOMETRY = Geometry(2044.5, 2044.5, -20.0, 10.0, 100.0, 3e-5)
@@ -48,10 +48,13 @@ def test_bad_places() -> None:
 
 
 @pytest.mark.parametrize("level", ["v3", "v4"])
-@pytest.mark.parametrize("slopes", [None, [0.01, 0.01]])
-def test_same_bits_at_every_level(monkeypatch: pytest.MonkeyPatch, level: str, slopes: list[float] | None) -> None:
+@pytest.mark.parametrize(("slopes", "rank"), [(None, 0), ([0.01, 0.01], 0), ([0.01, 0.01], 8)])
+def test_same_bits_at_every_level(
+    monkeypatch: pytest.MonkeyPatch, level: str, slopes: list[float] | None, rank: int
+) -> None:
     rng = np.random.default_rng(2)
-    stamps = Stamps(rng.uniform(size=(2, 30, 30)), (2, 2), -7, -7, slopes)
+    factors = Factors(rng.normal(size=(2, 30, rank)), rng.normal(size=(rank, 30)))
+    stamps = Stamps(factors if rank else rng.uniform(size=(2, 30, 30)), (2, 2), -7, -7, slopes)
     y = 20 + 0.5 * np.arange(81)
     trace = BinTrace(30 + 0.01 * y, y, np.zeros(80, np.int32), np.linspace(0, 1, 80))
     box = trace.box(stamps, 90)

@@ -234,7 +234,10 @@ def test_a_catalogue_of_another_field_is_named(done: Spectroscopy, tmp_path: Pat
     assert "no source of the catalogue is near" in result.models.caveats[0]
 
 
-def test_own_files_by_command(done: Spectroscopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [[], ["--jointly"]])
+def test_own_files_by_command(
+    done: Spectroscopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
     """extract, redshift and the export that specutils reads, without an installation."""
     from astropy.table import QTable
 
@@ -244,8 +247,10 @@ def test_own_files_by_command(done: Spectroscopy, tmp_path: Path, monkeypatch: p
     run = CliRunner()
     made = run.invoke(app, [
         "extract", *map(str, done.exposures), "--catalogue", str(done.folder / "sources"), "--out", str(tmp_path / "own"),
+        *more,
     ])  # fmt: skip
     assert made.exit_code == 0, made.output
+    assert ("exposures together" in made.output) == bool(more)
     measured = run.invoke(app, [
         "redshift", str(tmp_path / "own" / "combined_spectra.parquet"), "--out", str(tmp_path / "z.parquet"),
         "--plot", str(tmp_path / "plots"), "--id", "1", "--id", "2",
