@@ -110,11 +110,10 @@ class Stamps:
         product = (along @ across.reshape(self.rank, -1)).reshape(*along.shape[:3], self.over[1], self.width)
         return np.ascontiguousarray(product.transpose(0, 1, 3, 2, 4))
 
-    # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
-
     def _samples_by_phase(self, samples: F32) -> F32:
         (ny, nx), (over_y, over_x) = self.shape, self.over
         result = np.zeros((self.planes, over_y, over_x, ny, self.width), dtype=np.float32)
+        # A source k / over into its pixel sees the pixels at offsets smaller by that: samples that come earlier.
         split = samples.reshape(self.planes, ny, over_y, nx, over_x)[:, :, ::-1, :, ::-1]
         result[..., :nx] = split.transpose(0, 2, 4, 1, 3)
         return result

@@ -120,7 +120,7 @@ def dagster_key(partition: str) -> str:
 
 
 def _recorded_versions(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
-    """Data version of each partition's last materialization; one query, for an asset may have thousands."""
+    """The data version that was last recorded of each partition; one query, for an asset may have thousands."""
     tag = "dagster/data_version"
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [tag]
