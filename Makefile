@@ -21,7 +21,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all test-cluster ctest ctest-arm64 lint bench validate ui docs monitoring sbom \
+.PHONY: help demo install test test-all test-cluster ctest ctest-arm64 lint format bench validate ui docs monitoring sbom \
 	audit release clean
 
 help: ## This list
@@ -67,11 +67,16 @@ ui: $(VENV)/.installed-demo ## The Dagster UI of the demo (or of ROMAN_HOME)
 
 # --- checking -----------------------------------------------------------------------------------
 
-lint: $(VENV)/.installed-dev ## ruff and mypy
+lint: $(VENV)/.installed-dev ## Format, ruff and mypy
 	@echo "==> ruff"
+	@$(BIN)/ruff format --quiet --check . || { echo "run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@echo "==> mypy"
 	@$(BIN)/mypy --no-error-summary
+
+format: $(VENV)/.installed-dev ## Python as the one formatter writes it
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
 
 csrc/tests/bin/%.o: csrc/%.c $(wildcard csrc/*.h)
 	@mkdir -p $(@D)

@@ -102,10 +102,12 @@ def floor_rows(seed: int = 5) -> list[Row]:
         _row("systematic floor after calibration [mmag]", left, "<= 1", data_set, left <= 1.0),
         _row(
             "pull width of constant stars with rescaled errors, noise 0.03 to 0.1, to 0.5, to 2 %",
-            ", ".join(f"{w:.2f}" for w in widths), "<= 1.1 each (errors are never below 1 mmag), last 0.9 to 1.1",
-            data_set, max(widths) <= 1.1 and widths[-1] >= 0.9,
+            ", ".join(f"{w:.2f}" for w in widths),
+            "<= 1.1 each (errors are never below 1 mmag), last 0.9 to 1.1",
+            data_set,
+            max(widths) <= 1.1 and widths[-1] >= 0.9,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def cosmic_ray_rows(folder: Path, exposures: int = 4, hits: int = 60) -> list[Row]:
@@ -130,7 +132,11 @@ def cosmic_ray_rows(folder: Path, exposures: int = 4, hits: int = 60) -> list[Ro
         bright_hits += int(strong.sum())
         false += clean.cosmic_rays
         pixels += int(frame.good.sum())
-        near = _near(struck, hit) & ((clean.flag | struck.flag) & (255 - COSMIC_RAY) == 0) & (flux > np.percentile(flux, 70))
+        near = (
+            _near(struck, hit)
+            & ((clean.flag | struck.flag) & (255 - COSMIC_RAY) == 0)
+            & (flux > np.percentile(flux, 70))
+        )
         shifts.append((struck.flux[near] - clean.flux[near]) / clean.flux_err[near])
     moved = np.concatenate(shifts)
     data_set = f"bulge_scene/wfi01, {exposures} exposures, {hits} rays in each"
@@ -140,10 +146,13 @@ def cosmic_ray_rows(folder: Path, exposures: int = 4, hits: int = 60) -> list[Ro
         _row("good pixels masked without a ray", false / pixels, "<= 5e-4", data_set, false / pixels <= 5e-4),
         _row("flux of stars within 2 px of a ray, bias [sigma]", bias, "within 0.3", data_set, abs(bias) <= 0.3),
         _row(
-            "the same, size of the change, which lost pixels alone make [sigma]", float(np.median(np.abs(moved))),
-            "counted", data_set, True,
+            "the same, size of the change, which lost pixels alone make [sigma]",
+            float(np.median(np.abs(moved))),
+            "counted",
+            data_set,
+            True,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _hits(frame: Frame, rng: np.random.Generator, count: int) -> tuple[NDArray[np.bool_], F64]:

@@ -118,9 +118,12 @@ def _noise(rng: Generator, mjd: F64) -> F64:
 
 
 MAKERS: dict[Kind, Callable[[Generator, F64], F64]] = {
-    Kind.LENS: _lens, Kind.CATACLYSMIC: _cataclysmic, Kind.VARIABLE: _variable, Kind.ARTEFACT: _artefact,
+    Kind.LENS: _lens,
+    Kind.CATACLYSMIC: _cataclysmic,
+    Kind.VARIABLE: _variable,
+    Kind.ARTEFACT: _artefact,
     Kind.NOISE: _noise,
-}  # fmt: skip
+}
 
 
 def _curve(kind: Kind, rng: Generator) -> Band:
@@ -257,9 +260,12 @@ def main(out: Path) -> None:
     np.add.at(confusion, (kinds[~fitted], softmax(columns[~fitted], weights).argmax(axis=1)), 1)
     print("true kind by row, most probable by column:", list(KINDS), confusion, sep="\n")
     document = {
-        "made_by": "benchmarks/class_training.py", "features": names, "mean": mean.tolist(), "scale": scale.tolist(),
+        "made_by": "benchmarks/class_training.py",
+        "features": names,
+        "mean": mean.tolist(),
+        "scale": scale.tolist(),
         "weights": {kind: weights[i].tolist() for i, kind in enumerate(KINDS)},
-    }  # fmt: skip
+    }
     out.write_text(json.dumps(document, indent=1) + "\n")
 
 

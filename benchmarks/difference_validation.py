@@ -67,7 +67,9 @@ def rows(data_folder: Path) -> list[Row]:
     """name, value, required, data_set, passed."""
     lensed = [judge_field(replace(EVENTS, seed=EVENTS.seed + k)) for k in range(FIELDS)]
     still = [judge_field(replace(CONSTANT, seed=CONSTANT.seed + k)) for k in range(FIELDS)]
-    data_set = f"simulated, {FIELDS} fields of {EVENTS.size_px} px, {EVENTS.days} d of {EVENTS.visits_per_day} exposures"
+    data_set = (
+        f"simulated, {FIELDS} fields of {EVENTS.size_px} px, {EVENTS.days} d of {EVENTS.visits_per_day} exposures"
+    )
     result = [*_efficiency(lensed, data_set), *_photometry(lensed, data_set), *_times(lensed, data_set)]
     result += [*_false(lensed, still), *_together(lensed, data_set)]
     scene = Path(data_folder) / "bulge_scene" / "wfi01"
@@ -140,16 +142,21 @@ def _judge(workspace: Workspace, config: MiniSurvey, events: pl.DataFrame, varia
     real = distance < SAME_PX
     measured = [
         _amplitude(_series(curves, s["object_id"]), _truth(events.row(int(e), named=True), mjd, zero_point))
-        for s, e, r in zip(sources.iter_rows(named=True), index, real, strict=True) if r
-    ]  # fmt: skip
+        for s, e, r in zip(sources.iter_rows(named=True), index, real, strict=True)
+        if r
+    ]
     varying, _ = _nearest(sources, variables)
     lenses, false_lenses = _lenses(season_events, events)
     ny, nx = pointing.catalogue.attributes["shape"]
     return Field(
         table,
-        pl.DataFrame(measured, schema=dict.fromkeys(("amplitude", "error", "pull"), pl.Float64), orient="row"), lenses,
-        int((~real & (varying > 1.0)).sum()), false_lenses, ny * nx / 1e6, int((faint & (entry <= OWN_ENTRY_PX)).sum()),
-    )  # fmt: skip
+        pl.DataFrame(measured, schema=dict.fromkeys(("amplitude", "error", "pull"), pl.Float64), orient="row"),
+        lenses,
+        int((~real & (varying > 1.0)).sum()),
+        false_lenses,
+        ny * nx / 1e6,
+        int((faint & (entry <= OWN_ENTRY_PX)).sum()),
+    )
 
 
 def _nearest(places: pl.DataFrame, others: pl.DataFrame) -> tuple[F64, NDArray[np.int64]]:
@@ -207,7 +214,10 @@ def _forced(pointing: _Pointing, events: pl.DataFrame, mjd: F64, zero_point: flo
         fit = fit_exposure(frame, *more, sky.psf, sky.phase_map)
         own = slice(len(sky.ra), None)
         good = (fit.flag[own] & UNUSED_FLAGS) == 0
-        joint[:, :, k] = np.where(good, fit.flux[own], np.nan) / registration.scale, fit.flux_err[own] / registration.scale
+        joint[:, :, k] = (
+            np.where(good, fit.flux[own], np.nan) / registration.scale,
+            fit.flux_err[own] / registration.scale,
+        )
         plain = fit_exposure(frame, sky.ra, sky.dec, sky.flux, sky.psf, sky.phase_map)
         excess = plain.flux / registration.scale - sky.flux
         taken[:, k] = [np.nansum(excess[rows]) for rows in near]
@@ -226,9 +236,15 @@ def _forced(pointing: _Pointing, events: pl.DataFrame, mjd: F64, zero_point: flo
         share = _amplitude(Series(taken[k], np.where(good, series.error, 1.0), series.chi2, series.flag), truth)
         amplitude, error, _ = _amplitude(series, truth)
         result.append(
-            {"dchi2": float((weight * left**2).sum()), "amplitude": amplitude, "error": error, "fit_amplitude": by_fit[0],
-             "fit_error": by_fit[1], "neighbours": share[0]}
-        )  # fmt: skip
+            {
+                "dchi2": float((weight * left**2).sum()),
+                "amplitude": amplitude,
+                "error": error,
+                "fit_amplitude": by_fit[0],
+                "fit_error": by_fit[1],
+                "neighbours": share[0],
+            }
+        )
     return result
 
 
@@ -242,7 +258,11 @@ def _array_place(pointing: _Pointing, ra: F64, dec: F64) -> tuple[F64, F64]:
 
 
 def _events_table(
-    events: pl.DataFrame, sources: pl.DataFrame, stars: pl.DataFrame, forced: list[dict[str, float]], lenses: pl.DataFrame
+    events: pl.DataFrame,
+    sources: pl.DataFrame,
+    stars: pl.DataFrame,
+    forced: list[dict[str, float]],
+    lenses: pl.DataFrame,
 ) -> pl.DataFrame:
     if not events.height:
         return pl.DataFrame()
@@ -257,9 +277,10 @@ def _events_table(
 def _in_a_blend(event: dict[str, Any], lenses: pl.DataFrame) -> bool:
     """Whether the event catalogue has the event with the star beside it."""
     mine = lenses.filter(
-        (pl.col("origin") == "catalogue") & pl.col("event_class").is_in(MICROLENSING)
+        (pl.col("origin") == "catalogue")
+        & pl.col("event_class").is_in(MICROLENSING)
         & ((pl.col("t0") - event["t0_mjd"]).abs() < event["te_days"])
-    )  # fmt: skip
+    )
     distance, _ = _nearest(pl.DataFrame({"ra": [event["ra"]], "dec": [event["dec"]]}), mine)
     return bool(distance[0] < BLENDED_PX)
 
@@ -273,8 +294,9 @@ def _lenses(found: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, in
     real = distance < 2 * SAME_PX
     offset = [
         (row["t0"] - events["t0_mjd"][int(e)], row["t0_err"])
-        for row, e, r in zip(mine.iter_rows(named=True), index, real, strict=True) if r and row["t0_err"]
-    ]  # fmt: skip
+        for row, e, r in zip(mine.iter_rows(named=True), index, real, strict=True)
+        if r and row["t0_err"]
+    ]
     return pl.DataFrame(offset, schema={"offset": pl.Float64, "error": pl.Float64}, orient="row"), int((~real).sum())
 
 
@@ -308,10 +330,15 @@ def _photometry(fields: Sequence[Field], data_set: str) -> list[Row]:
     points = float(np.median(pull))
     return [
         _row(f"flux bias of found sources ({len(table)})", bias, "within 0.02", data_set, abs(bias) <= 0.02),
-        _row("width of (flux - truth) / error, by source, 1 % in quadrature", width, "0.8 to 1.2", data_set,
-             0.8 <= width <= 1.2),
+        _row(
+            "width of (flux - truth) / error, by source, 1 % in quadrature",
+            width,
+            "0.8 to 1.2",
+            data_set,
+            0.8 <= width <= 1.2,
+        ),
         _row("width of (flux - truth) / error, by point", points, "0.9 to 1.2", data_set, 0.9 <= points <= 1.2),
-    ]  # fmt: skip
+    ]
 
 
 def _times(fields: Sequence[Field], data_set: str) -> list[Row]:
@@ -321,9 +348,14 @@ def _times(fields: Sequence[Field], data_set: str) -> list[Row]:
     return [
         _row(f"t0 of their events within 3 errors ({len(pull)})", share, ">= 0.9", data_set, share >= 0.9),
         _row("width of (t0 - truth) / error", float(np.median(pull) * 1.4826), "counted", data_set, True),
-        _row("microlensing of difference sources that is none", sum(f.false_lenses for f in fields), "0", data_set,
-             sum(f.false_lenses for f in fields) == 0),
-    ]  # fmt: skip
+        _row(
+            "microlensing of difference sources that is none",
+            sum(f.false_lenses for f in fields),
+            "0",
+            data_set,
+            sum(f.false_lenses for f in fields) == 0,
+        ),
+    ]
 
 
 def _false(lensed: Sequence[Field], still: Sequence[Field]) -> list[Row]:
@@ -408,9 +440,13 @@ def _search(frames: Sequence[Frame], sky: ConstantSky, registrations: Sequence[R
 
 
 def _scene_rows(
-    events: pl.DataFrame, verdicts: Verdicts, frames: Sequence[Frame], registrations: Sequence[Registration],
-    zero_point: float, folder: Path,
-) -> list[Row]:  # fmt: skip
+    events: pl.DataFrame,
+    verdicts: Verdicts,
+    frames: Sequence[Frame],
+    registrations: Sequence[Registration],
+    zero_point: float,
+    folder: Path,
+) -> list[Row]:
     data_set = "bulge_scene wfi01, event stars taken out of the catalogue"
     mjd = np.array([f.mjd for f in frames])
     shift = registrations[0].shift
@@ -425,10 +461,13 @@ def _scene_rows(
     known, _ = cKDTree(places(variables)).query(found)
     detectable = [k for k, e in enumerate(events.iter_rows(named=True)) if _signal(e, mjd, zero_point, verdicts) > 300]
     recovered = {int(i) for i, d in zip(index, distance, strict=True) if d < SAME_PX}
-    measured = np.array([
-        _amplitude(curve, _truth(events.row(int(i), named=True), mjd, zero_point))
-        for curve, i, d in zip(verdicts.curves, index, distance, strict=True) if d < SAME_PX
-    ]).reshape(-1, 3)  # fmt: skip
+    measured = np.array(
+        [
+            _amplitude(curve, _truth(events.row(int(i), named=True), mjd, zero_point))
+            for curve, i, d in zip(verdicts.curves, index, distance, strict=True)
+            if d < SAME_PX
+        ]
+    ).reshape(-1, 3)
     weight = np.hypot(measured[:, 1], 0.01) ** -2.0
     bias = float((weight * (measured[:, 0] - 1)).sum() / max(weight.sum(), 1e-30))
     share = len(recovered & set(detectable)) / max(len(detectable), 1)
@@ -436,7 +475,9 @@ def _scene_rows(
     width = float(np.median(measured[:, 2])) if len(measured) else float("nan")
     place = float(distance[distance < SAME_PX].max(initial=0.0))
     return [
-        _row(f"events found again (of {len(detectable)} with dchi2 above 300)", share, ">= 0.8", data_set, share >= 0.8),
+        _row(
+            f"events found again (of {len(detectable)} with dchi2 above 300)", share, ">= 0.8", data_set, share >= 0.8
+        ),
         _row("flux bias", bias, "within 0.02", data_set, abs(bias) <= 0.02),
         _row("width of (flux - truth) / error, by point", width, "0.7 to 1.4", data_set, 0.7 <= width <= 1.4),
         _row("largest error of a position [px]", place, "<= 0.1", data_set, place <= 0.1),
@@ -454,7 +495,6 @@ def _signal(event: dict[str, Any], mjd: F64, zero_point: float, verdicts: Verdic
 def _row(name: str, value: float, required: str, data_set: str, passed: Any) -> Row:
     number = round(float(value), 4)
     return {"name": name, "value": number, "required": required, "data_set": data_set, "passed": bool(passed)}
-
 
 
 if __name__ == "__main__":

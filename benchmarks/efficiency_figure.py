@@ -39,16 +39,22 @@ def document(table: pl.DataFrame, recovered: pl.DataFrame) -> str:
     """The page."""
     found = counts(recovered)
     lines = [
-        "# Detection efficiency at the thresholds of the pipeline", "",
+        "# Detection efficiency at the thresholds of the pipeline",
+        "",
         "Made by `python benchmarks/efficiency_figure.py docs/efficiency.md docs/images/efficiency.png`: point lenses and "
         f"planets injected into {STARS} simulated stars of a season of {EPOCHS:,} epochs, peaks uniform over the season, "
         "sources of 30 to 100 % of the star's light; searched, fitted and classified as the pipeline does. Errors are "
         "binomial (68 %, Jeffreys). At these thresholds 2 of 100,000 stars without an event are called microlensing "
-        "(`make validate`).", "",
+        "(`make validate`).",
+        "",
         f"Found {found.tp:,} of {found.tp + found.fn:,} injected signals; {found.fp} of {found.fp + found.tn} controls "
-        "were called microlensing.", "", "![efficiency](images/efficiency.png)", "",
-        "## Point lenses: share found [%] by tE and magnitude of the source, u0 from 0 to 1", "",
-    ]  # fmt: skip
+        "were called microlensing.",
+        "",
+        "![efficiency](images/efficiency.png)",
+        "",
+        "## Point lenses: share found [%] by tE and magnitude of the source, u0 from 0 to 1",
+        "",
+    ]
     lenses = table.filter(pl.col("kind") == POINT_LENS)
     mags = lenses["mag_low"].unique().sort().to_list()
     lines += ["| tE [d] | " + " | ".join(f"{m:g} mag and fainter" for m in mags) + " |", "|" + "---|" * (len(mags) + 1)]
@@ -56,18 +62,25 @@ def document(table: pl.DataFrame, recovered: pl.DataFrame) -> str:
         cells = []
         for mag in mags:
             some = lenses.filter((pl.col("te_low") == te) & (pl.col("mag_low") == mag))
-            cells.append(f"{100 * some['detected'].sum() / max(some['injected'].sum(), 1):.0f} ({some['injected'].sum()})")
+            cells.append(
+                f"{100 * some['detected'].sum() / max(some['injected'].sum(), 1):.0f} ({some['injected'].sum()})"
+            )
         high = lenses.filter(pl.col("te_low") == te)["te_high"][0]
         lines.append(f"| {te:g} to {high:g} | " + " | ".join(cells) + " |")
     lines += ["", "In brackets: injected.", ""]
     planets = table.filter(pl.col("kind") == PLANET)
     steps = planets["log_s"].unique().sort().to_list()
-    lines += ["## Planets: share flagged with dchi2 above 160 [%], host tE 5 to 50 d, u0 to 1, sources of 17 to 23 mag", "",
-              "| log q | " + " | ".join(f"log s {s:g}" for s in steps) + " |", "|" + "---|" * (len(steps) + 1)]  # fmt: skip
+    lines += [
+        "## Planets: share flagged with dchi2 above 160 [%], host tE 5 to 50 d, u0 to 1, sources of 17 to 23 mag",
+        "",
+        "| log q | " + " | ".join(f"log s {s:g}" for s in steps) + " |",
+        "|" + "---|" * (len(steps) + 1),
+    ]
     for q in planets["log_q"].unique().sort(descending=True):
         row = planets.filter(pl.col("log_q") == q).sort("log_s")
         cells = [
-            f"{100 * r['efficiency']:.0f} ({100 * r['low']:.0f} to {100 * r['high']:.0f})" for r in row.iter_rows(named=True)
+            f"{100 * r['efficiency']:.0f} ({100 * r['low']:.0f} to {100 * r['high']:.0f})"
+            for r in row.iter_rows(named=True)
         ]
         lines.append(f"| {q:g} | " + " | ".join(cells) + " |")
     control = table.filter(pl.col("kind") == CONTROL).row(0, named=True)

@@ -121,8 +121,17 @@ def _search_row(stars: int = 128) -> Row:
     def peer() -> None:
         for row in flux[:few].astype(np.float64):
             mean = row.mean()
-            peer_search(mjd, weight, weight * (row - mean), weight.sum(), config.teff_min, mjd[-1] - mjd[0],
-                        config.teff_ratio, config.steps_per_teff, config.reach)  # fmt: skip
+            peer_search(
+                mjd,
+                weight,
+                weight * (row - mean),
+                weight.sum(),
+                config.teff_min,
+                mjd[-1] - mjd[0],
+                config.teff_ratio,
+                config.steps_per_teff,
+                config.reach,
+            )
 
     peer()
     setup = f"6,400 epochs, teff {config.teff_min} d to the span, two templates; {stars} stars; peer: numba, same grid"
@@ -174,10 +183,15 @@ def _daily_row(stars: int = 1024) -> Row:
 
     def sums(day: int) -> pl.DataFrame:
         weight = np.full(stars, 0.96)
-        return pl.DataFrame({
-            "star": names, "sum_w": weight, "sum_wf": weight * rng.normal(1000, 1, stars),
-            "first_mjd": np.full(stars, 61465.0 + day), "last_mjd": np.full(stars, 61465.99 + day),
-        })  # fmt: skip
+        return pl.DataFrame(
+            {
+                "star": names,
+                "sum_w": weight,
+                "sum_wf": weight * rng.normal(1000, 1, stars),
+                "first_mjd": np.full(stars, 61465.0 + day),
+                "last_mjd": np.full(stars, 61465.99 + day),
+            }
+        )
 
     history = [sums(day) for day in range(59)]
     mjd = 61524.0 + np.arange(96) / 96
@@ -193,8 +207,14 @@ def _daily_row(stars: int = 1024) -> Row:
     curves = rng.normal(1000, 10, (64, season.size)).astype(np.float32)
     whole = _best(lambda: search(season, curves, np.full_like(curves, 10))) / 64 * 1e6
     setup = f"96 epochs of a 60th day on daily means; {early:.1f} on the 30th day; beside it: our search of all 60 days"
-    return {"name": "search.daily_update_us_per_curve", "ours": late, "peer": whole, "unit": "us/curve",
-            "ratio": whole / late, "setup": setup}  # fmt: skip
+    return {
+        "name": "search.daily_update_us_per_curve",
+        "ours": late,
+        "peer": whole,
+        "unit": "us/curve",
+        "ratio": whole / late,
+        "setup": setup,
+    }
 
 
 def _long_curve() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,13 +246,7 @@ def _fit_rows() -> list[Row]:
         peer = 1 / _best(lambda fit=fit: fit(t, flux, error, seed), 2)  # type: ignore[misc]
         note = f"{setup}; peer {name} from one start ends {chi2 - fits[0].chi2:+.3f} in chi2 from ours"
         result.append(
-            _row(
-                f"fit.point_lens_per_s, {name}" if result else "fit.point_lens_per_s",
-                ours,
-                peer,
-                "fits/s",
-                note,
-            )
+            _row(f"fit.point_lens_per_s, {name}" if result else "fit.point_lens_per_s", ours, peer, "fits/s", note)
         )
     return result
 
@@ -270,8 +284,15 @@ def _mulens_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[
         chi2(p)
         return np.asarray(event.get_chi2_gradient(names))
 
-    return float(minimize(chi2, [seed[0], 0.3, seed[1] / 0.3], jac=gradient, method="TNC",
-                          bounds=[(None, None), (1e-4, 5), (1e-3, None)]).fun)  # fmt: skip
+    return float(
+        minimize(
+            chi2,
+            [seed[0], 0.3, seed[1] / 0.3],
+            jac=gradient,
+            method="TNC",
+            bounds=[(None, None), (1e-4, 5), (1e-3, None)],
+        ).fun
+    )
 
 
 def _pylima_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[float, float]) -> float:
@@ -285,10 +306,13 @@ def _pylima_fit(t: np.ndarray, flux: np.ndarray, error: np.ndarray, seed: tuple[
     table = np.column_stack([t + 2460000.0, flux, error])
     target.telescopes.append(
         telescopes.Telescope(
-            name="roman", camera_filter="F146", lightcurve=table, lightcurve_names=["time", "flux", "err_flux"],
+            name="roman",
+            camera_filter="F146",
+            lightcurve=table,
+            lightcurve_names=["time", "flux", "err_flux"],
             lightcurve_units=["JD", "W/m^2", "W/m^2"],
         )
-    )  # fmt: skip
+    )
     fit = LM_fit.LMfit(PSPL_model.PSPLmodel(target))
     fit.model_parameters_guess = [seed[0] + 2460000.0, 0.3, seed[1] / 0.3]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):

@@ -56,16 +56,12 @@ def _ob08092(data: Path) -> list[Row]:
         _row(f"{name}: u0", round(found["u0"], 4), "0.5230 +- 0.0005", place, abs(found["u0"] - 0.5230) < 5e-4),
         _row(f"{name}: tE", round(found["te"], 3), "17.940 +- 0.01", place, abs(found["te"] - 17.94) < 0.01),
         _row(f"{name}: class", found["event_class"], "microlensing", place, found["event_class"] in MICROLENSING),
-    ]  # fmt: skip
+    ]
 
 
 def _ogle(data: Path) -> list[Row]:
     result = []
-    for file in (
-        "OB03235/OB03235_OGLE.tbl.txt",
-        "OB03235/OB03235_MOA.tbl.txt",
-        "OB05086/starBLG234.6.I.218982.dat",
-    ):
+    for file in ("OB03235/OB03235_OGLE.tbl.txt", "OB03235/OB03235_MOA.tbl.txt", "OB05086/starBLG234.6.I.218982.dat"):
         events = find_events_in_curves(read_light_curves(data / "ogle" / file))
         kind = events["event_class"][0] if events.height else "nothing found"
         text = f"{kind}, t0 {events['t0'][0]:.2f}, tE {events['te'][0]:.1f}" if events.height else kind
@@ -108,11 +104,21 @@ def _data_challenge(data: Path) -> list[Row]:
     variables = table.filter(pl.col("cls") == "dccv")
     found, wrong = planets.filter(lens).height, variables.filter(lens).height
     return [
-        _row("data challenge: events with dchi2 > 1,000 found as microlensing", f"{found} of {planets.height}",
-             "all", "dc2018", found == planets.height),
-        _row("data challenge: cataclysmic variables called microlensing", f"{wrong} of {variables.height}", "0",
-             "dc2018", wrong == 0),
-    ]  # fmt: skip
+        _row(
+            "data challenge: events with dchi2 > 1,000 found as microlensing",
+            f"{found} of {planets.height}",
+            "all",
+            "dc2018",
+            found == planets.height,
+        ),
+        _row(
+            "data challenge: cataclysmic variables called microlensing",
+            f"{wrong} of {variables.height}",
+            "0",
+            "dc2018",
+            wrong == 0,
+        ),
+    ]
 
 
 def _simulated(rng: np.random.Generator, cadence: str) -> tuple[np.ndarray, int]:
@@ -138,8 +144,15 @@ def _false_positives(n: int = 1000) -> list[Row]:
             flux = baseline[:, None] * scale + rng.normal(size=(n, epochs)) * error
             events = find_events({"F146": mjd}, {"F146": flux}, {"F146": error})
             lenses = microlensing(events).height
-            result.append(_row(f"{kind} stars called microlensing, {cadence}", f"{lenses} of {n}", "0",
-                               f"simulated, {epochs} epochs", lenses == 0))  # fmt: skip
+            result.append(
+                _row(
+                    f"{kind} stars called microlensing, {cadence}",
+                    f"{lenses} of {n}",
+                    "0",
+                    f"simulated, {epochs} epochs",
+                    lenses == 0,
+                )
+            )
     return result
 
 
@@ -184,13 +197,7 @@ def _finite_source(data: Path) -> list[Row]:
         ours = np.array([finite_source([u], rho, limb)[0] for u, rho in table[:, :2]])
         worst = float(np.abs(ours / table[:, column] - 1).max())
         result.append(
-            _row(
-                f"finite source, {name}: worst relative error",
-                f"{worst:.1e}",
-                "<= 1e-6",
-                path.name,
-                worst <= 1e-6,
-            )
+            _row(f"finite source, {name}: worst relative error", f"{worst:.1e}", "<= 1e-6", path.name, worst <= 1e-6)
         )
     return result
 
@@ -200,11 +207,7 @@ def _sparse_events(n: int = 2000) -> list[Row]:
     rng = np.random.default_rng(20270302)
     mjd, _ = _simulated(rng, "sparse")
     baseline, t0 = 10 ** rng.uniform(1.5, 4.0, n), rng.uniform(mjd[0] + 0.2, mjd[-1] - 0.2, n)
-    u0, te, share = (
-        rng.uniform(0.01, 0.8, n),
-        np.exp(rng.uniform(*np.log([0.3, 3.6]), n)),
-        rng.uniform(0.3, 1, n),
-    )
+    u0, te, share = (rng.uniform(0.01, 0.8, n), np.exp(rng.uniform(*np.log([0.3, 3.6]), n)), rng.uniform(0.3, 1, n))
     u2 = u0[:, None] ** 2 + ((mjd - t0[:, None]) / te[:, None]) ** 2
     true = baseline[:, None] * (share[:, None] * ((u2 + 2) / np.sqrt(u2 * (u2 + 4)) - 1) + 1)
     error = np.sqrt(6 * true + 400)
@@ -219,17 +222,25 @@ def _sparse_events(n: int = 2000) -> list[Row]:
     near = int((pull < 3).sum())
     where, total = "simulated, 24 epochs", int(must.sum())
     return [
-        _row("sparse events with dchi2 > 300 and 4 high points found", f"{kept.height} of {total}", ">= 99.5 %",
-             where, kept.height >= 0.995 * total),
-        _row("their t0 within 3 sigma of the truth", f"{near} of {kept.height}", ">= 99 %", where,
-             near >= 0.99 * kept.height),
-    ]  # fmt: skip
+        _row(
+            "sparse events with dchi2 > 300 and 4 high points found",
+            f"{kept.height} of {total}",
+            ">= 99.5 %",
+            where,
+            kept.height >= 0.995 * total,
+        ),
+        _row(
+            "their t0 within 3 sigma of the truth",
+            f"{near} of {kept.height}",
+            ">= 99 %",
+            where,
+            near >= 0.99 * kept.height,
+        ),
+    ]
 
 
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ROMAN_VALIDATION_DATA", "../shared/data")
-    with pl.Config(
-        tbl_rows=50, tbl_cols=20, tbl_width_chars=220, fmt_str_lengths=60, tbl_hide_dataframe_shape=True
-    ):
+    with pl.Config(tbl_rows=50, tbl_cols=20, tbl_width_chars=220, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
         print(data_challenge(folder))
         print(pl.DataFrame([{k: str(v) for k, v in row.items()} for row in rows(folder)]))

@@ -23,7 +23,9 @@ def rows() -> list[Row]:
     """All rows."""
     from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 
-    field = DispersedField(width=SIDE, height=SIDE, galaxies=GALAXIES, stars=STARS, rolls=(20.0,), magnitudes=(20.0, 25.0))
+    field = DispersedField(
+        width=SIDE, height=SIDE, galaxies=GALAXIES, stars=STARS, rolls=(20.0,), magnitudes=(20.0, 25.0)
+    )
     with tempfile.TemporaryDirectory() as name:
         (path,) = simulate_dispersed(field, Path(name))
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -31,7 +33,10 @@ def rows() -> list[Row]:
     setup = f"{SIDE} x {SIDE} px, {GALAXIES + STARS} sources, {spectra} spectra, orders 0 and 1 of the nominal model"
     return [
         {"name": name, "ours": value, "peer": None, "unit": unit, "ratio": None, "setup": setup}
-        for name, value, unit in (("extraction.detector_s", seconds, "CPU s"), ("extraction.detector_gb", gigabytes, "GB"))
+        for name, value, unit in (
+            ("extraction.detector_s", seconds, "CPU s"),
+            ("extraction.detector_gb", gigabytes, "GB"),
+        )
     ]
 
 

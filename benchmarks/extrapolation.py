@@ -47,15 +47,22 @@ def costs(figures: dict[str, float]) -> list[Cost]:
     curves, updates = STARS * SEASONS, STARS * SEASONS * DAYS
     binaries = EVENTS * ANOMALOUS_SHARE
     return [
-        Cost("PSF photometry", f"{measurements:.1e} measurements at {stars:,.0f} a second", measurements / stars / 3600),
+        Cost(
+            "PSF photometry", f"{measurements:.1e} measurements at {stars:,.0f} a second", measurements / stars / 3600
+        ),
         Cost("daily search", f"{updates:.1e} updates of {daily:.0f} us", updates * daily * 1e-6 / 3600),
-        Cost("transpose to objects", f"{megabytes / 1e6:.0f} TB at {transpose:,.0f} MB/s", megabytes / transpose / 3600),
+        Cost(
+            "transpose to objects", f"{megabytes / 1e6:.0f} TB at {transpose:,.0f} MB/s", megabytes / transpose / 3600
+        ),
         Cost("encoding of Parquet, twice", f"days and seasons at {encode:,.0f} MB/s", 2 * megabytes / encode / 3600),
         Cost("search of the seasons", f"{curves:.1e} curves of {search:.2f} ms", curves * search * 1e-3 / 3600),
         Cost("binary lenses", f"{binaries:.0f} events of {BINARY_MINUTES} min", binaries * BINARY_MINUTES / 60),
-        Cost("injections", f"{SEASONS * DETECTORS} maps of {INJECTIONS} curves, 50 ms each",
-             SEASONS * DETECTORS * INJECTIONS * 0.05 / 3600),
-    ]  # fmt: skip
+        Cost(
+            "injections",
+            f"{SEASONS * DETECTORS} maps of {INJECTIONS} curves, 50 ms each",
+            SEASONS * DETECTORS * INJECTIONS * 0.05 / 3600,
+        ),
+    ]
 
 
 def document(figures: dict[str, float]) -> str:
@@ -69,28 +76,41 @@ def document(figures: dict[str, float]) -> str:
     cores = HEADROOM * STARS * EXPOSURES_A_DAY / figures["photometry.stars_per_s"] / 86400
     nightly = HEADROOM * STARS * figures["search.daily_update_us_per_curve"] * 1e-6 / 3600
     rows = [f"| {c.what} | {c.how} | {c.core_hours:,.0f} |" for c in lines]
-    return "\n".join([
-        "# What the survey costs", "",
-        "Made by `python benchmarks/extrapolation.py docs/extrapolation.md` from `benchmarks/results.json`: costs measured "
-        "on one core of the machine that ran the bench, times the survey's numbers: "
-        f"{STARS:.0e} objects, {SEASONS} seasons of {DAYS} days, {EPOCHS:,} epochs of a field, {points:.1e} points.", "",
-        "| stage | how | core-hours |", "|---|---|---|", *rows, f"| all | | {total:,.0f} |", "",
-        f"Photometry is {100 * photometry / total:.0f} % of it. A season of {STARS:.0e} curves is searched in "
-        f"{STARS * figures['search.season_curve_ms'] * 1e-3 / 3600:,.0f} core-hours.", "",
-        f"**Storage.** {per_point:.2f} bytes a point: {terabytes:.0f} TB of season light curves, and about as much of daily "
-        "parts while a season is open (they can be dropped once it is closed and archived).", "",
-        f"**Nodes.** To keep up, photometry needs {cores:.1f} cores with a factor {HEADROOM:g} for reading, writing and "
-        f"retries, and the daily search {nightly:.1f} core-hours a day: one node of 8 vCPU and 32 GB for the days, one of "
-        "16 vCPU and 64 GB at the end of a season, scaled to zero between. A full frame takes 2.2 GB beside its images, so "
-        "memory is not what decides.", "",
-        f"**Money.** With {VCPU_HOUR} US$ a vCPU-hour (spot) and {GB_MONTH} US$ a GB-month, prices that stand in for your "
-        f"own: {HEADROOM * total * VCPU_HOUR:,.0f} US$ of computing for the whole survey (factor {HEADROOM:g} included) and "
-        f"{terabytes * 1e3 * GB_MONTH:,.0f} US$ a month to keep the season light curves.", "",
-        "What is extrapolated and not measured: crowding of the densest fields (iterations grow), reading from S3, the "
-        "cost of exposures that are processed again. Binary lenses and injections are timed on the data challenge and in "
-        f"the tests, {BINARY_MINUTES} minutes an event and 50 ms a curve.", "",
-        *_spectroscopy(figures),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "# What the survey costs",
+            "",
+            "Made by `python benchmarks/extrapolation.py docs/extrapolation.md` from `benchmarks/results.json`: costs measured "
+            "on one core of the machine that ran the bench, times the survey's numbers: "
+            f"{STARS:.0e} objects, {SEASONS} seasons of {DAYS} days, {EPOCHS:,} epochs of a field, {points:.1e} points.",
+            "",
+            "| stage | how | core-hours |",
+            "|---|---|---|",
+            *rows,
+            f"| all | | {total:,.0f} |",
+            "",
+            f"Photometry is {100 * photometry / total:.0f} % of it. A season of {STARS:.0e} curves is searched in "
+            f"{STARS * figures['search.season_curve_ms'] * 1e-3 / 3600:,.0f} core-hours.",
+            "",
+            f"**Storage.** {per_point:.2f} bytes a point: {terabytes:.0f} TB of season light curves, and about as much of daily "
+            "parts while a season is open (they can be dropped once it is closed and archived).",
+            "",
+            f"**Nodes.** To keep up, photometry needs {cores:.1f} cores with a factor {HEADROOM:g} for reading, writing and "
+            f"retries, and the daily search {nightly:.1f} core-hours a day: one node of 8 vCPU and 32 GB for the days, one of "
+            "16 vCPU and 64 GB at the end of a season, scaled to zero between. A full frame takes 2.2 GB beside its images, so "
+            "memory is not what decides.",
+            "",
+            f"**Money.** With {VCPU_HOUR} US$ a vCPU-hour (spot) and {GB_MONTH} US$ a GB-month, prices that stand in for your "
+            f"own: {HEADROOM * total * VCPU_HOUR:,.0f} US$ of computing for the whole survey (factor {HEADROOM:g} included) and "
+            f"{terabytes * 1e3 * GB_MONTH:,.0f} US$ a month to keep the season light curves.",
+            "",
+            "What is extrapolated and not measured: crowding of the densest fields (iterations grow), reading from S3, the "
+            "cost of exposures that are processed again. Binary lenses and injections are timed on the data challenge and in "
+            f"the tests, {BINARY_MINUTES} minutes an event and 50 ms a curve.",
+            "",
+            *_spectroscopy(figures),
+        ]
+    )
 
 
 def _spectroscopy(figures: dict[str, float]) -> list[str]:
@@ -102,16 +122,20 @@ def _spectroscopy(figures: dict[str, float]) -> list[str]:
     redshifts = spectra / figures["redshift.measured_per_s"] / 3600
     cores = HEADROOM * (extraction + redshifts) / 24
     return [
-        "## Spectroscopy, a day of 1.5 TB", "",
-        "| stage | how | core-hours a day |", "|---|---|---|",
+        "## Spectroscopy, a day of 1.5 TB",
+        "",
+        "| stage | how | core-hours a day |",
+        "|---|---|---|",
         f"| models, 2D and 1D spectra | {exposures:,.0f} detector exposures of {seconds:.0f} s, {SOURCES:,} sources | "
         f"{extraction:,.0f} |",
         f"| redshifts, lines | {spectra:.1e} combined spectra ({COMBINED} exposures each) at "
-        f"{figures['redshift.measured_per_s']:.0f} a second | {redshifts:,.0f} |", "",
+        f"{figures['redshift.measured_per_s']:.0f} a second | {redshifts:,.0f} |",
+        "",
         f"To keep up: {cores:.0f} cores with a factor {HEADROOM:g}, {gigabytes:.1f} GB a core, "
         f"{HEADROOM * (extraction + redshifts) * VCPU_HOUR:,.0f} US$ a day. The extraction was timed on a simulated full "
-        "detector; fields denser than 1,060 sources cost in proportion, and order 2 is not in the nominal model.", "",
-    ]  # fmt: skip
+        "detector; fields denser than 1,060 sources cost in proportion, and order 2 is not in the nominal model.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

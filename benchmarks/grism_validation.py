@@ -20,12 +20,7 @@ from roman_assets.gdps.combination import combine
 from roman_assets.gdps.contamination import ContaminationConfig, fit_sources
 from roman_assets.gdps.direct_image import profiles_by_image
 from roman_assets.gdps.dispersion import Window, add_cutout, take_cutout
-from roman_assets.gdps.extraction import (
-    ExposureSpectra,
-    ExtractedSource,
-    extract_exposure,
-    psf_of_exposure,
-)
+from roman_assets.gdps.extraction import ExposureSpectra, ExtractedSource, extract_exposure, psf_of_exposure
 from roman_assets.gdps.morphology import SpectralPsf
 from roman_assets.gdps.optical_model import OpticalTrace, read_optical_model
 from roman_assets.gdps.scene import MAIN, build_scene
@@ -74,9 +69,14 @@ def rows(data_folder: str | Path) -> list[Row]:
         return [_row("grism scene", float("nan"), "the scene", False)]
     scene = measure(folder)
     return [
-        _zero_point(scene), *_continua(scene), *_lines(scene), _contamination(scene), _flux_left(scene),
-        _signal_to_noise(scene), *_image(scene),
-    ]  # fmt: skip
+        _zero_point(scene),
+        *_continua(scene),
+        *_lines(scene),
+        _contamination(scene),
+        _flux_left(scene),
+        _signal_to_noise(scene),
+        *_image(scene),
+    ]
 
 
 def measure(folder: Path) -> Scene:
@@ -152,14 +152,20 @@ def _continua(scene: Scene) -> list[Row]:
             if row["f158_mag"] > BRIGHT_MAG or use.sum() < 300 or not _isolated(spectrum, use):
                 continue
             expected, weight = as_seen(spectrum, wave, flux)[use], 1 / spectrum.variance[use]
-            ratios[row["class"]].append(float((weight * expected) @ spectrum.flux[use] / ((weight * expected) @ expected)))
+            ratios[row["class"]].append(
+                float((weight * expected) @ spectrum.flux[use] / ((weight * expected) @ expected))
+            )
     result = []
     for kind, values in ratios.items():
         bias = float(np.median(values)) - 1 if values else float("nan")
-        result.append(_row(
-            f"continuum of isolated {kind} spectra < {BRIGHT_MAG:g} mag, median bias ({len(values)})", bias,
-            "within 0.03", abs(bias) <= 0.03,
-        ))  # fmt: skip
+        result.append(
+            _row(
+                f"continuum of isolated {kind} spectra < {BRIGHT_MAG:g} mag, median bias ({len(values)})",
+                bias,
+                "within 0.03",
+                abs(bias) <= 0.03,
+            )
+        )
         scatter = float(1.4826 * np.median(np.abs(np.array(values) - np.median(values)))) if values else float("nan")
         result.append(_row(f"its scatter, {kind} spectra", scatter, "<= 0.05", scatter <= 0.05))
     return result
@@ -236,11 +242,18 @@ def _lines(scene: Scene) -> list[Row]:
                 if true > 10 * error:
                     ratios.append(flux / true)
         width = float(1.4826 * np.median(np.abs(pulls - np.median(pulls)))) if pulls else float("nan")
-        result.append(_row(f"pulls of {len(pulls)} line fluxes, {name}: width", width, "0.9 to 1.2", 0.9 <= width <= 1.2))
+        result.append(
+            _row(f"pulls of {len(pulls)} line fluxes, {name}: width", width, "0.9 to 1.2", 0.9 <= width <= 1.2)
+        )
         bias = float(np.median(ratios)) - 1 if ratios else float("nan")
-        result.append(_row(
-            f"flux of {len(ratios)} lines above 10 sigma, {name}: median bias", bias, "within 0.10", abs(bias) <= 0.10
-        ))  # fmt: skip
+        result.append(
+            _row(
+                f"flux of {len(ratios)} lines above 10 sigma, {name}: median bias",
+                bias,
+                "within 0.10",
+                abs(bias) <= 0.10,
+            )
+        )
     return result
 
 
@@ -294,9 +307,7 @@ def _true_model(scene: Scene, exposure: Exposure) -> tuple[F64, dict[int, tuple[
     return model.model(), own
 
 
-def _contamination_error(
-    source: ExtractedSource, truth: F64, own: dict[int, tuple[CutoutBox, F32]]
-) -> float | None:
+def _contamination_error(source: ExtractedSource, truth: F64, own: dict[int, tuple[CutoutBox, F32]]) -> float | None:
     cutout = source.cutout
     found = own.get(source.source_id)
     if found is None:

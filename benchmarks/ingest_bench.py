@@ -106,12 +106,14 @@ def registry_rows(root: Path) -> list[Row]:
         [
             Arrival(
                 replace(header, exposure_id=f"r{b:03d}{i:03d}", filename=f"{b}_{i}.asdf"),
-                f"/l/{b}/{i}", 1, f"{b:03d}{i:061d}",
+                f"/l/{b}/{i}",
+                1,
+                f"{b:03d}{i:061d}",
             )
             for i in range(500)
         ]
         for b in range(10)
-    ]  # fmt: skip
+    ]
     start, wall = time.process_time(), time.perf_counter()
     for batch in batches:
         registry.register(batch, calendar)

@@ -51,6 +51,4 @@ def robust_scatter(values: F64, axis: int = 0) -> F64:
     with np.errstate(all="ignore"):
         count = np.isfinite(values).sum(axis=axis)
         deviation = np.abs(values - np.nanmedian(values, axis=axis, keepdims=True))
-        return np.asarray(
-            1.4826 * np.nanmedian(deviation, axis=axis) * np.sqrt(count / np.maximum(count - 1, 1))
-        )
+        return np.asarray(1.4826 * np.nanmedian(deviation, axis=axis) * np.sqrt(count / np.maximum(count - 1, 1)))

@@ -127,9 +127,16 @@ def fit_ours(scene: Scene, threads: int = 1) -> ExposureFit:
     frame = PaddedFrame(side, side)
     stars = Stars.of(scene.x, scene.y, scene.half)
     return exposure_fit(
-        PsfField.of(scene.psf.spline), frame, stars, frame.padded(scene.data), frame.padded(1 / scene.variance),
-        sky_basis(frame), scene.start, tolerance=TOLERANCE, threads=threads,
-    )  # fmt: skip
+        PsfField.of(scene.psf.spline),
+        frame,
+        stars,
+        frame.padded(scene.data),
+        frame.padded(1 / scene.variance),
+        sky_basis(frame),
+        scene.start,
+        tolerance=TOLERANCE,
+        threads=threads,
+    )
 
 
 def _work(scene: Scene, fit: ExposureFit, seconds: float) -> str:
@@ -168,9 +175,7 @@ def make_full_frame(small: Scene, side: int = 4088, seed: int = 2) -> Scene:
     model = render(small.psf.spline, frame, Stars.of(x, y, half), flux)[frame.inner] + np.float32(SKY)
     variance = (model / TIME_S + (READ_NOISE / TIME_S) ** 2).astype(np.float32)
     data = model + np.sqrt(variance) * rng.standard_normal(model.shape, dtype=np.float32)
-    return Scene(
-        x, y, small.mag[choice], flux, small.start[choice], half, small.samples, small.psf, data, variance
-    )
+    return Scene(x, y, small.mag[choice], flux, small.start[choice], half, small.samples, small.psf, data, variance)
 
 
 def _full_frame_rows() -> list[Row]:
@@ -191,10 +196,15 @@ def _full_frame_rows() -> list[Row]:
     images = 8 * 4 * (4088 + 144) ** 2  # data, weight, residual, padded copies and three sky terms
     return [
         _row("photometry.full_frame_stars_per_s", n / times[0], None, "stars/s", setup),
-        _row("photometry.full_frame_two_threads", times[0] / times[1], None, "times faster",
-             f"2 threads against 1; results {'identical bit by bit' if same else 'DIFFERENT'}"),
+        _row(
+            "photometry.full_frame_two_threads",
+            times[0] / times[1],
+            None,
+            "times faster",
+            f"2 threads against 1; results {'identical bit by bit' if same else 'DIFFERENT'}",
+        ),
         _row("photometry.full_frame_memory", (fits[0].bytes + images) / 1e9, None, "GB", "kernel and images"),
-    ]  # fmt: skip
+    ]
 
 
 # --- peer: the same linear problem with scipy.sparse and numba -----------------------------------------
@@ -262,15 +272,7 @@ _FILL: Callable[..., None] | None = None
 
 
 def _fill(
-    x: F64,
-    y: F64,
-    half: Any,
-    begin: Any,
-    coefficients: F64,
-    oversample: int,
-    side: int,
-    columns: Any,
-    values: Any,
+    x: F64, y: F64, half: Any, begin: Any, coefficients: F64, oversample: int, side: int, columns: Any, values: Any
 ) -> None:
     centre = coefficients.shape[0] // 2
     wx, wy = np.empty(4), np.empty(4)
@@ -315,9 +317,12 @@ def fit_photutils(scene: Scene) -> tuple[F64, int]:
     chosen = np.flatnonzero((scene.mag < 23) & scene.on_image)
     start = Table({"x_0": scene.x[chosen], "y_0": scene.y[chosen], "flux_0": scene.start[chosen]})
     photometry = PSFPhotometry(
-        model, (5, 5), grouper=SourceGrouper(2.0),
-        local_bkg_estimator=LocalBackground(4, 10, bkg_estimator=MedianBackground()), aperture_radius=2,
-    )  # fmt: skip
+        model,
+        (5, 5),
+        grouper=SourceGrouper(2.0),
+        local_bkg_estimator=LocalBackground(4, 10, bkg_estimator=MedianBackground()),
+        aperture_radius=2,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = photometry(scene.data, error=np.sqrt(scene.variance), init_params=start)
@@ -338,9 +343,7 @@ def _catalogue_row() -> Row:
     from roman_assets.simulate import MiniSurvey, simulate_survey
 
     side, visits = 160, 8
-    config = MiniSurvey(
-        seed=3, detectors=("WFI01",), days=1, visits_per_day=visits, size_px=side, density=DENSITY
-    )
+    config = MiniSurvey(seed=3, detectors=("WFI01",), days=1, visits_per_day=visits, size_px=side, density=DENSITY)
     with tempfile.TemporaryDirectory() as folder:
         survey = simulate_survey(config, folder, workers=1)
         frames = [prepare(read_image(path)) for path in survey.exposures]

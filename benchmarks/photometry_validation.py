@@ -88,23 +88,27 @@ def measure(folder: Path) -> Scene:
     stars = catalogue.stars
     matched = match(x, y, mag, stars.x, stars.y, zero_point - 2.5 * np.log10(stars.flux))
     ny, nx = frames[0].shape
-    varying = pl.concat(
-        [pl.read_parquet(folder / f"{n}.parquet")["source_id"] for n in ("events", "variables")]
-    )
+    varying = pl.concat([pl.read_parquet(folder / f"{n}.parquet")["source_id"] for n in ("events", "variables")])
     flux, flux_err = _measured(frames, catalogue, matched)
     true_flux = 10 ** (-0.4 * (mag - zero_point))
     expected = expected_errors(frames, truth, true_flux, catalogue.psf)
     bright = (mag > BRIGHT) & (mag < FAINT) & (matched >= 0)
     chi_true = _scatter_with_truth(frames, truth, true_flux, header, expected, bright)
     return Scene(
-        truth, zero_point, catalogue, matched, (x >= 0) & (x <= nx - 1) & (y >= 0) & (y <= ny - 1),
-        ~truth["source_id"].is_in(varying.implode()).to_numpy(), flux, flux_err, expected, chi_true,
-    )  # fmt: skip
+        truth,
+        zero_point,
+        catalogue,
+        matched,
+        (x >= 0) & (x <= nx - 1) & (y >= 0) & (y <= ny - 1),
+        ~truth["source_id"].is_in(varying.implode()).to_numpy(),
+        flux,
+        flux_err,
+        expected,
+        chi_true,
+    )
 
 
-def _measured(
-    frames: Sequence[Frame], catalogue: CatalogueResult, matched: NDArray[np.int64]
-) -> tuple[F64, F64]:
+def _measured(frames: Sequence[Frame], catalogue: CatalogueResult, matched: NDArray[np.int64]) -> tuple[F64, F64]:
     """Usable calibrated fluxes and errors of the matched true stars, NaN elsewhere."""
     reference, reference_err = catalogue.stars.flux, catalogue.flux_err
     flux = np.full((len(frames), len(matched)), np.nan)
@@ -112,9 +116,7 @@ def _measured(
     found = np.flatnonzero(matched >= 0)
     entries = matched[found]
     for index, frame in enumerate(frames):
-        fit = fit_exposure(
-            frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf, catalogue.phase_map
-        )
+        fit = fit_exposure(frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf, catalogue.phase_map)
         good = (fit.flag & UNUSED_FLAGS) == 0
         scale = ensemble_zero_point(fit.flux, fit.flux_err, reference, reference_err, good).scale
         flux[index, found] = np.where(good, fit.flux / scale, np.nan)[entries]
@@ -179,9 +181,7 @@ def judge(scene: Scene, detector: str) -> list[Row]:
         per_star = np.nanmedian(ratio, axis=0)
         excess = scene.flux[:, use] - np.nanmedian(scene.flux[:, use], axis=0)
         count = np.isfinite(excess).sum(axis=0)
-        chi = np.sqrt(
-            np.nansum((excess / scene.expected_err[:, use]) ** 2, axis=0) / np.maximum(count - 1, 1)
-        )
+        chi = np.sqrt(np.nansum((excess / scene.expected_err[:, use]) ** 2, axis=0) / np.maximum(count - 1, 1))
     enough = count >= min(4, len(scene.flux))
     bias = float(np.nanmedian(per_star)) - 1
     # The bright constant stars tie fluxes to magnitudes: the zero point that they give.
@@ -205,29 +205,37 @@ def judge(scene: Scene, detector: str) -> list[Row]:
     return [
         _row("median flux bias, 18 < F146 < 21", bias, "within 0.005", data_set, abs(bias) <= 0.005),
         _row(
-            "epoch scatter / (photon + read noise), 18 < F146 < 21", float(np.median(chi[enough])), "<= 1.25",
-            data_set, float(np.median(chi[enough])) <= 1.25,
+            "epoch scatter / (photon + read noise), 18 < F146 < 21",
+            float(np.median(chi[enough])),
+            "<= 1.25",
+            data_set,
+            float(np.median(chi[enough])) <= 1.25,
         ),
         _row("zero point against the header", zero_error, "within 0.01", data_set, abs(zero_error) <= 0.01),
         _row(
-            f"isolated stars < 21 found ({near})", float((scene.matched[alone] >= 0).mean()), ">= 0.95",
-            data_set, (scene.matched[alone] >= 0).mean() >= 0.95,
+            f"isolated stars < 21 found ({near})",
+            float((scene.matched[alone] >= 0).mean()),
+            ">= 0.95",
+            data_set,
+            (scene.matched[alone] >= 0).mean() >= 0.95,
         ),
         _row(
-            f"all stars < 21 found ({near})", float((scene.matched[faint] >= 0).mean()), ">= 0.80", data_set,
+            f"all stars < 21 found ({near})",
+            float((scene.matched[faint] >= 0).mean()),
+            ">= 0.80",
+            data_set,
             (scene.matched[faint] >= 0).mean() >= 0.80,
         ),
-        _row(
-            f"spurious entries < 21 ({near})", float(1 - real.mean()), "<= 0.02", data_set,
-            1 - real.mean() <= 0.02,
-        ),
+        _row(f"spurious entries < 21 ({near})", float(1 - real.mean()), "<= 0.02", data_set, 1 - real.mean() <= 0.02),
         _row(
             "epoch scatter with the empirical ePSF over that with the optical model's at true positions",
-            float(np.median(chi[enough])) / scene.chi_true, "<= 1.10", data_set,
+            float(np.median(chi[enough])) / scene.chi_true,
+            "<= 1.10",
+            data_set,
             float(np.median(chi[enough])) <= 1.10 * scene.chi_true,
         ),
         *_completeness(scene, data_set),
-    ]  # fmt: skip
+    ]
 
 
 def _completeness(scene: Scene, data_set: str) -> list[Row]:

@@ -24,9 +24,16 @@ from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
 
 SURVEY = MiniSurvey(
-    seed=73, detectors=("WFI01",), days=6, seasons=2, visits_per_day=48, size_px=64, n_events=1, n_variables=0,
+    seed=73,
+    detectors=("WFI01",),
+    days=6,
+    seasons=2,
+    visits_per_day=48,
+    size_px=64,
+    n_events=1,
+    n_variables=0,
     planets=((1.25, 3e-3, -45.0),),
-)  # fmt: skip
+)
 
 
 def main(out: Path) -> None:
@@ -45,8 +52,23 @@ def main(out: Path) -> None:
     print(truth)
     for record in place.products.current("survey_events"):
         table = place.products.read_table(record)
-        print(table.select("event_class", "degeneracy", "n_seasons", "n_points", "t0", "u0", "te", "s", "q", "alpha",
-                           "chi2", "dof", "dchi2_binary"))  # fmt: skip
+        print(
+            table.select(
+                "event_class",
+                "degeneracy",
+                "n_seasons",
+                "n_points",
+                "t0",
+                "u0",
+                "te",
+                "s",
+                "q",
+                "alpha",
+                "chi2",
+                "dof",
+                "dchi2_binary",
+            )
+        )
         region = record.partition.removeprefix("region=")
         for name, picture in events(place, region).pictures.items():
             print(name, len(picture), "bytes")

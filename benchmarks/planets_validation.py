@@ -60,11 +60,14 @@ def _event(data_folder: str, truth: Row) -> Row:
     solutions = [e for e in found if e["event_class"] in MICROLENSING]
     hosts = [_same_host(e, truth) for e in solutions]
     return {
-        "truth": truth, "class": best["event_class"] if best else "nothing found",
-        "dchi2": best["dchi2_binary"] if best else None, "chi2_dof": best["chi2"] / best["dof"] if best else None,
+        "truth": truth,
+        "class": best["event_class"] if best else "nothing found",
+        "dchi2": best["dchi2_binary"] if best else None,
+        "chi2_dof": best["chi2"] / best["dof"] if best else None,
         "solutions": solutions,
-        "planet": any(_same_planet(e, truth) for e in solutions), "host": any(hosts),
-    }  # fmt: skip
+        "planet": any(_same_planet(e, truth) for e in solutions),
+        "host": any(hosts),
+    }
 
 
 def _same_planet(event: Row, truth: Row) -> bool:
@@ -123,32 +126,48 @@ def summary(events: list[Row]) -> list[Row]:
     wrong, n = sum(e["class"] in MICROLENSING for e in variables), len(visible)
 
     def row(name: str, value: str, required: str, passed: bool) -> Row:
-        return {"name": f"data challenge: {name}", "value": value, "required": required, "data_set": "dc2018",
-                "passed": passed}  # fmt: skip
+        return {
+            "name": f"data challenge: {name}",
+            "value": value,
+            "required": required,
+            "data_set": "dc2018",
+            "passed": passed,
+        }
 
     return [
         row("planets with dchi2 > 160 flagged as anomalous", f"{flagged} of {n}", "all", flagged == n),
-        row("log q within 0.3 and log s within 0.1 of the truth, twins counted", f"{planets} of {n}", ">= 70 %",
-            planets >= 0.7 * n),
+        row(
+            "log q within 0.3 and log s within 0.1 of the truth, twins counted",
+            f"{planets} of {n}",
+            ">= 70 %",
+            planets >= 0.7 * n,
+        ),
         row("t0, u0 and tE of the host within 3 sigma of the truth", f"{hosts} of {n}", ">= 90 %", hosts >= 0.9 * n),
         row("cataclysmic variables rejected", f"{len(variables) - wrong} of {len(variables)}", "all", wrong == 0),
-    ]  # fmt: skip
+    ]
 
 
 def document(events: list[Row]) -> str:
     """The page docs/dc2018.md."""
     lines = [
-        "# The 2018 data challenge, event by event", "",
+        "# The 2018 data challenge, event by event",
+        "",
         "Made by `python benchmarks/planets_validation.py ../shared/data docs/dc2018.md`: every light curve (W149 and "
         "Z087, 38,568 epochs) goes through the search, the fits and the classification of the pipeline, without any "
         "knowledge of the truth. Solutions are those reported in the event tables; twins are the further solutions "
         "that the data cannot tell from the best. `dchi2` is the gain of two lenses over one. t0 and u0 are compared at "
-        "the centre of mass.", "",
-        "| requirement | value | required |", "|---|---|---|",
-        *(f"| {r['name'].removeprefix('data challenge: ')} | {r['value']} | {r['required']} |" for r in summary(events)), "",
+        "the centre of mass.",
+        "",
+        "| requirement | value | required |",
+        "|---|---|---|",
+        *(
+            f"| {r['name'].removeprefix('data challenge: ')} | {r['value']} | {r['required']} |"
+            for r in summary(events)
+        ),
+        "",
         "| id | truth: dchi2, log s, log q | class | dchi2 | chi2/dof | log s | log q | twins' log s | planet | host |",
         "|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for e in events:
         t = e["truth"]
         planet = f"{t['dchi2_single']:.0f}, {np.log10(t['s']):.2f}, {np.log10(t['q']):.2f}"
@@ -156,11 +175,16 @@ def document(events: list[Row]) -> str:
         pairs = [s for s in e["solutions"] if s["model"] == BINARY_LENS]
         logs = [f"{np.log10(s['s']):.2f}" for s in pairs]
         cells = [
-            str(t["id"]), true, e["class"], f"{e['dchi2']:.0f}" if e["dchi2"] else "",
-            f"{e['chi2_dof']:.3f}" if e["chi2_dof"] else "", logs[0] if logs else "",
-            f"{np.log10(pairs[0]['q']):.2f}" if pairs else "", ", ".join(dict.fromkeys(logs[1:])),
+            str(t["id"]),
+            true,
+            e["class"],
+            f"{e['dchi2']:.0f}" if e["dchi2"] else "",
+            f"{e['chi2_dof']:.3f}" if e["chi2_dof"] else "",
+            logs[0] if logs else "",
+            f"{np.log10(pairs[0]['q']):.2f}" if pairs else "",
+            ", ".join(dict.fromkeys(logs[1:])),
             *(("yes" if e[k] else "no") if t["cls"] != "dccv" else "" for k in ("planet", "host")),
-        ]  # fmt: skip
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -29,9 +29,18 @@ F64 = NDArray[np.float64]
 N_Z, STEP, Z_MIN, SPECTRA = 1420, 7e-4, 0.35, 24
 #: H-alpha + [N II] + [S II], [O III] + H-beta, [O II], [S III]: wavelength [nm], flux, column.
 LINES = (
-    (656.461, 1.0, 0), (658.527, 0.3, 0), (671.829, 0.15, 0), (673.267, 0.12, 0), (500.824, 1.0, 1),
-    (496.030, 0.336, 1), (486.269, 0.3, 1), (372.988, 0.57, 2), (372.709, 0.43, 2), (953.321, 1.0, 3), (907.110, 0.4, 3),
-)  # fmt: skip
+    (656.461, 1.0, 0),
+    (658.527, 0.3, 0),
+    (671.829, 0.15, 0),
+    (673.267, 0.12, 0),
+    (500.824, 1.0, 1),
+    (496.030, 0.336, 1),
+    (486.269, 0.3, 1),
+    (372.988, 0.57, 2),
+    (372.709, 0.43, 2),
+    (953.321, 1.0, 3),
+    (907.110, 0.4, 3),
+)
 WIDTH = 110 / LIGHT_KM_S
 
 
@@ -102,7 +111,9 @@ def _redrock(chosen: list[Simulated], log_z: F64) -> Callable[[], list[float]]:
         kernel = np.where(np.abs(away) < 5, np.exp(-0.5 * away**2), 0)
         resolution = sparse.dia_matrix(kernel / kernel.sum(axis=1, keepdims=True))
         scale = float(np.median(np.sqrt(s.variance)))
-        spectrum = Spectrum(10 * WAVELENGTH, s.flux / scale, scale**2 / s.variance, resolution, resolution.tocsr(), band="G")
+        spectrum = Spectrum(
+            10 * WAVELENGTH, s.flux / scale, scale**2 / s.variance, resolution, resolution.tocsr(), band="G"
+        )
         targets.append(Target(number, [spectrum]))
     rebinned = DistTemplate(template, {"G": 10 * WAVELENGTH})
 

@@ -33,9 +33,7 @@ def rows(data_folder: Path) -> list[Row]:
     return [*_probability_rows(data_folder), *_scene_rows(data_folder)]
 
 
-def _measured(
-    simulated: Iterable[Simulated], config: RedshiftConfig | None = None
-) -> list[tuple[Simulated, Redshift]]:
+def _measured(simulated: Iterable[Simulated], config: RedshiftConfig | None = None) -> list[tuple[Simulated, Redshift]]:
     return [(s, measure_redshift(s.spectrum, config)) for s in simulated]
 
 
@@ -99,9 +97,11 @@ def _context_rows(name: str, right: Any, clean: Any, two: Any, one: Any, galaxy:
     """Without requirement: what the warnings cost."""
     none = galaxy & ~two & ~one
     sets = (
-        ("two_lines", two, "two lines"), ("one_line", one, "one line"), ("no_line", none, "no line at S/N > 5"),
+        ("two_lines", two, "two lines"),
+        ("one_line", one, "one line"),
+        ("no_line", none, "no line at S/N > 5"),
         ("star", ~galaxy, "stars"),
-    )  # fmt: skip
+    )
     result = []
     for group, chosen, what in sets:
         for verb, values in (("without_warning", clean), ("right", right)):

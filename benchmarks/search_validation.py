@@ -35,22 +35,20 @@ def rows() -> list[Row]:
     result = []
     total = batches * BATCH
     for kind, called, curves in (
-        *zip(
-            ("constant, white noise", "constant, correlated noise", "variable"),
-            counts[:3],
-            counts[3:],
-            strict=True,
-        ),
+        *zip(("constant, white noise", "constant, correlated noise", "variable"), counts[:3], counts[3:], strict=True),
         ("all", counts[:3].sum(), total),
     ):
         upper = float(beta.ppf(0.95, called + 1, curves - called))
         value = f"{called} of {curves} ({called / curves:.1e}, below {upper:.1e} at 95 %)"
         result.append(
             {
-                "name": f"stars without events called microlensing: {kind}", "value": value, "required": "< 1e-4",
-                "data_set": f"simulated, {EPOCHS} epochs", "passed": bool(called / curves < LIMIT),
+                "name": f"stars without events called microlensing: {kind}",
+                "value": value,
+                "required": "< 1e-4",
+                "data_set": f"simulated, {EPOCHS} epochs",
+                "passed": bool(called / curves < LIMIT),
             }
-        )  # fmt: skip
+        )
     return result
 
 
@@ -79,9 +77,7 @@ def correlated(rng: np.random.Generator, stars: int) -> F64:
     for s in range(stars):
         memory = np.exp(-1 / PER_DAY / days[s])
         kick = amplitude[s] * np.sqrt(1 - memory**2) * rng.standard_normal(EPOCHS)
-        result[s] = lfilter([1.0], [1.0, -memory], kick, zi=[memory * amplitude[s] * rng.standard_normal()])[
-            0
-        ]
+        result[s] = lfilter([1.0], [1.0, -memory], kick, zi=[memory * amplitude[s] * rng.standard_normal()])[0]
     return result
 
 
@@ -92,8 +88,7 @@ def variability(rng: np.random.Generator, mjd: F64, stars: int) -> F64:
     sinusoid = depth * np.sin(2 * np.pi * phase)
     sawtooth = depth * (np.abs(phase - 0.15) / 0.85 - 0.5)
     eclipses = depth * (
-        np.exp(-0.5 * ((phase - 0.5) / 0.03) ** 2)
-        + 0.4 * np.exp(-0.5 * (np.minimum(phase, 1 - phase) / 0.03) ** 2)
+        np.exp(-0.5 * ((phase - 0.5) / 0.03) ** 2) + 0.4 * np.exp(-0.5 * (np.minimum(phase, 1 - phase) / 0.03) ** 2)
     )
     shape = rng.integers(0, 3, (stars, 1))
     return np.asarray(10 ** (-0.4 * np.choose(shape, [sinusoid, sawtooth, eclipses])))

@@ -22,13 +22,7 @@ from typing import Any
 import numpy as np
 
 from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import (
-    WavelengthBins,
-    Window,
-    place_source,
-    straight_slopes,
-    wavelength_edges,
-)
+from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
 from roman_assets.gdps.extraction import _spectrum
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
@@ -50,9 +44,14 @@ def _traces(sources: int = 400, wavelengths: int = 1000) -> Row:
     rng = np.random.default_rng(1)
     shape = (6, 3, 3)
     optics = Optics(
-        rng.normal(size=(3, 3)), rng.normal(size=(3, 3)), rng.normal(size=shape), rng.normal(size=shape) * 1e-3,
-        reference=1.55, logarithmic=False, geometry=Geometry(2044.5, 2044.5, -22.1, 12.2, 100.0, 3.0556e-05),
-    )  # fmt: skip
+        rng.normal(size=(3, 3)),
+        rng.normal(size=(3, 3)),
+        rng.normal(size=shape),
+        rng.normal(size=shape) * 1e-3,
+        reference=1.55,
+        logarithmic=False,
+        geometry=Geometry(2044.5, 2044.5, -22.1, 12.2, 100.0, 3.0556e-05),
+    )
     x, y = rng.uniform(1, SIDE, (2, sources))
     wave = np.linspace(0.95, 1.95, wavelengths)
     seconds, _ = _best(lambda: trace_grid(optics, x, y, wave), 7)
@@ -94,7 +93,12 @@ def _dispersion() -> Row:
     nodes = np.array([n for n in NODES if n > 0.9])
     slopes = straight_slopes(trace, 2000.0, 2000.0, "1", edges, nodes, HALF)
     stamps = source_stamps(
-        SpectralPsf.of("WFI01"), Shape(2.5, 0.7, 0.4, 0.1), nodes, trace.jacobian(2000.0, 2000.0, nodes, "1"), HALF, slopes
+        SpectralPsf.of("WFI01"),
+        Shape(2.5, 0.7, 0.4, 0.1),
+        nodes,
+        trace.jacobian(2000.0, 2000.0, nodes, "1"),
+        HALF,
+        slopes,
     )
     bins = WavelengthBins.of(edges, nodes)
     rng = np.random.default_rng(2)
@@ -161,9 +165,7 @@ def _extraction() -> Row:
     throughput = nominal_throughput("grism", "WFI01")
     edges = wavelength_edges(trace, 1032.0, 1700.0, "1")
     nodes = np.array([n for n in NODES if n > 0.9])
-    stamps = source_stamps(
-        SpectralPsf.of("WFI01"), Shape(2.0), nodes, trace.jacobian(1032.0, 1700.0, nodes, "1"), HALF
-    )
+    stamps = source_stamps(SpectralPsf.of("WFI01"), Shape(2.0), nodes, trace.jacobian(1032.0, 1700.0, nodes, "1"), HALF)
     placed = place_source(trace, window, 1032.0, 1700.0, "1", WavelengthBins.of(edges, nodes), stamps)
     band = Band("1", 1, edges, throughput.rates("1", edges))
     flat = np.full(len(edges) - 1, 1e-20)
@@ -173,9 +175,7 @@ def _extraction() -> Row:
     science = response * 1e-20 + rng.normal(0, 0.05, response.shape)
     weight, others = np.full(response.shape, 400.0), np.zeros(response.shape)
     waves = row_wavelengths(scene, source) * 1e3
-    seconds, _ = _best(
-        lambda: _spectrum(scene, source, waves, response, weight, science, others, throughput), 7
-    )
+    seconds, _ = _best(lambda: _spectrum(scene, source, waves, response, weight, science, others, throughput), 7)
     setup = f"{placed.box.nx} x {placed.box.ny} px, flux, variance, contamination, flags and LSF"
     peer, said = _specreduce(science, waves)
     return _row("extraction.optimal_us", seconds * 1e6, None if peer is None else peer * 1e6, "us", f"{setup}; {said}")

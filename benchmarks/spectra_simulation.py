@@ -34,9 +34,16 @@ ZODIACAL, READ_NOISE, READS = 0.65, 8.0, 3  # e/s/px, e, exposures
 WAVELENGTH = np.arange(1000.0, 1930.0, PIXEL_NM)
 #: Which lines count as one when lines are counted.
 GROUPS = {
-    "Ha": ("Ha",), "Hb": ("Hb",), "OIII": ("OIII5007",), "OII": ("OII3726", "OII3729"), "NII": ("NII6584",),
-    "SII": ("SII6717", "SII6731"), "SIII": ("SIII9531",), "HeI": ("HeI10830",), "PaB": ("PaB",),
-}  # fmt: skip
+    "Ha": ("Ha",),
+    "Hb": ("Hb",),
+    "OIII": ("OIII5007",),
+    "OII": ("OII3726", "OII3729"),
+    "NII": ("NII6584",),
+    "SII": ("SII6717", "SII6731"),
+    "SIII": ("SIII9531",),
+    "HeI": ("HeI10830",),
+    "PaB": ("PaB",),
+}
 
 
 @dataclass(frozen=True)
@@ -177,5 +184,7 @@ def _drawn(lines: Any, amplitude: F64, z: float, lsf: float) -> F64:
     for wave, ratio, width, column in zip(lines.wavelength, lines.flux, lines.width, lines.column, strict=True):
         centre = wave * (1 + z)
         sigma = np.hypot(lsf, centre * width)
-        total += amplitude[column] * ratio / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((WAVELENGTH - centre) / sigma) ** 2)
+        total += (
+            amplitude[column] * ratio / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((WAVELENGTH - centre) / sigma) ** 2)
+        )
     return total

@@ -31,9 +31,7 @@ def rows() -> list[Row]:
 
 def _season_file(path: Path) -> list[Row]:
     flux, error, flag = _block(STARS, EPOCHS)
-    plain = encode_table(
-        season_table(flux[:2000], error[:2000], flag[:2000]), find_schema("season_light_curves"), {}
-    )
+    plain = encode_table(season_table(flux[:2000], error[:2000], flag[:2000]), find_schema("season_light_curves"), {})
     table = season_table(flux, rounded_errors(error), flag)
     raw = flux.nbytes + error.nbytes + flag.nbytes
     start = time.process_time()
@@ -52,12 +50,26 @@ def _season_file(path: Path) -> list[Row]:
         reads.append(time.perf_counter() - start)
         assert found.height == 1, "every object is in the file once"
     return [
-        _row("storage.bytes_per_point", size / points, "bytes", f"flux (exact), error (to 1/16384, as the product holds it), flag; {STARS} x {EPOCHS}"),  # noqa: E501
-        _row("storage.bytes_per_point_plain", len(plain) / (2000 * EPOCHS), "bytes", "the same, errors with every bit of float32"),  # noqa: E501
-        _row("storage.object_read_ms", 1e3 * float(np.median(reads)), "ms",
-             f"one object's season by its identifier from a file of {size / 1e9:.2f} GB, wall clock, median of 8, file cached"),  # noqa: E501
+        _row(
+            "storage.bytes_per_point",
+            size / points,
+            "bytes",
+            f"flux (exact), error (to 1/16384, as the product holds it), flag; {STARS} x {EPOCHS}",
+        ),
+        _row(
+            "storage.bytes_per_point_plain",
+            len(plain) / (2000 * EPOCHS),
+            "bytes",
+            "the same, errors with every bit of float32",
+        ),
+        _row(
+            "storage.object_read_ms",
+            1e3 * float(np.median(reads)),
+            "ms",
+            f"one object's season by its identifier from a file of {size / 1e9:.2f} GB, wall clock, median of 8, file cached",
+        ),
         _row("storage.encode_mb_per_s", raw / encoded / 1e6, "MB/s", "of flux, error and flag, one core, CPU time"),
-    ]  # fmt: skip
+    ]
 
 
 def season_table(flux: NDArray[Any], error: NDArray[Any], flag: NDArray[Any]) -> pl.DataFrame:
@@ -66,12 +78,18 @@ def season_table(flux: NDArray[Any], error: NDArray[Any], flag: NDArray[Any]) ->
     return pl.DataFrame(
         {
             "object_id": np.arange(n, dtype=np.int64) * 7919 + 10**12,
-            "star": np.arange(n, dtype=np.int32), "ra": np.full(n, 268.0), "dec": np.full(n, -29.0),
-            "field": ["f1"] * n, "detector": ["WFI01"] * n, "optical_element": ["F146"] * n,
-            "n_good": np.full(n, EPOCHS, dtype=np.int32), "flux": list_column(flux, pl.Float32),
-            "flux_err": list_column(error, pl.Float32), "flag": list_column(flag, pl.UInt8),
+            "star": np.arange(n, dtype=np.int32),
+            "ra": np.full(n, 268.0),
+            "dec": np.full(n, -29.0),
+            "field": ["f1"] * n,
+            "detector": ["WFI01"] * n,
+            "optical_element": ["F146"] * n,
+            "n_good": np.full(n, EPOCHS, dtype=np.int32),
+            "flux": list_column(flux, pl.Float32),
+            "flux_err": list_column(error, pl.Float32),
+            "flag": list_column(flag, pl.UInt8),
         }
-    )  # fmt: skip
+    )
 
 
 def _block(stars: int, epochs: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -90,12 +108,7 @@ def _transpose_rows(stars: int = 100_000, epochs: int = 300) -> list[Row]:
     star = np.arange(stars, dtype=np.int32)
     parts = [
         pl.DataFrame(
-            {
-                "star": star,
-                "flux": flux[:, e].copy(),
-                "flux_err": error[:, e].copy(),
-                "flag": flag[:, e].copy(),
-            }
+            {"star": star, "flux": flux[:, e].copy(), "flux_err": error[:, e].copy(), "flag": flag[:, e].copy()}
         )
         for e in range(epochs)
     ]

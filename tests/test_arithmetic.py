@@ -50,7 +50,15 @@ def test_the_program_pins_its_arithmetic_before_it_loads_numpy():
         "print(os.environ.get('OPENBLAS_CORETYPE'), 'numpy' in sys.modules)"
     )
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "OMP", "NPY"))}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "pyproject.toml")], env=bare, capture_output=True, text=True, check=True
-    ).stdout.splitlines()[-1].split()  # fmt: skip
+    done = (
+        subprocess.run(
+            [sys.executable, "-c", code, str(ROOT / "pyproject.toml")],
+            env=bare,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        .stdout.splitlines()[-1]
+        .split()
+    )
     assert done == ["Haswell" if has_avx2() else "None", "True"]

@@ -21,11 +21,15 @@ from tests.helm.test_values import ENVIRONMENTS, VALUES, kustomized
 from tests.infrastructure.templates import resources, walk
 
 GROUPS = {
-    "Application": "argoproj.io/v1alpha1", "ApplicationSet": "argoproj.io/v1alpha1", "AppProject": "argoproj.io/v1alpha1",
-    "ExternalSecret": "external-secrets.io/v1", "SecretStore": "external-secrets.io/v1",
+    "Application": "argoproj.io/v1alpha1",
+    "ApplicationSet": "argoproj.io/v1alpha1",
+    "AppProject": "argoproj.io/v1alpha1",
+    "ExternalSecret": "external-secrets.io/v1",
+    "SecretStore": "external-secrets.io/v1",
     "NodeConfig": "node.eks.aws/v1alpha1",
-    "PrometheusRule": "monitoring.coreos.com/v1", "ServiceMonitor": "monitoring.coreos.com/v1",
-}  # fmt: skip
+    "PrometheusRule": "monitoring.coreos.com/v1",
+    "ServiceMonitor": "monitoring.coreos.com/v1",
+}
 
 
 @functools.cache

@@ -48,9 +48,13 @@ def test_database_driver_is_named():
     database = values()["postgresql"]
     assert database["enabled"] is False
     url = get_conn_string(
-        database["postgresqlUsername"], "secret", database["postgresqlHost"], database["postgresqlDatabase"],
-        str(database["service"]["port"]), scheme=database["postgresqlScheme"],
-    )  # fmt: skip
+        database["postgresqlUsername"],
+        "secret",
+        database["postgresqlHost"],
+        database["postgresqlDatabase"],
+        str(database["service"]["port"]),
+        scheme=database["postgresqlScheme"],
+    )
     assert make_url(url).get_driver_name() == "psycopg2"
     assert "postgresqlPassword" not in database
     assert values()["generatePostgresqlPasswordSecret"] is False
@@ -104,14 +108,10 @@ def test_no_pod_runs_as_root():
     ]
     pods_of.append((run["podSpecConfig"]["securityContext"], run["containerConfig"]["securityContext"]))
     for pod, container in pods_of:
-        made = k8s_model_from_dict(
-            models.V1PodSecurityContext, k8s_snake_case_dict(models.V1PodSecurityContext, pod)
-        )
+        made = k8s_model_from_dict(models.V1PodSecurityContext, k8s_snake_case_dict(models.V1PodSecurityContext, pod))
         assert made.run_as_non_root is True
         assert made.run_as_user > 0
-        inner = k8s_model_from_dict(
-            models.V1SecurityContext, k8s_snake_case_dict(models.V1SecurityContext, container)
-        )
+        inner = k8s_model_from_dict(models.V1SecurityContext, k8s_snake_case_dict(models.V1SecurityContext, container))
         assert inner.allow_privilege_escalation is False
 
 
@@ -138,15 +138,8 @@ def test_instance_that_the_values_make_is_valid():
     launcher = snake(v["runLauncher"]["config"]["k8sRunLauncher"])
     del launcher["image_pull_policy"]
     launcher |= {"image_pull_policy": "IfNotPresent", "service_account_name": v["serviceAccount"]["name"]}
-    launcher |= {
-        "instance_config_map": "dagster-instance",
-        "postgres_password_secret": "p",
-        "dagster_home": "/d",
-    }
-    for schema, config in (
-        (S3ComputeLogManager.config_type(), logs),
-        (K8sRunLauncher.config_type(), launcher),
-    ):
+    launcher |= {"instance_config_map": "dagster-instance", "postgres_password_secret": "p", "dagster_home": "/d"}
+    for schema, config in ((S3ComputeLogManager.config_type(), logs), (K8sRunLauncher.config_type(), launcher)):
         result = validate_config(Shape(schema), config)
         assert result.success, [error.message for error in result.errors or []]
     instance = {
@@ -268,9 +261,18 @@ def test_pins_agree_with_the_project():
 
 @pytest.mark.parametrize(
     "path",
-    ["constraints.txt", "Makefile", ".ci/run", "Dockerfile", "helm_values/base.yaml", "tests/cluster/run",
-     "deploy/base/environment.env", "deploy/base/dagster.yaml", "tests/cluster/services/Dockerfile"],
-)  # fmt: skip
+    [
+        "constraints.txt",
+        "Makefile",
+        ".ci/run",
+        "Dockerfile",
+        "helm_values/base.yaml",
+        "tests/cluster/run",
+        "deploy/base/environment.env",
+        "deploy/base/dagster.yaml",
+        "tests/cluster/services/Dockerfile",
+    ],
+)
 def test_no_machine_or_registry_is_named(path):
     text = (ROOT / path).read_text().replace("docker.io/library/", "")
     assert not re.search(r"https?://|file://|/home/|/root/|/work/", text)

@@ -111,8 +111,12 @@ def test_who_may_do_what() -> None:
     """Only runs, daemon and operators' webserver reach Kubernetes, and there Jobs and their pods only."""
     accounts = {name: spec.get("serviceAccountName") for name, spec in pod_specs(EXAMPLE).items()}
     assert {n for n, a in accounts.items() if a == "roman-runs"} == {
-        "roman-webserver", "roman-daemon", "roman-migrate", "roman-clean-jobs", "roman-retention",
-    }  # fmt: skip
+        "roman-webserver",
+        "roman-daemon",
+        "roman-migrate",
+        "roman-clean-jobs",
+        "roman-retention",
+    }
     # Retention has that account for its buckets, and no token for Kubernetes.
     assert pod_specs(EXAMPLE)["roman-retention"]["automountServiceAccountToken"] is False
     assert pod_specs(EXAMPLE)["roman-exporter"]["automountServiceAccountToken"] is False
@@ -147,9 +151,15 @@ def test_every_variable_is_one_that_something_reads() -> None:
     }
     given = named(EXAMPLE, "ConfigMap", "roman-environment")["data"] | secrets["roman-database"]
     read = {
-        HOME, *VARIABLES.values(), definitions.K8S, definitions.STEP_ACCOUNT, pods.NODE_POOLS, pods.SIZES,
-        migration.POOLS, "ROMAN_LOGS_BUCKET",
-    }  # fmt: skip
+        HOME,
+        *VARIABLES.values(),
+        definitions.K8S,
+        definitions.STEP_ACCOUNT,
+        pods.NODE_POOLS,
+        pods.SIZES,
+        migration.POOLS,
+        "ROMAN_LOGS_BUCKET",
+    }
     assert {name for name in given if name.startswith("ROMAN_")} <= read
     places = ("products_root", "landing_root", "quarantine_root", "index_url", "registry_url")
     assert {VARIABLES[name] for name in places} <= set(given)
@@ -225,9 +235,12 @@ def test_ports_are_open_to_those_who_need_them_only() -> None:
         for name, spec in policies.items()
     }
     assert opened == {
-        "roman-deny": [], "roman-code": [3030], "roman-webserver": [3000], "roman-exporter": [9464],
+        "roman-deny": [],
+        "roman-code": [3030],
+        "roman-webserver": [3000],
+        "roman-exporter": [9464],
         "roman-postgresql": [5432],
-    }  # fmt: skip
+    }
 
 
 # --- what Dagster makes of dagster.yaml and an asset's tags ---------------------------------------------
@@ -244,13 +257,19 @@ def step_job(profile: pods.PodProfile, environment: dict[str, str]) -> dict[str,
     first, second = (K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(s)) for s in settings)
     job = construct_dagster_k8s_job(
         DagsterK8sJobConfig(
-            job_image="roman-assets:1", dagster_home=launcher["dagster_home"],
-            instance_config_map=launcher["instance_config_map"], service_account_name="roman-science",
-            env_config_maps=launcher["env_config_maps"], env_secrets=launcher["env_secrets"],
+            job_image="roman-assets:1",
+            dagster_home=launcher["dagster_home"],
+            instance_config_map=launcher["instance_config_map"],
+            service_account_name="roman-science",
+            env_config_maps=launcher["env_config_maps"],
+            env_secrets=launcher["env_secrets"],
         ),
-        ["dagster", "api", "execute_step"], "dagster-step-1", first.merge(second).run_k8s_config,
-        component="step_worker", labels={"dagster/run-id": "1"},
-    )  # fmt: skip
+        ["dagster", "api", "execute_step"],
+        "dagster-step-1",
+        first.merge(second).run_k8s_config,
+        component="step_worker",
+        labels={"dagster/run-id": "1"},
+    )
     made: dict[str, Any] = ApiClient().sanitize_for_serialization(job)
     return made
 

@@ -85,9 +85,17 @@ def test_sizes_can_be_changed_by_the_operator():
 
 @pytest.mark.parametrize(
     "text",
-    ["{imges: {memory: 1Gi}}", "{images: {memry: 1Gi}}", "{images: {cpu: 1}}", "{images: {deadline_s: '5'}}", "[", "a",
-     "{images: 4Gi}", "{images: {name: other}}"],
-)  # fmt: skip
+    [
+        "{imges: {memory: 1Gi}}",
+        "{images: {memry: 1Gi}}",
+        "{images: {cpu: 1}}",
+        "{images: {deadline_s: '5'}}",
+        "[",
+        "a",
+        "{images: 4Gi}",
+        "{images: {name: other}}",
+    ],
+)
 def test_sizes_that_cannot_be_meant_are_refused(text):
     with pytest.raises(InputError, match=pods.SIZES):
         pods.LIGHT.op_tags({pods.SIZES: text})

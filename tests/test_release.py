@@ -53,9 +53,10 @@ def root_file_system(path: Path) -> Path:
         f"{site}/some_tool-1.2.dist-info/METADATA": "Metadata-Version: 2.4\nName: Some_Tool\nVersion: 1.2\n"
         "Summary: Does things\nLicense-Expression: BSD-3-Clause\n",
         f"{site}/old-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: old\nVersion: 0.1\nLicense: "
-        + "Permission is hereby granted " * 20 + "\nClassifier: License :: OSI Approved :: MIT License\n",
+        + "Permission is hereby granted " * 20
+        + "\nClassifier: License :: OSI Approved :: MIT License\n",
         f"{site}/some_tool/METADATA": "no metadata",
-    }  # fmt: skip
+    }
     with tarfile.open(path, "w") as out:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
@@ -76,8 +77,10 @@ def test_bill_of_materials_of_an_image(tmp_path: Path) -> None:
     assert found["bomFormat"] == "CycloneDX"
     parts = {c["purl"]: c for c in found["components"]}
     assert set(parts) == {
-        "pkg:pypi/some-tool@1.2", "pkg:pypi/old@0.1", "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
-    }  # fmt: skip
+        "pkg:pypi/some-tool@1.2",
+        "pkg:pypi/old@0.1",
+        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
+    }
     assert parts["pkg:pypi/some-tool@1.2"]["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
     assert parts["pkg:pypi/old@0.1"]["licenses"] == [{"license": {"name": "MIT License"}}]
     assert found["metadata"]["component"]["version"] == "0.1.0"
@@ -207,8 +210,12 @@ def test_a_release_is_made_of_the_commit(tree: Path, tmp_path_factory: pytest.Te
     seconds = tool("release").export(tree, folder)
     assert abs(seconds - time.time()) < 600
     assert sorted(p.name for p in folder.iterdir()) == [
-        "CHANGELOG.md", "deploy", "helm_values", "pyproject.toml", "roman_assets",
-    ]  # fmt: skip
+        "CHANGELOG.md",
+        "deploy",
+        "helm_values",
+        "pyproject.toml",
+        "roman_assets",
+    ]
 
 
 @pytest.mark.slow
@@ -220,7 +227,9 @@ def test_a_release_comes_out_twice_the_same(tmp_path: Path) -> None:
     made = []
     for _ in range(2):
         program = [sys.executable, str(tmp_path / "clone" / "deploy" / "release" / "release.py")]
-        done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "IMAGE_BUILD": ""}, check=False)
+        done = subprocess.run(
+            program, capture_output=True, text=True, env={**os.environ, "IMAGE_BUILD": ""}, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr[-2000:]
         assert "this release has no image" in done.stdout
         out = tmp_path / "clone" / done.stdout.splitlines()[-1]
@@ -230,7 +239,9 @@ def test_a_release_comes_out_twice_the_same(tmp_path: Path) -> None:
     assert [line.split()[1] for line in made[0].splitlines()][:1] == ["CHANGELOG.md"]
     (wheel,) = out.glob("*.whl")
     assert wheel.name.startswith(f"roman_assets-{version}-")
-    committed = subprocess.run(["git", "ls-files", "roman_assets"], cwd=ROOT, capture_output=True, text=True, check=True)
+    committed = subprocess.run(
+        ["git", "ls-files", "roman_assets"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if name.startswith("roman_assets/")}
     assert inside ^ set(committed.stdout.split()) == {"roman_assets/kernels/_kernels.abi3.so"}

@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 
 #: Below site-packages; a star is one name. Only folders that the packages themselves never import.
-UNUSED = (
-    "pyarrow/tests", "pyarrow/include", "pyarrow/src", "scipy/*/tests", "numpy/*/tests", "matplotlib/tests",
-)  # fmt: skip
+UNUSED = ("pyarrow/tests", "pyarrow/include", "pyarrow/src", "scipy/*/tests", "numpy/*/tests", "matplotlib/tests")
 
 
 def trim(prefix: Path) -> int:

@@ -22,8 +22,20 @@ from typing import Any
 
 TIMEOUT_S = 600
 #: What pip-audit prints when its service did not answer, as far as it can be told from a finding.
-UNREACHABLE = ("ConnectionError", "Max retries", "ConnectTimeout", "ReadTimeout", "Name or service", "HTTPError",
-               "could not connect", "Tunnel connection", "503", "502", "404", "403")  # fmt: skip
+UNREACHABLE = (
+    "ConnectionError",
+    "Max retries",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "Name or service",
+    "HTTPError",
+    "could not connect",
+    "Tunnel connection",
+    "503",
+    "502",
+    "404",
+    "403",
+)
 
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 
@@ -39,8 +51,21 @@ def audit_python(wanted: list[str], run: Run) -> tuple[str, list[str]]:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(wanted) + "\n")
         file.flush()
-        command = [sys.executable, "-m", "pip_audit", "-r", file.name, "--no-deps", "--disable-pip", "--format", "json",
-                   "--progress-spinner", "off", "--timeout", "20"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip_audit",
+            "-r",
+            file.name,
+            "--no-deps",
+            "--disable-pip",
+            "--format",
+            "json",
+            "--progress-spinner",
+            "off",
+            "--timeout",
+            "20",
+        ]
         try:
             done = run(command)
         except subprocess.TimeoutExpired:
@@ -54,8 +79,9 @@ def audit_python(wanted: list[str], run: Run) -> tuple[str, list[str]]:
         return "not checked", [f"pip-audit failed: {last[:300]}"]
     lines = [
         f"{item['name']} {item['version']}: {problem['id']} (fixed in {', '.join(problem['fix_versions']) or 'no version'})"
-        for item in answer for problem in item.get("vulns", [])
-    ]  # fmt: skip
+        for item in answer
+        for problem in item.get("vulns", [])
+    ]
     skipped = [f"not checked: {item['name']} ({item['skip_reason']})" for item in answer if "skip_reason" in item]
     if lines:
         return "vulnerable", lines + skipped

@@ -25,7 +25,11 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILDERS = {"podman": ["podman", "build", "-t"], "docker": ["docker", "build", "-t"], "buildah": ["buildah", "bud", "-t"]}
+BUILDERS = {
+    "podman": ["podman", "build", "-t"],
+    "docker": ["docker", "build", "-t"],
+    "buildah": ["buildah", "bud", "-t"],
+}
 
 
 def project_version(root: Path) -> str:
@@ -47,7 +51,9 @@ def problems(root: Path) -> list[str]:
     for path in sorted([*root.glob("helm_values/**/*.yaml"), *root.glob("deploy/example/*.yaml")]):
         for match in re.finditer(r"roman-assets[^\n]*?(?:\n\s+tag:|newTag:)\s*\"?([\w.+-]+)", path.read_text()):
             named[str(path.relative_to(root))] = match.group(1)
-    found += [f"{path} has version {other}, pyproject.toml {version}" for path, other in named.items() if other != version]
+    found += [
+        f"{path} has version {other}, pyproject.toml {version}" for path, other in named.items() if other != version
+    ]
     try:
         changelog_section((root / "CHANGELOG.md").read_text(), version)
     except ValueError as error:
@@ -82,11 +88,13 @@ def release(root: Path, image: str) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "source"
         environment = {
-            **os.environ, "PIP_CONSTRAINT": str(root / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            **os.environ,
+            "PIP_CONSTRAINT": str(root / "constraints.txt"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             # The same bytes wherever and whenever the commit is built.
             "SOURCE_DATE_EPOCH": str(export(root, source)),
             "CFLAGS": f"{os.environ.get('CFLAGS', '')} -ffile-prefix-map={source}=.",
-        }  # fmt: skip
+        }
         wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(out), str(source)]
         subprocess.run(wheel, check=True, env=environment)
         if command is not None:

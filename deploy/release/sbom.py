@@ -39,10 +39,14 @@ def python_components(site_packages: list[Path]) -> Iterator[Component]:
     for found in distributions(path=[str(folder) for folder in site_packages]):
         name, version = found.metadata["Name"], found.version
         yield Component(
-            type=ComponentType.LIBRARY, name=name, version=version, bom_ref=f"pypi:{name.lower()}@{version}",
+            type=ComponentType.LIBRARY,
+            name=name,
+            version=version,
+            bom_ref=f"pypi:{name.lower()}@{version}",
             purl=PackageURL("pypi", name=name.lower().replace("_", "-"), version=version),
-            description=found.metadata.get("Summary") or None, licenses=_licences(found),
-        )  # fmt: skip
+            description=found.metadata.get("Summary") or None,
+            licenses=_licences(found),
+        )
 
 
 def _licences(found: Distribution) -> list[object]:
@@ -50,7 +54,9 @@ def _licences(found: Distribution) -> list[object]:
     text = found.metadata.get("License-Expression") or (found.metadata.get("License") or "").strip()
     if text and len(text) <= LONGEST_NAME and "\n" not in text:
         return [factory.make_from_string(text)]
-    names = [c.rpartition("::")[2].strip() for c in found.metadata.get_all("Classifier", []) if c.startswith("License ::")]
+    names = [
+        c.rpartition("::")[2].strip() for c in found.metadata.get_all("Classifier", []) if c.startswith("License ::")
+    ]
     return [factory.make_with_name(name) for name in sorted(set(names))]
 
 
@@ -63,11 +69,14 @@ def debian_components(status: str) -> Iterator[Component]:
         name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
         source = (fields.get("Source") or name).split()[0]
         yield Component(
-            type=ComponentType.LIBRARY, name=name, version=version, bom_ref=f"deb:{name}:{architecture}@{version}",
+            type=ComponentType.LIBRARY,
+            name=name,
+            version=version,
+            bom_ref=f"deb:{name}:{architecture}@{version}",
             purl=PackageURL("deb", "debian", name, version, {"arch": architecture, "distro": "debian-12"}),
             description=fields.get("Description", "").splitlines()[0] if fields.get("Description") else None,
             properties=[Property(name="debian:source", value=source)],
-        )  # fmt: skip
+        )
 
 
 def document(version: str, components: list[Component], kind: ComponentType) -> str:

@@ -16,9 +16,11 @@ from roman_assets.cli.common import console, set_home
 from roman_assets.errors import RomanError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Roman Space Telescope science pipelines as a platform of data assets.",
-)  # fmt: skip
+)
 
 
 @app.callback()

@@ -52,9 +52,7 @@ def clean_jobs(
     if not place:
         raise InputError("no namespace given", field="--namespace", remedy="name the namespace of the runs")
     with dagster_instance(workspace()) as instance:
-        done = clean(
-            kubernetes.client.BatchV1Api(), instance, place, say=_say, dry_run=dry_run, settle_s=settle
-        )
+        done = clean(kubernetes.client.BatchV1Api(), instance, place, say=_say, dry_run=dry_run, settle_s=settle)
     _say(f"{len(done)} Jobs {'would be' if dry_run else 'were'} deleted")
 
 

@@ -30,9 +30,12 @@ def workspace() -> Workspace:
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar; call what it yields with (done, total, text)."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}", markup=True),
-    )  # fmt: skip
+    )
     with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, detail="")
 
@@ -69,9 +72,7 @@ def report(outcome: object) -> None:
         first, *rest = text.splitlines()
         more = f" (and {len(rest)} more)" if rest else ""
         console.print(
-            f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}",
-            soft_wrap=True,
-            highlight=False,
+            f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}", soft_wrap=True, highlight=False
         )
     if len(outcome.caveats) > 10:
         console.print(

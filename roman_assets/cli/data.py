@@ -19,24 +19,24 @@ def simulate(
     visits: Annotated[int, typer.Option(help="Visits a day.")] = 8,
     detector: Annotated[list[str] | None, typer.Option(help="Detector; may be repeated.")] = None,
     size: Annotated[int, typer.Option(help="Side of the images [px].")] = 200,
-    seasons: Annotated[
-        int, typer.Option(help="Seasons; the field is turned by 180 degrees in every second.")
-    ] = 1,
+    seasons: Annotated[int, typer.Option(help="Seasons; the field is turned by 180 degrees in every second.")] = 1,
 ) -> None:
     """Simulate a mini bulge survey as Level 2 files, with its truth beside them."""
     from roman_assets.simulate.config import MiniSurvey
     from roman_assets.simulate.survey import simulate_survey
 
     config = MiniSurvey(
-        seed=seed, detectors=tuple(detector or ("WFI01", "WFI02")), days=days, seasons=seasons,
-        visits_per_day=visits, size_px=size,
-    )  # fmt: skip
+        seed=seed,
+        detectors=tuple(detector or ("WFI01", "WFI02")),
+        days=days,
+        seasons=seasons,
+        visits_per_day=visits,
+        size_px=size,
+    )
     with progress_bar("simulating") as advance:
         made = simulate_survey(config, out, progress=lambda done, total: advance(done, total, ""))
     console.print(f"{len(made.exposures)} exposures in {out / 'exposures'}, truth in {out / 'truth'}")
-    console.print(
-        f"next: roman calendar init {out / 'exposures'} && roman ingest {out / 'exposures'} && roman process"
-    )
+    console.print(f"next: roman calendar init {out / 'exposures'} && roman ingest {out / 'exposures'} && roman process")
 
 
 def ingest(
@@ -52,21 +52,17 @@ def ingest(
         raise InputError("no such file or folder", file=missing[0], remedy="check the path")
     with progress_bar("ingesting") as advance:
         report = run_ingest(
-            list(paths), place.registry, place.quarantine, place.calendar, full=not quick,
+            list(paths),
+            place.registry,
+            place.quarantine,
+            place.calendar,
+            full=not quick,
             progress=lambda name, done, total: advance(done, total, name),
-        )  # fmt: skip
+        )
     table = Table(title=f"Ingested in {report.seconds:.1f} s")
     table.add_column("outcome")
     table.add_column("files", justify="right")
-    for name in (
-        "registered",
-        "duplicates",
-        "replaced",
-        "conflicts",
-        "quarantined",
-        "outside_calendar",
-        "caveats",
-    ):
+    for name in ("registered", "duplicates", "replaced", "conflicts", "quarantined", "outside_calendar", "caveats"):
         table.add_row(name.replace("_", " "), str(len(getattr(report, name))))
     console.print(table)
     for refused in [*report.conflicts, *report.quarantined][:20]:
@@ -84,9 +80,7 @@ def ingest(
         raise typer.Exit(2)
 
 
-calendar_app = typer.Typer(
-    no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields."
-)
+calendar_app = typer.Typer(no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields.")
 
 
 @calendar_app.command("show")
@@ -139,9 +133,7 @@ def calendar_init(
     calendar_show()
 
 
-quarantine_app = typer.Typer(
-    no_args_is_help=True, help="Files that were refused: why, and putting them back."
-)
+quarantine_app = typer.Typer(no_args_is_help=True, help="Files that were refused: why, and putting them back.")
 
 
 @quarantine_app.command("list")

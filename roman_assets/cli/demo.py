@@ -50,9 +50,10 @@ def _simulate(target: Path) -> None:
         return
     with progress_bar("simulating") as advance:
         made = simulate_survey(
-            MiniSurvey(seed=SEED, detectors=("WFI01", "WFI02"), days=3), target / "survey",
+            MiniSurvey(seed=SEED, detectors=("WFI01", "WFI02"), days=3),
+            target / "survey",
             progress=lambda done, total: advance(done, total, ""),
-        )  # fmt: skip
+        )
     from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 
     dispersed = simulate_dispersed(DispersedField(), target / "grism")
@@ -76,9 +77,12 @@ def _ingest(target: Path) -> Workspace:
         calendar_for_files([read_header(f) for f in files], "demo").dump(target / "calendar.toml")
     with progress_bar("ingesting") as advance:
         found = ingest(
-            files, place.registry, place.quarantine, place.calendar,
+            files,
+            place.registry,
+            place.quarantine,
+            place.calendar,
             progress=lambda name, done, total: advance(done, total, name),
-        )  # fmt: skip
+        )
     console.print(
         f"{len(found.registered)} registered, {len(found.duplicates)} duplicates, {len(found.quarantined)} quarantined"
     )
@@ -107,10 +111,24 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     for heading in ("product", "files", "rows", "size"):
         table.add_column(heading, justify="left" if heading == "product" else "right")
     for kind in (
-        "reference_catalog", "psf_photometry_part", "daily_light_curves_part", "alerts", "season_light_curves",
-        "difference_sources", "season_objects", "season_events", "detection_efficiency", "survey_objects", "survey_events",
-        "contamination_models", "spectra_2d", "spectra_1d_part", "combined_spectra", "redshifts", "emission_lines",
-    ):  # fmt: skip
+        "reference_catalog",
+        "psf_photometry_part",
+        "daily_light_curves_part",
+        "alerts",
+        "season_light_curves",
+        "difference_sources",
+        "season_objects",
+        "season_events",
+        "detection_efficiency",
+        "survey_objects",
+        "survey_events",
+        "contamination_models",
+        "spectra_2d",
+        "spectra_1d_part",
+        "combined_spectra",
+        "redshifts",
+        "emission_lines",
+    ):
         records = place.products.current(kind)
         counted = [r.rows for r in records if r.rows is not None]
         rows = f"{sum(counted):,}" if counted or not records else "-"  # images have none
@@ -131,9 +149,7 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     console.print(truth)
     shown = os.path.relpath(target)
     console.print(f"done in {seconds:.0f} s. Look next:")
-    console.print(
-        "  make ui                          the Dagster UI at http://127.0.0.1:3000"
-    )
+    console.print("  make ui                          the Dagster UI at http://127.0.0.1:3000")
     console.print(f"  .venv/bin/roman --home {shown} events     the event catalogue, with reasons")
     console.print(f"  .venv/bin/roman --home {shown} products   what the index holds")
     console.print("  README.md                        your own files, and how products are opened", markup=False)

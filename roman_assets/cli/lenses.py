@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="Name of a column that is not guessed, such as time=BJD_TDB or flux=f; may be repeated."),
+    typer.Option(
+        "--column", help="Name of a column that is not guessed, such as time=BJD_TDB or flux=f; may be repeated."
+    ),
 ]
 Values = Annotated[str, typer.Option(help="Whether the values are `flux` or `mag`, where the file does not say.")]
 
@@ -28,7 +30,9 @@ def find_events(
     column: Columns = None,
     values: Values = "auto",
     out: Annotated[Path | None, typer.Option(help="Parquet file to write all candidates to.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show candidates of every class, not only microlensing.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show candidates of every class, not only microlensing.")
+    ] = False,
 ) -> None:
     """Search light curves of your own for microlensing events, fit and classify them."""
     from roman_assets.msos.events import find_events_in_curves, microlensing
@@ -43,9 +47,14 @@ def find_events(
         table.add_column(heading, no_wrap=True)
     for row in shown.iter_rows(named=True):
         table.add_row(
-            row["id"], f"{row['t0']:.4f}", f"{row['u0']:.4f}", f"{row['te']:.3f}", f"{row['dchi2_flat']:.0f}",
-            f"{row['chi2'] / max(row['dof'], 1):.2f}", row["event_class"],
-        )  # fmt: skip
+            row["id"],
+            f"{row['t0']:.4f}",
+            f"{row['u0']:.4f}",
+            f"{row['te']:.3f}",
+            f"{row['dchi2_flat']:.0f}",
+            f"{row['chi2'] / max(row['dof'], 1):.2f}",
+            row["event_class"],
+        )
     console.print(table)
     print_reasons([(row["id"], row["reason"]) for row in shown.iter_rows(named=True)])
     if not every and found.height > shown.height:
@@ -98,7 +107,10 @@ def _one(curves: dict[str, LightCurve], wanted: str | None, path: Path) -> Light
     if wanted is None or wanted not in curves:
         some = ", ".join(list(curves)[:8])
         raise InputError(
-            f"the file has {len(curves)} light curves", file=path, field="--id", remedy=f"choose one of {some} with --id"
+            f"the file has {len(curves)} light curves",
+            file=path,
+            field="--id",
+            remedy=f"choose one of {some} with --id",
         )
     return curves[wanted]
 
@@ -136,9 +148,16 @@ def _picture(curve: LightCurve, fit: PointLensFit) -> bytes:
     from roman_assets.msos.event_pictures import event_picture
 
     event = {
-        "object_id": "point lens", "bands": list(fit.bands), "fs": list(fit.fs), "fb": list(fit.fb), "t0": fit.t0,
-        "u0": fit.u0, "te": fit.te, "teff": fit.teff, "dchi2_flat": fit.dchi2,
-    }  # fmt: skip
+        "object_id": "point lens",
+        "bands": list(fit.bands),
+        "fs": list(fit.fs),
+        "fb": list(fit.fb),
+        "t0": fit.t0,
+        "u0": fit.u0,
+        "te": fit.te,
+        "teff": fit.teff,
+        "dchi2_flat": fit.dchi2,
+    }
     return event_picture(event, [(b.name, b.mjd, b.flux, b.flux_err) for b in curve.bands if b.name in fit.bands])
 
 

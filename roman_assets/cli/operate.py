@@ -19,8 +19,7 @@ def exporter(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     interval: Annotated[float, typer.Option(help="Seconds between two readings of the instance.", min=1.0)] = 30.0,
     since: Annotated[
-        str | None,
-        typer.Option(envvar=SINCE, help="First day that is promised (default: the first with exposures)."),
+        str | None, typer.Option(envvar=SINCE, help="First day that is promised (default: the first with exposures).")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Read once, print the metrics, end.")] = False,
 ) -> None:
@@ -81,9 +80,11 @@ def retention(
         pruned = prune_logs(instance, policy, dt.datetime.now(dt.UTC), dry_run=not apply)
     console.print(f"logs of {pruned.runs} runs ({pruned.events} events) {verb}")
     gone = collect(
-        place.products, dry_run=not apply, older_than_hours=policy.orphans_hours,
+        place.products,
+        dry_run=not apply,
+        older_than_hours=policy.orphans_hours,
         superseded_after_days=policy.superseded_days,
-    )  # fmt: skip
+    )
     console.print(
         f"{len(gone.superseded)} superseded products and {len(gone.orphans)} orphans {verb}: {size_text(gone.bytes)}"
     )

@@ -16,9 +16,7 @@ from roman_assets.products.records import ProductRecord
 
 
 def products(
-    kind: Annotated[
-        str | None, typer.Argument(help="Kind, such as season_events; none for a summary.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(help="Kind, such as season_events; none for a summary.")] = None,
     season: Annotated[str | None, typer.Option()] = None,
     day: Annotated[str | None, typer.Option()] = None,
     detector: Annotated[str | None, typer.Option()] = None,
@@ -48,9 +46,15 @@ def products(
         table.add_column(heading, overflow="fold")
     for record in records[:limit]:
         table.add_row(
-            record.partition, record.part, "" if record.rows is None else str(record.rows), size_text(record.size),
-            str(record.sequence), record.code_version, str(len(record.caveats) or ""), record.sha256[:12],
-        )  # fmt: skip
+            record.partition,
+            record.part,
+            "" if record.rows is None else str(record.rows),
+            size_text(record.size),
+            str(record.sequence),
+            record.code_version,
+            str(len(record.caveats) or ""),
+            record.sha256[:12],
+        )
     console.print(table)
     if len(records) > limit:
         console.print(f"… and {len(records) - limit} more (--limit)")
@@ -73,20 +77,19 @@ def _summary(records: Sequence[ProductRecord]) -> None:
     for kind in sorted({r.kind for r in records}):
         chosen = [r for r in records if r.kind == kind]
         table.add_row(
-            kind, str(len(chosen)), f"{sum(r.rows or 0 for r in chosen):,}", size_text(sum(r.size for r in chosen)),
+            kind,
+            str(len(chosen)),
+            f"{sum(r.rows or 0 for r in chosen):,}",
+            size_text(sum(r.size for r in chosen)),
             str(sum(bool(r.caveats) for r in chosen) or ""),
-        )  # fmt: skip
+        )
     console.print(table)
 
 
 def light_curve(
     object_id: Annotated[int | None, typer.Argument(help="object_id of a season catalogue.")] = None,
-    at: Annotated[
-        str | None, typer.Option("--at", help="Position RA,DEC [deg] instead: the nearest object.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="PNG to write (default: light_curve_<object_id>.png).")
-    ] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Position RA,DEC [deg] instead: the nearest object.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to write (default: light_curve_<object_id>.png).")] = None,
     table: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write the points to.")] = None,
 ) -> None:
     """Light curve of one object: a table, and a plot."""
@@ -128,9 +131,7 @@ def light_curve(
 
 def events(
     season: Annotated[str | None, typer.Option()] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Candidates of every class, not only microlensing.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Candidates of every class, not only microlensing.")] = False,
     limit: Annotated[int, typer.Option(help="Rows shown.")] = 40,
 ) -> None:
     """The event catalogue: best candidates first, with class and reason."""
@@ -153,9 +154,13 @@ def events(
     for row in table.head(limit).iter_rows(named=True):
         error = "" if row["t0_err"] is None else f" ± {row['t0_err']:.3f}"
         shown.add_row(
-            str(row["object_id"]), f"{row['t0']:.3f}{error}", f"{row['u0']:.3f}", f"{row['te']:.3f}",
-            f"{row['dchi2_flat']:.0f}", row["event_class"],
-        )  # fmt: skip
+            str(row["object_id"]),
+            f"{row['t0']:.3f}{error}",
+            f"{row['u0']:.3f}",
+            f"{row['te']:.3f}",
+            f"{row['dchi2_flat']:.0f}",
+            row["event_class"],
+        )
     console.print(shown)
     print_reasons(
         [

@@ -16,9 +16,7 @@ from roman_assets.errors import InputError
 def process(
     season: Annotated[list[str] | None, typer.Option(help="Season, such as s01; may be repeated.")] = None,
     day: Annotated[list[str] | None, typer.Option(help="Day, such as 2027-03-01; may be repeated.")] = None,
-    detector: Annotated[
-        list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")
-    ] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")] = None,
 ) -> None:
     """Materialize what the registry holds (all of it, or some seasons, days, detectors) in this process."""
     from roman_assets.platform.processing import plan, run_steps
@@ -26,9 +24,7 @@ def process(
     place = workspace()
     steps = plan(place, seasons=season, days=day, detectors=detector)
     if not steps:
-        console.print(
-            "nothing to process: no registered imaging exposure is in the calendar (`roman ingest` first)"
-        )
+        console.print("nothing to process: no registered imaging exposure is in the calendar (`roman ingest` first)")
         raise typer.Exit(1)
     with progress_bar("processing") as advance:
         outcome = run_steps(place, steps, progress=advance)
@@ -45,10 +41,10 @@ def backfill(
     only_missing: Annotated[
         bool, typer.Option("--only-missing", help="Leave out partitions that are materialized.")
     ] = False,
-    url: Annotated[
-        str, typer.Option(help="Address of the running Dagster webserver.")
-    ] = "http://127.0.0.1:3000",
-    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended; exit with 2 if a run failed.")] = False,
+    url: Annotated[str, typer.Option(help="Address of the running Dagster webserver.")] = "http://127.0.0.1:3000",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when it has ended; exit with 2 if a run failed.")
+    ] = False,
 ) -> None:
     """Launch a backfill through a running Dagster instance."""
     from roman_assets.platform.backfill import launch, partition_keys
@@ -88,12 +84,8 @@ def reconcile(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo; removed and made anew.")] = Path(
-        "demo_output"
-    ),
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep what an earlier demo made, and go on from there.")
-    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the demo; removed and made anew.")] = Path("demo_output"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what an earlier demo made, and go on from there.")] = False,
 ) -> None:
     """Simulate a small survey, process it through all assets, and judge the products against the truth."""
     from roman_assets.cli.demo import run_demo
@@ -113,9 +105,7 @@ def ui(
     environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(home)}
     program = Path(sys.executable).with_name("dagster")
     if not program.exists():
-        raise InputError(
-            "the dagster command is not installed", file=program, remedy="pip install dagster-webserver"
-        )
+        raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
     console.print(f"Dagster of {place.home} at http://{host}:{port} (Ctrl-C stops it)")
     os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
 

@@ -59,7 +59,9 @@ def _chosen(spectra: dict[str, Spectrum], wanted: list[str] | None, path: Path) 
     if not wanted:
         return spectra
     if missing := [name for name in wanted if name not in spectra]:
-        raise InputError(f"no spectrum {', '.join(missing)}", file=path, field="--id", remedy="leave --id out to see all")
+        raise InputError(
+            f"no spectrum {', '.join(missing)}", file=path, field="--id", remedy="leave --id out to see all"
+        )
     return {name: spectra[name] for name in wanted}
 
 
@@ -73,9 +75,14 @@ def _show(table: pl.DataFrame) -> None:
         first = row["solutions"][0]["probability"] if row["solutions"] else float("nan")
         lines = ", ".join(f"{line['name']} {line['sn']:.0f}σ" for line in row["lines"] if line["sn"] > 5)
         shown.add_row(
-            row["id"], f"{row['z']:.5f}", f"{row['z_err']:.5f}", row["class"] or "-", f"{first:.3f}", lines or "-",
+            row["id"],
+            f"{row['z']:.5f}",
+            f"{row['z_err']:.5f}",
+            row["class"] or "-",
+            f"{first:.3f}",
+            lines or "-",
             ", ".join(names(row["zwarn"])) or "-",
-        )  # fmt: skip
+        )
     console.print(shown)
 
 
@@ -108,8 +115,9 @@ def extract(
         console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
     console.print(
         f"{combined.height} sources in {out}: spectra_1d.parquet by exposure, combined_spectra.parquet. "
-        f"Next: roman redshift {out / 'combined_spectra.parquet'}", soft_wrap=True,
-    )  # fmt: skip
+        f"Next: roman redshift {out / 'combined_spectra.parquet'}",
+        soft_wrap=True,
+    )
 
 
 def export_spectrum(
@@ -126,7 +134,9 @@ def export_spectrum(
             write_fits(table.row(0, named=True), out)
             console.print(f"written: {out}")
             return
-    raise InputError(f"no combined spectrum of source {source}", field="source", remedy="see `roman products redshifts`")
+    raise InputError(
+        f"no combined spectrum of source {source}", field="source", remedy="see `roman products redshifts`"
+    )
 
 
 def write_fits(row: dict[str, Any], out: Path) -> None:
@@ -135,12 +145,16 @@ def write_fits(row: dict[str, Any], out: Path) -> None:
     from astropy.table import QTable
 
     density = units.W / units.m**2 / units.nm
-    table = QTable({
-        "wavelength": np.asarray(row["wavelength"]) * units.nm, "flux": np.asarray(row["flux"], dtype=float) * density,
-        "uncertainty": np.asarray(row["flux_err"], dtype=float) * density,
-        "contamination": np.asarray(row["contamination"], dtype=float) * density,
-        "flags": np.asarray(row["flags"], dtype=np.int32), "lsf_sigma": np.asarray(row["lsf_sigma"]) * units.nm,
-    })  # fmt: skip
+    table = QTable(
+        {
+            "wavelength": np.asarray(row["wavelength"]) * units.nm,
+            "flux": np.asarray(row["flux"], dtype=float) * density,
+            "uncertainty": np.asarray(row["flux_err"], dtype=float) * density,
+            "contamination": np.asarray(row["contamination"], dtype=float) * density,
+            "flags": np.asarray(row["flags"], dtype=np.int32),
+            "lsf_sigma": np.asarray(row["lsf_sigma"]) * units.nm,
+        }
+    )
     table.meta |= {"SOURCE": int(row["source_id"]), "RA": row["ra"], "DEC": row["dec"]}
     table.write(out, format="fits", overwrite=True)
 

@@ -101,9 +101,7 @@ def _block(data: bytes, start: int, index: int, file: object, limits: Limits) ->
     if header_size < _HEADER.size:
         problem = f"the block header says it has {header_size} bytes, fewer than {_HEADER.size}"
         raise Rejected(Reason.BAD_BLOCK, problem, file=file, field=where)
-    flags, compression, allocated, used, size, md5 = _HEADER.unpack(
-        data[start + 6 : start + 6 + _HEADER.size]
-    )
+    flags, compression, allocated, used, size, md5 = _HEADER.unpack(data[start + 6 : start + 6 + _HEADER.size])
     block = Block(index, start, start + 6 + header_size, used, size, compression, md5)
     end = block.data_offset + allocated
     if flags & _STREAMED:
@@ -185,9 +183,7 @@ def check_expansion(data: bytes, layout: Layout, file: object) -> None:
             raise Rejected(Reason.BAD_BLOCK, problem, file=file, field=f"block {block.index}") from error
         if size != block.data_bytes:
             more = size > block.data_bytes
-            problem = (
-                f"the block expands to {'more than ' if more else ''}{size} bytes, not {block.data_bytes}"
-            )
+            problem = f"the block expands to {'more than ' if more else ''}{size} bytes, not {block.data_bytes}"
             reason = Reason.EXPANSION if more else Reason.BAD_BLOCK
             raise Rejected(reason, problem, file=file, field=f"block {block.index}")
 

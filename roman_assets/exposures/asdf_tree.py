@@ -15,9 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
 
 _YAML = "tag:yaml.org,2002:"
-_CORE_TAGS = frozenset(
-    _YAML + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")
-)
+_CORE_TAGS = frozenset(_YAML + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp"))
 # What a Level 2 file is written with.  What a reader would do with any other tag, nobody knows.
 ALLOWED_TAG_PREFIXES = (
     "tag:stsci.edu:asdf/core/",
@@ -109,17 +107,11 @@ class _Checker:
             self._check_mapping(node)
             for _, value in node.value:
                 size += 1 + (
-                    1
-                    if value.__class__ is ScalarNode and value.tag in self.tags
-                    else self._size(value, depth + 1)
+                    1 if value.__class__ is ScalarNode and value.tag in self.tags else self._size(value, depth + 1)
                 )
         else:
             for value in node.value:
-                size += (
-                    1
-                    if value.__class__ is ScalarNode and value.tag in self.tags
-                    else self._size(value, depth + 1)
-                )
+                size += 1 if value.__class__ is ScalarNode and value.tag in self.tags else self._size(value, depth + 1)
         self.sizes[id(node)] = size
         return size
 

@@ -159,12 +159,8 @@ class BucketBlobs:
             import boto3
             from botocore.config import Config
 
-            config = Config(
-                retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=10, read_timeout=60
-            )
-            self._client = boto3.client(
-                "s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None, config=config
-            )
+            config = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=10, read_timeout=60)
+            self._client = boto3.client("s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None, config=config)
         return self._client
 
     def files(self) -> Iterator[Stat]:

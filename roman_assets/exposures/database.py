@@ -39,9 +39,7 @@ def open_engine(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=2)
     else:
         remedy = "use sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/NAME."
-        raise InputError(
-            f"database {parsed.drivername!r} is not supported", field="registry url", remedy=remedy
-        )
+        raise InputError(f"database {parsed.drivername!r} is not supported", field="registry url", remedy=remedy)
     _migrate(engine)
     return engine
 

@@ -195,10 +195,7 @@ def _gnomonic(node: Node) -> Callable[[Values], Values]:
 
     def apply(values: Values) -> Values:
         x, y = values
-        return [
-            math.degrees(math.atan2(x, -y)),
-            math.degrees(math.atan2(math.degrees(1.0), math.hypot(x, y))),
-        ]
+        return [math.degrees(math.atan2(x, -y)), math.degrees(math.atan2(math.degrees(1.0), math.hypot(x, y)))]
 
     return apply
 

@@ -27,9 +27,21 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MANIFEST_BYTES = 64 << 20
 _TREE_GUESS = 64 << 10  # a tree has about 15 kB: one read finds its end
 _ITEM_BYTES = {
-    "int8": 1, "uint8": 1, "bool8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4,
-    "float32": 4, "int64": 8, "uint64": 8, "float64": 8, "complex64": 8, "complex128": 16,
-}  # fmt: skip
+    "int8": 1,
+    "uint8": 1,
+    "bool8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "float32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
+    "complex64": 8,
+    "complex128": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -100,9 +112,7 @@ def load(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
                 raise Rejected(Reason.TOO_LARGE, f"{size} bytes, more than {limits.file_bytes}", file=path)
             data = stream.read()
     except OSError as error:
-        raise Unavailable(
-            f"the file cannot be read: {error}", file=path, remedy="try again later."
-        ) from error
+        raise Unavailable(f"the file cannot be read: {error}", file=path, remedy="try again later.") from error
     if not data:
         raise Rejected(Reason.EMPTY, "the file is empty", file=path)
     return data
@@ -116,9 +126,7 @@ def load_tree(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> MappingNode:
             if not tree_ends(data):
                 data += stream.read(limits.yaml_bytes + _TREE_GUESS - len(data)) or b""
     except OSError as error:
-        raise Unavailable(
-            f"the file cannot be read: {error}", file=path, remedy="try again later."
-        ) from error
+        raise Unavailable(f"the file cannot be read: {error}", file=path, remedy="try again later.") from error
     start, end = tree_span(data, path, limits)
     return compose(data[start:end], path, limits)
 

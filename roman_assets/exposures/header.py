@@ -15,24 +15,13 @@ from typing import Any
 from roman_assets.errors import InputError
 from roman_assets.exposures.asdf_tree import MappingNode, Node, child, plain
 from roman_assets.exposures.footprint import Unsupported, chain, polygon
-from roman_assets.exposures.names import (
-    DETECTORS,
-    DISPERSERS,
-    OPTICAL_ELEMENTS,
-    ExposureName,
-    parse_exposure_name,
-)
+from roman_assets.exposures.names import DETECTORS, DISPERSERS, OPTICAL_ELEMENTS, ExposureName, parse_exposure_name
 from roman_assets.exposures.rejection import Reason, Rejected
 
 MAX_SIDE = 4096
 _MJD_ZERO = dt.datetime(1858, 11, 17, tzinfo=dt.UTC)
 _IMAGE_TAG = "asdf://stsci.edu/datamodels/roman/tags/wfi_image-"
-_PLANES = {
-    "data": {"float32"},
-    "dq": {"uint32"},
-    "err": {"float16", "float32"},
-    "var_poisson": {"float16", "float32"},
-}
+_PLANES = {"data": {"float32"}, "dq": {"uint32"}, "err": {"float16", "float32"}, "var_poisson": {"float16", "float32"}}
 
 # Caveats: what a user of the exposure must know; never silently used, never a reason to refuse the pixels.
 PHOTOMETRY_MISSING = "photometry_missing"
@@ -150,9 +139,7 @@ class _Header:
     def needed(self, key: str) -> Any:
         value = self.value(key)
         if value is None:
-            raise Rejected(
-                Reason.HEADER_MISSING, "the header key is missing", file=self.path, field=f"meta.{key}"
-            )
+            raise Rejected(Reason.HEADER_MISSING, "the header key is missing", file=self.path, field=f"meta.{key}")
         return value
 
     def text(self, key: str) -> str:
@@ -184,9 +171,7 @@ class _Header:
                 raise ValueError(f"its scale is {scale}, not utc")
             found = dt.datetime.fromisoformat(str(value))
         except ValueError as error:
-            raise self.invalid(
-                key, f"{str(value)[:80]!r} is not a UTC time in ISO format ({error})"
-            ) from None
+            raise self.invalid(key, f"{str(value)[:80]!r} is not a UTC time in ISO format ({error})") from None
         return found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
 
     # ---- groups of keys -------------------------------------------------------------------------------
@@ -216,12 +201,7 @@ class _Header:
     def exposure_type(self, element: str) -> str:
         kind = self.text("exposure.type")
         dispersed = kind in ("WFI_SPECTRAL", "WFI_GRISM", "WFI_PRISM")
-        if dispersed != (element in DISPERSERS) and kind in (
-            "WFI_IMAGE",
-            "WFI_SPECTRAL",
-            "WFI_GRISM",
-            "WFI_PRISM",
-        ):
+        if dispersed != (element in DISPERSERS) and kind in ("WFI_IMAGE", "WFI_SPECTRAL", "WFI_GRISM", "WFI_PRISM"):
             raise self.invalid("exposure.type", f"{kind} does not go with optical element {element}")
         return kind
 
@@ -229,9 +209,7 @@ class _Header:
         start, end = self.time("exposure.start_time"), self.time("exposure.end_time")
         if end < start:
             raise self.invalid("exposure.end_time", "the exposure ends before it starts")
-        middle = (
-            self.time("exposure.mid_time") if self.value("exposure.mid_time") else start + (end - start) / 2
-        )
+        middle = self.time("exposure.mid_time") if self.value("exposure.mid_time") else start + (end - start) / 2
         if not start <= middle <= end:
             raise self.invalid("exposure.mid_time", "mid-exposure is not between start and end")
         return start, middle

@@ -197,10 +197,16 @@ class _Ingestion:
         record = self.quarantine.put(path, rejected, uri=file.uri, name=file.name)
         self.refused.append(
             Delivery(
-                file.name, file.uri, file.size, file.version, outcome,
-                sha256=record.sha256, reason=record.reason, message=record.message,
+                file.name,
+                file.uri,
+                file.size,
+                file.version,
+                outcome,
+                sha256=record.sha256,
+                reason=record.reason,
+                message=record.message,
             )
-        )  # fmt: skip
+        )
         reported.append(Refused(file.name, record.reason, record.message))
 
     def flush(self) -> None:
@@ -241,8 +247,6 @@ class _Ingestion:
         (report.replaced if outcome is Outcome.REPLACED else report.registered).append(header.exposure_id)
         if header.caveats:
             report.caveats[header.exposure_id] = header.caveats
-        place = place_of(
-            self.calendar, header.day, header.detector, header.kind, header.ra_center, header.dec_center
-        )
+        place = place_of(self.calendar, header.day, header.detector, header.kind, header.ra_center, header.dec_center)
         if not place["inside_calendar"]:
             report.outside_calendar.append(header.exposure_id)

@@ -64,15 +64,11 @@ class Landing:
         for the next time.
     """
 
-    def __init__(
-        self, url: str | Path, *, settle_seconds: float = SETTLE_SECONDS, client: Any = None
-    ) -> None:
+    def __init__(self, url: str | Path, *, settle_seconds: float = SETTLE_SECONDS, client: Any = None) -> None:
         self.blobs: Blobs = open_blobs(url, client)
         self.settle_seconds = settle_seconds
         if isinstance(self.blobs, FolderBlobs) and not self.blobs.root.is_dir():
-            raise InputError(
-                "there is no such folder", file=url, field="landing", remedy="create it or name another."
-            )
+            raise InputError("there is no such folder", file=url, field="landing", remedy="create it or name another.")
 
     def list(self) -> Listing:
         """List complete files (``*.asdf``), in order of their keys, with what the manifests say of them."""

@@ -158,16 +158,11 @@ def parse_exposure_name(name: str) -> ExposureName:
     parts = _match(_EXPOSURE, name, _EXPECTED)
     detector = parts["detector"].upper()
     if detector not in DETECTORS:
-        raise InputError(
-            f"there is no detector {detector}", file=name, field="detector", remedy="use wfi01 to wfi18."
-        )
+        raise InputError(f"there is no detector {detector}", file=name, field="detector", remedy="use wfi01 to wfi18.")
     element = parts["optical_element"]
     numbers = {key: int(parts[key]) for key in _NUMBERS}
     return ExposureName(
-        **numbers,
-        detector=detector,
-        optical_element=element.upper() if element else None,
-        suffix=parts["suffix"],
+        **numbers, detector=detector, optical_element=element.upper() if element else None, suffix=parts["suffix"]
     )
 
 
@@ -198,9 +193,7 @@ def parse_coronagraph_name(name: str) -> CoronagraphName:
 def _match(pattern: re.Pattern[str], name: str, expected: str) -> dict[str, str]:
     found = pattern.fullmatch(plain_name(name))
     if found is None:
-        raise InputError(
-            "not a file name of this kind", file=_shown(name), field="name", remedy=f"use {expected}."
-        )
+        raise InputError("not a file name of this kind", file=_shown(name), field="name", remedy=f"use {expected}.")
     return found.groupdict()
 
 

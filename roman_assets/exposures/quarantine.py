@@ -96,13 +96,7 @@ class Quarantine:
             return
 
     def release(
-        self,
-        sha256: str,
-        reason: Reason | str,
-        *,
-        reviewer: str,
-        note: str,
-        destination: str | Path | None = None,
+        self, sha256: str, reason: Reason | str, *, reviewer: str, note: str, destination: str | Path | None = None
     ) -> QuarantineRecord:
         """Record that a reviewer overrules a reason, so that ingestion accepts the file.
 
@@ -167,9 +161,7 @@ def _record(text: bytes, file: str) -> QuarantineRecord:
         return QuarantineRecord(**json.loads(text))
     except (ValueError, TypeError) as error:
         remedy = "move the record away; the bytes next to it are unharmed."
-        raise InputError(
-            f"the quarantine record cannot be read: {error}", file=file, remedy=remedy
-        ) from error
+        raise InputError(f"the quarantine record cannot be read: {error}", file=file, remedy=remedy) from error
 
 
 def _reason(reason: Reason | str) -> Reason:

@@ -17,15 +17,7 @@ from roman_assets.exposures.guards import CheckedFile, ManifestEntry, check_byte
 from roman_assets.exposures.header import FOOTPRINT_FROM_TARGET, ExposureHeader, header_from_tree
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, WAIVABLE, Limits, Reason, Rejected
 
-__all__ = [
-    "CONSTANT_IMAGE",
-    "ExposureHeader",
-    "Image",
-    "PixelGates",
-    "read_header",
-    "read_image",
-    "validate",
-]
+__all__ = ["CONSTANT_IMAGE", "ExposureHeader", "Image", "PixelGates", "read_header", "read_image", "validate"]
 
 CONSTANT_IMAGE = "constant_image"
 _DO_NOT_USE = np.uint32(1)
@@ -152,9 +144,7 @@ def _image(data: bytes, header: ExposureHeader, path: str | Path, *, schema: boo
 def _check_known_schema(roman: Any, header: ExposureHeader, path: str | Path) -> None:
     if isinstance(roman, dict) and type(roman).__module__.startswith("asdf"):
         problem = f"the installed roman_datamodels does not know {header.schema}"
-        raise Rejected(
-            Reason.SCHEMA, problem, file=path, remedy="install a version of roman_datamodels that does."
-        )
+        raise Rejected(Reason.SCHEMA, problem, file=path, remedy="install a version of roman_datamodels that does.")
 
 
 def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
@@ -203,9 +193,7 @@ def _gate(image: Image, gates: PixelGates | None, path: str | Path, overruled: _
     finite = values[np.isfinite(values)]
     fraction = finite.size / max(values.size, 1)
     if fraction < gates.min_finite_fraction:
-        problem = (
-            f"{fraction:.1%} of the usable pixels are finite, fewer than {gates.min_finite_fraction:.0%}"
-        )
+        problem = f"{fraction:.1%} of the usable pixels are finite, fewer than {gates.min_finite_fraction:.0%}"
         overruled.unless(Rejected(Reason.FINITE_FRACTION, problem, file=path, field="data"))
     if finite.size == 0:
         return ()

@@ -90,17 +90,20 @@ def deliveries_of(batch: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list
     """Log entries of a batch, without its conflicts."""
     return [
         Delivery(
-            arrival.header.filename, arrival.uri, arrival.size, arrival.version, outcome,
-            sha256=arrival.sha256, exposure_id=arrival.header.exposure_id,
+            arrival.header.filename,
+            arrival.uri,
+            arrival.size,
+            arrival.version,
+            outcome,
+            sha256=arrival.sha256,
+            exposure_id=arrival.header.exposure_id,
         )
         for arrival, outcome in zip(batch, outcomes, strict=True)
         if outcome is not Outcome.CONFLICT
-    ]  # fmt: skip
+    ]
 
 
-def place_of(
-    calendar: Calendar | None, day: str, detector: str, kind: str, ra: float, dec: float
-) -> dict[str, Any]:
+def place_of(calendar: Calendar | None, day: str, detector: str, kind: str, ra: float, dec: float) -> dict[str, Any]:
     """Survey, season and field of an exposure, and whether it has a partition."""
     if calendar is None:
         return {"survey": None, "season": None, "field": None, "inside_calendar": False}
@@ -117,17 +120,36 @@ def row_of(arrival: Arrival, change: int, calendar: Calendar | None, now: dt.dat
     """The row of an arrival."""
     h = arrival.header
     return {
-        "exposure_id": h.exposure_id, "change": change, "filename": h.filename, "uri": arrival.uri,
-        "size": arrival.size, "sha256": arrival.sha256, "visit_id": h.visit_id, "exposure": h.exposure,
-        "detector": h.detector, "optical_element": h.optical_element, "exposure_type": h.exposure_type,
-        "kind": h.kind, "start_time": h.start_time.astimezone(dt.UTC).replace(tzinfo=None),
-        "mid_mjd": h.mid_mjd, "exptime_s": h.exptime_s, "day": h.day, "ny": h.shape[0], "nx": h.shape[1],
-        "ra_center": h.ra_center, "dec_center": h.dec_center, "s_region": h.s_region,
+        "exposure_id": h.exposure_id,
+        "change": change,
+        "filename": h.filename,
+        "uri": arrival.uri,
+        "size": arrival.size,
+        "sha256": arrival.sha256,
+        "visit_id": h.visit_id,
+        "exposure": h.exposure,
+        "detector": h.detector,
+        "optical_element": h.optical_element,
+        "exposure_type": h.exposure_type,
+        "kind": h.kind,
+        "start_time": h.start_time.astimezone(dt.UTC).replace(tzinfo=None),
+        "mid_mjd": h.mid_mjd,
+        "exptime_s": h.exptime_s,
+        "day": h.day,
+        "ny": h.shape[0],
+        "nx": h.shape[1],
+        "ra_center": h.ra_center,
+        "dec_center": h.dec_center,
+        "s_region": h.s_region,
         "conversion_megajanskys": _or_none(h.conversion_megajanskys),
-        "pixel_area_sr": _or_none(h.pixel_area_sr), "program": h.program,
-        "caveats": json.dumps(list(h.caveats)), "schema_version": h.schema, "status": "good",
-        "registered_at": now, **place_of(calendar, h.day, h.detector, h.kind, h.ra_center, h.dec_center),
-    }  # fmt: skip
+        "pixel_area_sr": _or_none(h.pixel_area_sr),
+        "program": h.program,
+        "caveats": json.dumps(list(h.caveats)),
+        "schema_version": h.schema,
+        "status": "good",
+        "registered_at": now,
+        **place_of(calendar, h.day, h.detector, h.kind, h.ra_center, h.dec_center),
+    }
 
 
 def exposure_of(row: Any) -> RegisteredExposure:

@@ -32,14 +32,7 @@ from roman_assets.exposures.records import (
 from roman_assets.exposures.tables import COUNTERS, DELIVERIES, EXPOSURES
 from roman_assets.survey.model import Calendar
 
-__all__ = [
-    "Arrival",
-    "Delivery",
-    "Outcome",
-    "PartitionChange",
-    "RegisteredExposure",
-    "Registry",
-]
+__all__ = ["Arrival", "Delivery", "Outcome", "PartitionChange", "RegisteredExposure", "Registry"]
 
 _CHUNK = 400  # values of one IN (...): below the limits of both databases
 _COUNTER = "exposures"
@@ -89,9 +82,7 @@ class Registry:
                     row = row_of(arrival, change, calendar, now)
                     known[key] = (arrival.sha256, arrival.uri)
                     if outcome is Outcome.REPLACED and key not in new:
-                        connection.execute(
-                            update(EXPOSURES).where(EXPOSURES.c.exposure_id == key).values(**row)
-                        )
+                        connection.execute(update(EXPOSURES).where(EXPOSURES.c.exposure_id == key).values(**row))
                     else:
                         new[key] = row
                 elif outcome is Outcome.DUPLICATE:
@@ -149,9 +140,12 @@ class Registry:
         columns = EXPOSURES.c
         query = select(EXPOSURES).where(columns.status == "good")
         for column, value in (
-            (columns.day, day), (columns.detector, detector), (columns.season, season),
-            (columns.kind, kind), (columns.survey, survey),
-        ):  # fmt: skip
+            (columns.day, day),
+            (columns.detector, detector),
+            (columns.season, season),
+            (columns.kind, kind),
+            (columns.survey, survey),
+        ):
             if value is not None:
                 query = query.where(column == value)
         with self.engine.connect() as connection:
@@ -197,9 +191,9 @@ class Registry:
         found: dict[tuple[str, int, str], tuple[Outcome, str | None]] = {}
         with self.engine.connect() as connection:
             for uris in _chunks(sorted({uri for uri, _, _ in wanted})):
-                query = select(
-                    columns.uri, columns.size, columns.version, columns.outcome, columns.exposure_id
-                ).where(columns.uri.in_(uris))
+                query = select(columns.uri, columns.size, columns.version, columns.outcome, columns.exposure_id).where(
+                    columns.uri.in_(uris)
+                )
                 for uri, size, version, outcome, exposure_id in connection.execute(query):
                     if (uri, size, version) in wanted:
                         found[uri, size, version] = (Outcome(outcome), exposure_id)
@@ -222,10 +216,7 @@ class Registry:
         names = Delivery.__dataclass_fields__
         with self.engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return [
-            Delivery(**{**{name: row[name] for name in names}, "outcome": Outcome(row["outcome"])})
-            for row in rows
-        ]
+        return [Delivery(**{**{name: row[name] for name in names}, "outcome": Outcome(row["outcome"])}) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Number of exposures, and of deliveries by outcome."""
@@ -286,12 +277,21 @@ class Registry:
     def _log(self, connection: Connection, deliveries: Sequence[Delivery], now: dt.datetime) -> None:
         rows = {
             (d.uri, d.size, d.version): {
-                "uri": d.uri, "size": d.size, "version": d.version, "name": d.name, "sha256": d.sha256,
-                "outcome": d.outcome.value, "reason": d.reason, "message": d.message,
-                "exposure_id": d.exposure_id, "count": 1, "first_seen": now, "last_seen": now,
+                "uri": d.uri,
+                "size": d.size,
+                "version": d.version,
+                "name": d.name,
+                "sha256": d.sha256,
+                "outcome": d.outcome.value,
+                "reason": d.reason,
+                "message": d.message,
+                "exposure_id": d.exposure_id,
+                "count": 1,
+                "first_seen": now,
+                "last_seen": now,
             }
             for d in deliveries
-        }  # fmt: skip
+        }
         if not rows:
             return
         dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -299,8 +299,7 @@ class Registry:
         changed = {name: insert.excluded[name] for name in _RELOGGED}
         connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["uri", "size", "version"],
-                set_={**changed, "count": DELIVERIES.c.count + 1},
+                index_elements=["uri", "size", "version"], set_={**changed, "count": DELIVERIES.c.count + 1}
             ),
             list(rows.values()),
         )

@@ -50,13 +50,7 @@ class Rejected(InputError):
     """A file that must not be used, with the typed ``reason``."""
 
     def __init__(
-        self,
-        reason: Reason,
-        problem: str,
-        *,
-        file: object = None,
-        field: str | None = None,
-        remedy: str | None = None,
+        self, reason: Reason, problem: str, *, file: object = None, field: str | None = None, remedy: str | None = None
     ) -> None:
         super().__init__(problem, file=file, field=field, remedy=remedy or _REMEDIES.get(reason, _RESEND))
         self.reason = reason

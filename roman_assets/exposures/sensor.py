@@ -139,9 +139,7 @@ def read_cursor(cursor: str | None) -> int:
     return change if isinstance(change, int) and change >= 0 else 0
 
 
-def _requests(
-    registry: Registry, router: _Router, cursor: str | None, limit: int
-) -> SensorResult | SkipReason:
+def _requests(registry: Registry, router: _Router, cursor: str | None, limit: int) -> SensorResult | SkipReason:
     start = read_cursor(cursor)
     if start > registry.last_change():  # another registry than the one the cursor is from
         start = 0

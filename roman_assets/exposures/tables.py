@@ -81,8 +81,5 @@ DELIVERIES = Table(
 )
 
 COUNTERS = Table(
-    "counters",
-    METADATA,
-    Column("name", String(32), primary_key=True),
-    Column("value", BigInteger, nullable=False),
+    "counters", METADATA, Column("name", String(32), primary_key=True), Column("value", BigInteger, nullable=False)
 )

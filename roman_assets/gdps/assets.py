@@ -55,32 +55,46 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     from roman_assets.gdps.versions import CODE
 
     @dg.asset(
-        name="dispersed_exposures", partitions_def=p.spectroscopic_day_detector, group_name=GROUP, owners=OWNERS,
+        name="dispersed_exposures",
+        partitions_def=p.spectroscopic_day_detector,
+        group_name=GROUP,
+        owners=OWNERS,
         description="Validated grism and prism exposures of a day of a detector, from the registry.",
-        kinds={"asdf", "json"}, code_version=CODE["dispersed_exposures"], op_tags=LIGHT.op_tags(), retry_policy=RETRY,
-        check_specs=_checks("dispersed_exposures"), backfill_policy=dg.BackfillPolicy.multi_run(1),
+        kinds={"asdf", "json"},
+        code_version=CODE["dispersed_exposures"],
+        op_tags=LIGHT.op_tags(),
+        retry_policy=RETRY,
+        check_specs=_checks("dispersed_exposures"),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
         metadata=promise_metadata("dispersed_exposures"),
-    )  # fmt: skip
-    def dispersed_exposures(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def dispersed_exposures(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.exposures import collect
 
         return _report("dispersed_exposures", collect(workspace.get(), *_day(context), context.log.info))
 
     @dg.multi_asset(
-        name="extract_spectra", partitions_def=p.spectroscopic_day_detector, pool=POOL_IMAGES,
-        op_tags=SPECTRA.op_tags(), retry_policy=RETRY, backfill_policy=dg.BackfillPolicy.multi_run(1),
+        name="extract_spectra",
+        partitions_def=p.spectroscopic_day_detector,
+        pool=POOL_IMAGES,
+        op_tags=SPECTRA.op_tags(),
+        retry_policy=RETRY,
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
         specs=[
             dg.AssetSpec(
-                name, deps=["dispersed_exposures"], description=text, group_name=GROUP, owners=OWNERS,
-                code_version=CODE[name], kinds={"c", "parquet" if name == "spectra_1d" else "asdf"},
+                name,
+                deps=["dispersed_exposures"],
+                description=text,
+                group_name=GROUP,
+                owners=OWNERS,
+                code_version=CODE[name],
+                kinds={"c", "parquet" if name == "spectra_1d" else "asdf"},
                 metadata=promise_metadata(name),
             )
             for name, text in EXTRACTED.items()
         ],
         check_specs=[spec for name in EXTRACTED for spec in _checks(name)],
-    )  # fmt: skip
+    )
     def extract_spectra(
         context: dg.AssetExecutionContext, workspace: WorkspaceResource
     ) -> Iterator[dg.MaterializeResult]:
@@ -98,40 +112,63 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
     # Which days see a region depends on pointing: lineage maps all, the index chooses the real inputs.
     @dg.asset(
-        name="combined_spectra", partitions_def=p.spectroscopic_region, group_name=GROUP, owners=OWNERS,
+        name="combined_spectra",
+        partitions_def=p.spectroscopic_region,
+        group_name=GROUP,
+        owners=OWNERS,
         description="Spectra of the sources of a sky region, combined over exposures and rolls.",
-        kinds={"polars", "parquet"}, code_version=CODE["combined_spectra"], op_tags=SEASON.op_tags(),
-        pool=POOL_SEASON, retry_policy=RETRY, check_specs=_checks("combined_spectra"),
+        kinds={"polars", "parquet"},
+        code_version=CODE["combined_spectra"],
+        op_tags=SEASON.op_tags(),
+        pool=POOL_SEASON,
+        retry_policy=RETRY,
+        check_specs=_checks("combined_spectra"),
         deps=[dg.AssetDep("spectra_1d", partition_mapping=dg.AllPartitionMapping())],
-        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("combined_spectra"),
-    )  # fmt: skip
-    def combined_spectra(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        metadata=promise_metadata("combined_spectra"),
+    )
+    def combined_spectra(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.combined import combine_region
 
         return _report("combined_spectra", combine_region(workspace.get(), context.partition_key, context.log.info))
 
     @dg.asset(
-        name="redshifts", partitions_def=p.spectroscopic_region, group_name=GROUP, owners=OWNERS,
+        name="redshifts",
+        partitions_def=p.spectroscopic_region,
+        group_name=GROUP,
+        owners=OWNERS,
         description="Redshifts with probability densities, classes, warnings and emission lines of a sky region.",
-        kinds={"c", "parquet"}, code_version=CODE["redshifts"], op_tags=SEASON.op_tags(), pool=POOL_SEASON,
-        retry_policy=RETRY, check_specs=_checks("redshifts"), deps=[dg.AssetDep("combined_spectra")],
-        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("redshifts"),
-    )  # fmt: skip
+        kinds={"c", "parquet"},
+        code_version=CODE["redshifts"],
+        op_tags=SEASON.op_tags(),
+        pool=POOL_SEASON,
+        retry_policy=RETRY,
+        check_specs=_checks("redshifts"),
+        deps=[dg.AssetDep("combined_spectra")],
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        metadata=promise_metadata("redshifts"),
+    )
     def redshifts(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.combined import redshifts_of_region
 
         return _report("redshifts", redshifts_of_region(workspace.get(), context.partition_key, context.log.info))
 
     @dg.asset(
-        name="spectral_series", partitions_def=p.spectroscopic_region, group_name=GROUP, owners=OWNERS,
+        name="spectral_series",
+        partitions_def=p.spectroscopic_region,
+        group_name=GROUP,
+        owners=OWNERS,
         description="Spectra by visit of the sources of a sky region, and which of them vary.",
-        kinds={"polars", "parquet"}, code_version=CODE["spectral_series"], op_tags=SEASON.op_tags(), pool=POOL_SEASON,
-        retry_policy=RETRY, check_specs=_checks("spectral_series"),
+        kinds={"polars", "parquet"},
+        code_version=CODE["spectral_series"],
+        op_tags=SEASON.op_tags(),
+        pool=POOL_SEASON,
+        retry_policy=RETRY,
+        check_specs=_checks("spectral_series"),
         deps=[dg.AssetDep("spectra_1d", partition_mapping=dg.AllPartitionMapping())],
-        backfill_policy=dg.BackfillPolicy.multi_run(1), metadata=promise_metadata("spectral_series"),
-    )  # fmt: skip
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        metadata=promise_metadata("spectral_series"),
+    )
     def spectral_series(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.gdps.stages.time_series import series_of_region
 

@@ -61,10 +61,14 @@ def combine(spectra: Sequence[Spectrum], grid: ArrayLike | None = None) -> Spect
     result_flags[seen & doubtful] |= OUTLIER
     mean_lsf = np.sqrt((share * lsf**2).sum(axis=0))
     return Spectrum(
-        wave, (share * flux).sum(axis=0), np.where(seen, 1 / np.where(seen, total, 1), np.inf),
-        (share * contamination).sum(axis=0), result_flags, np.where(seen, mean_lsf, np.sqrt((lsf**2).mean(axis=0))),
+        wave,
+        (share * flux).sum(axis=0),
+        np.where(seen, 1 / np.where(seen, total, 1), np.inf),
+        (share * contamination).sum(axis=0),
+        result_flags,
+        np.where(seen, mean_lsf, np.sqrt((lsf**2).mean(axis=0))),
         spectra[0].point_source,
-    )  # fmt: skip
+    )
 
 
 def _resampled(spectrum: Spectrum, wave: F64) -> tuple[F64, F64, F64, F64, NDArray[np.uint32]]:
@@ -98,8 +102,10 @@ def _without_contradicted(flux: F64, weight: F64) -> tuple[F64, NDArray[np.bool_
         # A weight beside which the others' sum vanishes leaves rounding errors.
         alone = others <= 1e-9 * total
         mean = np.divide((current * flux).sum(axis=0) - current * flux, others, out=flux.copy(), where=~alone)
-        error = np.sqrt(np.divide(1, current, out=np.full_like(flux, np.inf), where=current > 0)
-                        + np.divide(1, others, out=np.full_like(flux, np.inf), where=~alone))  # fmt: skip
+        error = np.sqrt(
+            np.divide(1, current, out=np.full_like(flux, np.inf), where=current > 0)
+            + np.divide(1, others, out=np.full_like(flux, np.inf), where=~alone)
+        )
         excess = np.abs(flux - mean) / (DISAGREE_SIGMA * error + DISAGREE_SHARE * np.abs(mean))
         excess[(current == 0) | alone] = 0
         worst = excess.argmax(axis=0)

@@ -144,7 +144,9 @@ def recentre(frame: Frame, scene: Scene, residual: F64, expected: F64) -> None:
         sure = np.array([(o, e) for o, e in found if e < USED_ERROR_PX and abs(o) < FARTHEST_MOVE_PX]).reshape(-1, 2)
         inverse = 1 / np.maximum(sure[:, 1], 1e-3) ** 2
         common = float(inverse @ sure[:, 0] / inverse.sum()) if inverse.sum() > MOVED_ERROR_PX**-2 else 0.0
-        own = {source.index: offset for source, (offset, error) in zip(shown, found, strict=True) if error < MOVED_ERROR_PX}
+        own = {
+            source.index: offset for source, (offset, error) in zip(shown, found, strict=True) if error < MOVED_ERROR_PX
+        }
         for source in scene.sources:
             before = dict(source.images)
             scene.move(source, own.get(source.index, common))
@@ -189,9 +191,14 @@ def row_wavelengths(scene: Scene, source: PlacedSource) -> F64:
 
 
 def _improve(
-    scene: Scene, source: PlacedSource, residual: F64, variance: F64, spread: F64, good: NDArray[np.bool_],
+    scene: Scene,
+    source: PlacedSource,
+    residual: F64,
+    variance: F64,
+    spread: F64,
+    good: NDArray[np.bool_],
     config: ContaminationConfig,
-) -> None:  # fmt: skip
+) -> None:
     """One source's turn: its correction goes into its spectrum and out of the residual image."""
     main = source.orders[MAIN]
     response = source.response

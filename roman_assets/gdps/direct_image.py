@@ -38,9 +38,7 @@ def _undispersed(
     return DispersedSource(stamps, trace, trace.box(stamps, ny))
 
 
-def _profiles(
-    frame: Frame, sources: SourceList, psf: SpectralPsf, wavelength: float
-) -> dict[int, _Profiles]:
+def _profiles(frame: Frame, sources: SourceList, psf: SpectralPsf, wavelength: float) -> dict[int, _Profiles]:
     """Of the sources that a direct image shows, by index."""
     result = {}
     ny, nx = frame.shape
@@ -101,9 +99,7 @@ def _misfit(images: F64, data: F64, weight: F64) -> float:
     return float(((left - (terms * root).T @ solution) ** 2).sum())
 
 
-def _two_amplitudes(
-    images: F64, data: F64, weight: F64, extended: bool
-) -> tuple[F64, float, float]:
+def _two_amplitudes(images: F64, data: F64, weight: F64, extended: bool) -> tuple[F64, float, float]:
     """Amplitudes of disc and bulge (neither negative), the bulge's share, and its error."""
     use = images if extended else images[:1]
     terms = np.concatenate([use.reshape(len(use), -1), np.ones((1, images[0].size))])

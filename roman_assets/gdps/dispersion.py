@@ -13,14 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.gdps.traces import TraceModel
-from roman_assets.kernels.dispersion import (
-    BinTrace,
-    CutoutBox,
-    Stamps,
-    disperse,
-    disperse_adjoint,
-    disperse_onto,
-)
+from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, disperse, disperse_adjoint, disperse_onto
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -44,9 +37,14 @@ class Window:
 
 
 def wavelength_edges(
-    trace: TraceModel, x0: float, y0: float, order: str, *, sampling_px: float = SAMPLING_PX,
+    trace: TraceModel,
+    x0: float,
+    y0: float,
+    order: str,
+    *,
+    sampling_px: float = SAMPLING_PX,
     band: tuple[float, float] | None = None,
-) -> F64:  # fmt: skip
+) -> F64:
     """Edges [um] of wavelength bins of equal width that cover at most `sampling_px` each, for a source at (x0, y0) [px]."""
     low, high = band or trace.band(order)
     nodes = np.linspace(low, high, 33)
@@ -199,8 +197,9 @@ def _overlap(box: CutoutBox, shape: tuple[int, int]) -> tuple[tuple[slice, slice
     bottom, left = max(box.row, 0), max(box.column, 0)
     top, right = max(top, bottom), max(right, left)
     return (slice(bottom, top), slice(left, right)), (
-        slice(bottom - box.row, top - box.row), slice(left - box.column, right - box.column)
-    )  # fmt: skip
+        slice(bottom - box.row, top - box.row),
+        slice(left - box.column, right - box.column),
+    )
 
 
 def add_cutout(image: NDArray[Any], box: CutoutBox, cutout: NDArray[Any], sign: float = 1.0) -> None:

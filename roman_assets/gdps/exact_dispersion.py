@@ -17,9 +17,18 @@ F64 = NDArray[np.float64]
 
 
 def exact_image(
-    trace: TraceModel, window: Window, x0: float, y0: float, cells: ArrayLike, pitch: float, order: str,
-    edges: ArrayLike, light: ArrayLike, *, steps: int = 4,
-) -> F64:  # fmt: skip
+    trace: TraceModel,
+    window: Window,
+    x0: float,
+    y0: float,
+    cells: ArrayLike,
+    pitch: float,
+    order: str,
+    edges: ArrayLike,
+    light: ArrayLike,
+    *,
+    steps: int = 4,
+) -> F64:
     """Window image (ny, nx), float64, of a source at (x0, y0) [undispersed px] with `light` (bins,) in each bin.
 
     Parameters
@@ -50,9 +59,7 @@ def exact_image(
 def _add(image: F64, x: F64, y: F64, values: F64) -> None:
     """Adds cells with corners x, y (h + 1, w + 1) and values (h, w)."""
     use = values.ravel() != 0
-    quads = [
-        np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=-1).reshape(-1, 4)[use] for v in (x, y)
-    ]
+    quads = [np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=-1).reshape(-1, 4)[use] for v in (x, y)]
     row, column, area, start = clip_quads(quads[0], quads[1], (image.shape[0], image.shape[1]))
     d1x, d1y = quads[0][:, 2] - quads[0][:, 0], quads[1][:, 2] - quads[1][:, 0]
     d2x, d2y = quads[0][:, 3] - quads[0][:, 1], quads[1][:, 3] - quads[1][:, 1]

@@ -114,9 +114,14 @@ class ExposureSpectra:
 
 
 def extract_exposure(
-    frame: Frame, window: Window, sources: SourceList, trace: OpticalTrace, throughput: Throughput,
-    psf: SpectralPsf | None = None, config: ExtractionConfig = ExtractionConfig(),
-) -> ExposureSpectra:  # fmt: skip
+    frame: Frame,
+    window: Window,
+    sources: SourceList,
+    trace: OpticalTrace,
+    throughput: Throughput,
+    psf: SpectralPsf | None = None,
+    config: ExtractionConfig = ExtractionConfig(),
+) -> ExposureSpectra:
     """Decontaminated spectra of all sources on one dispersed exposure.
 
     Parameters
@@ -146,9 +151,13 @@ def extract_exposure(
 
 
 def spectra_by_model(
-    frame: Frame, model: ExposureModel, sources: SourceList, trace: OpticalTrace, throughput: Throughput,
+    frame: Frame,
+    model: ExposureModel,
+    sources: SourceList,
+    trace: OpticalTrace,
+    throughput: Throughput,
     config: ExtractionConfig = ExtractionConfig(),
-) -> ExposureSpectra:  # fmt: skip
+) -> ExposureSpectra:
     """Spectra of all sources on an exposure of which a model is there, such as `joint_fit.fit_jointly` has improved.
 
     Parameters are those of `extract_exposure`, and its model.
@@ -171,9 +180,15 @@ def spectra_by_model(
 
 
 def _extract(
-    frame: Frame, net: F64, variance: F64, model: ExposureModel, source: PlacedSource, source_id: int,
-    throughput: Throughput, config: ExtractionConfig,
-) -> ExtractedSource | None:  # fmt: skip
+    frame: Frame,
+    net: F64,
+    variance: F64,
+    model: ExposureModel,
+    source: PlacedSource,
+    source_id: int,
+    throughput: Throughput,
+    config: ExtractionConfig,
+) -> ExtractedSource | None:
     """One source; None if its trace has no usable pixel."""
     box, image = source.orders[MAIN].box, source.images[MAIN].astype(np.float64)
     assert source.response is not None
@@ -196,9 +211,15 @@ def _extract(
 
 
 def _spectrum(
-    scene: Scene, source: PlacedSource, waves: F64, response: F64, weight: F64, science: F64, others: F64,
+    scene: Scene,
+    source: PlacedSource,
+    waves: F64,
+    response: F64,
+    weight: F64,
+    science: F64,
+    others: F64,
     throughput: Throughput,
-) -> Spectrum:  # fmt: skip
+) -> Spectrum:
     """The weighted fit of the response in every row, with flags; rows in the order of their wavelengths."""
     information = (response**2 * weight).sum(axis=1)
     known = np.isfinite(waves) & (information > 0)
@@ -213,9 +234,13 @@ def _spectrum(
     at = np.flatnonzero(np.isfinite(waves))
     at = at[np.argsort(waves[at])]
     return Spectrum(
-        waves[at], flux[at], np.where(known, variance, np.inf)[at], contaminating[at], flags[at],
+        waves[at],
+        flux[at],
+        np.where(known, variance, np.inf)[at],
+        contaminating[at],
+        flags[at],
         line_spread(scene, source, waves[at] / 1e3),
-    )  # fmt: skip
+    )
 
 
 def _without_outliers(science: F64, response: F64, weight: F64, config: ExtractionConfig) -> F64:

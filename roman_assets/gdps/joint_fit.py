@@ -57,9 +57,11 @@ class JointResult:
 
 
 def fit_jointly(
-    frames: Sequence[Frame], models: Sequence[ExposureModel], indices: Sequence[int],
+    frames: Sequence[Frame],
+    models: Sequence[ExposureModel],
+    indices: Sequence[int],
     config: JointConfig = JointConfig(),
-) -> JointResult:  # fmt: skip
+) -> JointResult:
     """Corrects the spectra of some sources by all exposures together; the models follow, in place.
 
     Parameters

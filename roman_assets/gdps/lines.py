@@ -126,7 +126,9 @@ def measure_lines(
     under = continuum + smooth @ solved[len(units) :]
     emission = solved[: len(units)] @ profiles
     lines = tuple(
-        _measured(k, unit, z, solved, inverse, profiles, wavelength, widths, flux - under - emission, variance, under, share)
+        _measured(
+            k, unit, z, solved, inverse, profiles, wavelength, widths, flux - under - emission, variance, under, share
+        )
         for k, (unit, share) in enumerate(zip(units, coverage, strict=True))
     )
     return LineFit(lines, velocity or 0.0, np.asarray(emission), np.asarray(under))
@@ -145,9 +147,19 @@ def _least_squares(design: F64, right: F64) -> tuple[F64, F64]:
 
 
 def _measured(
-    k: int, unit: LineGroup, z: float, solved: F64, covariance: F64, profiles: F64, wavelength: F64, widths: F64,
-    residual: F64, variance: F64, continuum: F64, coverage: float,
-) -> LineMeasurement:  # fmt: skip
+    k: int,
+    unit: LineGroup,
+    z: float,
+    solved: F64,
+    covariance: F64,
+    profiles: F64,
+    wavelength: F64,
+    widths: F64,
+    residual: F64,
+    variance: F64,
+    continuum: F64,
+    coverage: float,
+) -> LineMeasurement:
     line = max(unit.lines, key=lambda line: line.flux)
     flux, error = float(solved[k]), float(np.sqrt(covariance[k, k]))
     centre = line.wavelength * (1 + z)
@@ -161,5 +173,14 @@ def _measured(
     direct = float(((residual + flux * profiles[k]) * widths)[inside].sum()) / caught
     direct_err = float(np.sqrt((variance * widths**2)[inside].sum())) / caught
     return LineMeasurement(
-        line.name, line.wavelength, flux, error, flux * per_level, float(ew_err), flux / error, direct, direct_err, coverage
+        line.name,
+        line.wavelength,
+        flux,
+        error,
+        flux * per_level,
+        float(ew_err),
+        flux / error,
+        direct,
+        direct_err,
+        coverage,
     )

@@ -145,9 +145,9 @@ class SpectralPsf:
         rows = _psf_table().filter(pl.col("detector") == detector).sort("wavelength_um")
         if rows.is_empty():
             raise InputError(f"no PSF of detector {detector!r}", field="detector", remedy="use WFI01 to WFI18")
-        values = np.stack([
-            _centred(_with_wings(core, wing)) for core, wing in zip(rows["core"], rows["wings"], strict=True)
-        ])
+        values = np.stack(
+            [_centred(_with_wings(core, wing)) for core, wing in zip(rows["core"], rows["wings"], strict=True)]
+        )
         return cls(detector, rows["wavelength_um"].to_numpy(), values)
 
     def samples(self, wavelength: float, half: int, matrix: F64) -> F64:
@@ -260,9 +260,13 @@ def _stamps(values: F64, half: int, slopes: ArrayLike | None) -> Stamps:
 
 
 def source_stamps(
-    psf: SpectralPsf, shape: Shape, wavelengths: ArrayLike, matrices: ArrayLike, half: int,
+    psf: SpectralPsf,
+    shape: Shape,
+    wavelengths: ArrayLike,
+    matrices: ArrayLike,
+    half: int,
     slopes: ArrayLike | None = None,
-) -> Stamps:  # fmt: skip
+) -> Stamps:
     """A source's stamps on the dispersed image, one plane for each wavelength.
 
     Parameters

@@ -56,10 +56,15 @@ def nominal_optical_model(element: str) -> OpticalModel:
     geometry = Geometry(_MIDDLE, _MIDDLE, 0.0, 0.0, _PX_PER_MM, _DEG_PER_PX)
     digest = hashlib.sha256(repr((_ALONG[element], _REFERENCE[element])).encode()).hexdigest()
     return OpticalModel(
-        element, orders, _WAVELENGTHS[element], _REFERENCE[element], element == "prism",
-        dict.fromkeys(DETECTORS, geometry), (_SIDE, _SIDE),
+        element,
+        orders,
+        _WAVELENGTHS[element],
+        _REFERENCE[element],
+        element == "prism",
+        dict.fromkeys(DETECTORS, geometry),
+        (_SIDE, _SIDE),
         Origin(f"nominal {element}", "mean of the SSC optical model v0.8", digest),
-    )  # fmt: skip
+    )
 
 
 def nominal_throughput(element: str, detector: str) -> Throughput:
@@ -72,9 +77,7 @@ def nominal_throughput(element: str, detector: str) -> Throughput:
     table = table.filter((pl.col("element") == element) & (pl.col("detector") == detector))
     if table.is_empty():
         raise InputError(f"no effective area of {detector}", field="detector", remedy="use WFI01 to WFI18")
-    origin = Origin(
-        "effective_areas.parquet", "roman-technical-information 1.5.0", hashlib.sha256(data).hexdigest()
-    )
+    origin = Origin("effective_areas.parquet", "roman-technical-information 1.5.0", hashlib.sha256(data).hexdigest())
     return Throughput(curves_of(table), origin)
 
 
@@ -99,9 +102,11 @@ def references(
     models = sorted(folder.glob(f"Roman_{element}_OpticalModel*.yaml"))
     if len(models) > 1:
         raise InputError(
-            f"{len(models)} optical models of the {element}", file=folder, field=REFERENCE_VARIABLE,
+            f"{len(models)} optical models of the {element}",
+            file=folder,
+            field=REFERENCE_VARIABLE,
             remedy="leave the one that is to be used",
-        )  # fmt: skip
+        )
     areas = [p for p in (folder / f"sensitivity_{element}.parquet", folder / "sensitivity.parquet") if p.is_file()]
     return (
         read_optical_model(models[0]) if models else nominal_optical_model(element),

@@ -18,8 +18,12 @@ from roman_assets.kernels.spectra import Geometry, Optics, trace_grid, trace_poi
 F64 = NDArray[np.float64]
 DETECTORS = tuple(f"WFI{number:02d}" for number in range(1, 19))
 _PRODUCT_TYPE = "wfi_calibration_optical_model"
-_ARRAYS = {"xmap_ij_coeff": "dimen_map", "ymap_ij_coeff": "dimen_map", "crv_ijk_coeff": "dimen_crv",
-           "ids_ijk_coeff": "dimen_ids"}  # fmt: skip
+_ARRAYS = {
+    "xmap_ij_coeff": "dimen_map",
+    "ymap_ij_coeff": "dimen_map",
+    "crv_ijk_coeff": "dimen_crv",
+    "ids_ijk_coeff": "dimen_ids",
+}
 _LARGEST_FILE = 4 * 2**20
 
 
@@ -73,9 +77,11 @@ class OpticalModel:
         detector_number(detector)
         if detector not in self.geometry:
             raise InputError(
-                f"the model has no {detector}", file=self.origin.name, field="detector_model.xy_centers",
+                f"the model has no {detector}",
+                file=self.origin.name,
+                field="detector_model.xy_centers",
                 remedy="use a model of all detectors",
-            )  # fmt: skip
+            )
         return OpticalTrace(self, detector)
 
 
@@ -89,11 +95,16 @@ class OpticalTrace(TraceModel):
         self.element, self.orders, self.origin = model.element, tuple(model.orders), model.origin
         self._optics = {
             order: Optics(
-                c.xmap, c.ymap, c.ids, c.crv, reference=model.reference, logarithmic=model.logarithmic,
+                c.xmap,
+                c.ymap,
+                c.ids,
+                c.crv,
+                reference=model.reference,
+                logarithmic=model.logarithmic,
                 geometry=model.geometry[detector],
             )
             for order, c in model.orders.items()
-        }  # fmt: skip
+        }
 
     def band(self, order: str) -> tuple[float, float]:
         """The wavelength range of the file [um]."""
@@ -154,10 +165,15 @@ class _Reader:
         if transform not in ("linear", "log"):
             raise self.wrong("optical_model.wl_transform", f"{transform!r} is neither linear nor log")
         return OpticalModel(
-            element, self.orders(optics), (low, high), reference, transform == "log", self.geometry(detector),
+            element,
+            self.orders(optics),
+            (low, high),
+            reference,
+            transform == "log",
+            self.geometry(detector),
             (self.size(detector, "naxis2"), self.size(detector, "naxis1")),
             origin_of(self.path, data, str(meta.get("origin") or "not stated")),
-        )  # fmt: skip
+        )
 
     def parse(self, data: bytes) -> Mapping[str, Any]:
         if len(data) > _LARGEST_FILE:
@@ -229,7 +245,9 @@ class _Reader:
             arrays = {
                 name: self.numbers(entry.get(name), f"{field}.{name}", shapes[dim]) for name, dim in _ARRAYS.items()
             }
-            result[order] = OrderCoefficients(*(arrays[f"{n}_coeff"] for n in ("xmap_ij", "ymap_ij", "ids_ijk", "crv_ijk")))
+            result[order] = OrderCoefficients(
+                *(arrays[f"{n}_coeff"] for n in ("xmap_ij", "ymap_ij", "ids_ijk", "crv_ijk"))
+            )
         if not result:
             raise self.wrong("optical_model.orders", "no order has coefficients")
         return result

@@ -34,9 +34,15 @@ def cutout_figure(cutout: Mapping[str, Any], spectrum: Spectrum, title: str) -> 
     extent = (float(wave[rows[0]]), float(wave[rows[-1]]), -0.5, cutout["science"].shape[1] - 0.5)
     for axes, image, name in zip(panels, images, ("observed", "contamination", "decontaminated"), strict=False):
         axes.imshow(
-            image[rows].T, origin="lower", aspect="auto", cmap="gray", vmin=-0.2 * limit, vmax=limit, extent=extent,
+            image[rows].T,
+            origin="lower",
+            aspect="auto",
+            cmap="gray",
+            vmin=-0.2 * limit,
+            vmax=limit,
+            extent=extent,
             interpolation="nearest",
-        )  # fmt: skip
+        )
         axes.set_ylabel(name, fontsize=7)
         axes.set_yticks([])
     _draw(panels[-1], spectrum)

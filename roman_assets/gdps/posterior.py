@@ -164,8 +164,7 @@ def _refined(scan: _ClassScan, coarse: ClassPosterior, best: float) -> ClassPost
     density = near.log_density.reshape(len(centres), -1)
     worth = density.max(axis=1) > max(float(density.max()), best) - _DEPTH
     tops = [
-        _parabola(np.log1p(z), row)
-        for z, row in zip(near.z.reshape(density.shape)[worth], density[worth], strict=True)
+        _parabola(np.log1p(z), row) for z, row in zip(near.z.reshape(density.shape)[worth], density[worth], strict=True)
     ]
     parts = [coarse, near]
     narrow = [(x, s) for x, s in tops if s < step]

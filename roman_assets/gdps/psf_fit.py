@@ -8,14 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.gdps.contamination import background, noise_variance, recentre
-from roman_assets.gdps.dispersion import (
-    DispersedSource,
-    Window,
-    add_cutout,
-    plane_shares,
-    straight_slopes,
-    take_cutout,
-)
+from roman_assets.gdps.dispersion import DispersedSource, Window, add_cutout, plane_shares, straight_slopes, take_cutout
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.scene import MAIN, PlacedSource, Scene, build_scene
 from roman_assets.gdps.sources import SourceList
@@ -90,9 +83,15 @@ def _bright(source: PlacedSource, variance: F64) -> bool:
 
 
 def _chi2(
-    frame: Frame, scene: Scene, trace: TraceModel, psf: SpectralPsf, star: PlacedSource, place: F64, residual: F64,
+    frame: Frame,
+    scene: Scene,
+    trace: TraceModel,
+    psf: SpectralPsf,
+    star: PlacedSource,
+    place: F64,
+    residual: F64,
     variance: F64,
-) -> F64 | None:  # fmt: skip
+) -> F64 | None:
     """chi2 of the core of one star for each width tried, the amplitude of every row free."""
     main = star.orders[MAIN]
     net = residual.copy()
@@ -112,7 +111,9 @@ def _chi2(
     for blur in _TRIED_PX:
         wider = replace(psf, blur=blur, _cache={})
         stamps = source_stamps(wider, Shape(), nodes, matrices, half, slopes)
-        trial = DispersedSource(stamps, BinTrace(main.trace.x, main.trace.y, *plane_shares(scene.grid, nodes)), main.box)
+        trial = DispersedSource(
+            stamps, BinTrace(main.trace.x, main.trace.y, *plane_shares(scene.grid, nodes)), main.box
+        )
         image = trial.image(scene.bands[0].rates).astype(np.float64)
         information = (image**2 * weight).sum(axis=1)
         fitted = (image * weight * pixels).sum(axis=1)

@@ -92,17 +92,36 @@ def measure_redshift(spectrum: Spectrum, config: RedshiftConfig | None = None) -
     amplitude, model, continuum = _best_fit(data, part.kind, best.z)
     chi2 = float((data.weight * (data.flux - model) ** 2).sum())
     lines = measure_lines(
-        data.wavelength, data.flux * data.scale, data.scale**2 / data.weight, data.lsf, continuum * data.scale,
-        best.z, part.kind,
-    )  # fmt: skip
+        data.wavelength,
+        data.flux * data.scale,
+        data.scale**2 / data.weight,
+        data.lsf,
+        continuum * data.scale,
+        best.z,
+        part.kind,
+    )
     dchi2 = _chi2_elsewhere(parts, best.z) - float(part.chi2[at])
     bic = _polynomial_chi2(data) + 4 * np.log(good) - chi2 - (np.count_nonzero(amplitude) + 1) * np.log(good)
     warn |= _warnings(data, config, part, best, found, dchi2, bic, amplitude, model, lines)
     return Redshift(
-        best.z, 0.5 * (best.z_max - best.z_min), part.kind, int(warn), chi2, good, dchi2, float(bic),
-        _risk(pdf, best.z), coverage, contamination, tuple(found), pdf.stored(config.pdf_floor), lines,
-        data.wavelength, model * data.scale, continuum * data.scale,
-    )  # fmt: skip
+        best.z,
+        0.5 * (best.z_max - best.z_min),
+        part.kind,
+        int(warn),
+        chi2,
+        good,
+        dchi2,
+        float(bic),
+        _risk(pdf, best.z),
+        coverage,
+        contamination,
+        tuple(found),
+        pdf.stored(config.pdf_floor),
+        lines,
+        data.wavelength,
+        model * data.scale,
+        continuum * data.scale,
+    )
 
 
 def prepare(spectrum: Spectrum, config: RedshiftConfig) -> Data:
@@ -200,9 +219,17 @@ def _risk(pdf: Pdf, z: float) -> float:
 
 
 def _warnings(
-    data: Data, config: RedshiftConfig, part: ClassPosterior, best: Solution, found: list[Solution], dchi2: float,
-    bic: float, amplitude: F64, model: F64, lines: LineFit,
-) -> ZWarn:  # fmt: skip
+    data: Data,
+    config: RedshiftConfig,
+    part: ClassPosterior,
+    best: Solution,
+    found: list[Solution],
+    dchi2: float,
+    bic: float,
+    amplitude: F64,
+    model: F64,
+    lines: LineFit,
+) -> ZWarn:
     warn = ZWarn(0)
     if best.probability < config.min_probability or (dchi2 < config.min_dchi2 and part.kind != "star"):
         warn |= ZWarn.SMALL_DELTA_CHI2
@@ -241,18 +268,37 @@ def _line_warnings(lines: LineFit) -> ZWarn:
 
 _LINE = pl.Struct(
     {
-        "name": pl.String, "wavelength": pl.Float64, "flux": pl.Float64, "flux_err": pl.Float64, "ew": pl.Float64,
-        "ew_err": pl.Float64, "sn": pl.Float64, "direct_flux": pl.Float64, "direct_flux_err": pl.Float64,
+        "name": pl.String,
+        "wavelength": pl.Float64,
+        "flux": pl.Float64,
+        "flux_err": pl.Float64,
+        "ew": pl.Float64,
+        "ew_err": pl.Float64,
+        "sn": pl.Float64,
+        "direct_flux": pl.Float64,
+        "direct_flux_err": pl.Float64,
     }
-)  # fmt: skip
+)
 _SOLUTION = pl.Struct({"z": pl.Float64, "z_min": pl.Float64, "z_max": pl.Float64, "probability": pl.Float64})
 SCHEMA: dict[str, Any] = {
-    "z": pl.Float64, "z_err": pl.Float64, "zwarn": pl.Int32, "class": pl.String, "chi2": pl.Float64,
-    "n_pixels": pl.Int32, "dchi2": pl.Float64, "bic": pl.Float64, "risk": pl.Float64, "coverage": pl.Float64,
-    "contamination": pl.Float64, "solutions": pl.List(_SOLUTION), "pdf_z": pl.List(pl.Float64),
-    "pdf": pl.List(pl.Float32), "class_probability": pl.Struct(dict.fromkeys(("galaxy", "qso", "star"), pl.Float64)),
-    "velocity": pl.Float64, "lines": pl.List(_LINE),
-}  # fmt: skip
+    "z": pl.Float64,
+    "z_err": pl.Float64,
+    "zwarn": pl.Int32,
+    "class": pl.String,
+    "chi2": pl.Float64,
+    "n_pixels": pl.Int32,
+    "dchi2": pl.Float64,
+    "bic": pl.Float64,
+    "risk": pl.Float64,
+    "coverage": pl.Float64,
+    "contamination": pl.Float64,
+    "solutions": pl.List(_SOLUTION),
+    "pdf_z": pl.List(pl.Float64),
+    "pdf": pl.List(pl.Float32),
+    "class_probability": pl.Struct(dict.fromkeys(("galaxy", "qso", "star"), pl.Float64)),
+    "velocity": pl.Float64,
+    "lines": pl.List(_LINE),
+}
 
 
 def record(result: Redshift) -> dict[str, Any]:
@@ -260,13 +306,16 @@ def record(result: Redshift) -> dict[str, Any]:
     pdf, lines = result.pdf, result.lines
     return {
         **{k: getattr(result, k) for k in ("z", "z_err", "zwarn", "chi2", "n_pixels", "dchi2", "bic", "risk")},
-        "class": result.kind, "coverage": result.coverage, "contamination": result.contamination,
+        "class": result.kind,
+        "coverage": result.coverage,
+        "contamination": result.contamination,
         "solutions": [{k: getattr(s, k) for k in ("z", "z_min", "z_max", "probability")} for s in result.solutions],
-        "pdf_z": pdf.z.tolist() if pdf else [], "pdf": pdf.density.tolist() if pdf else [],
+        "pdf_z": pdf.z.tolist() if pdf else [],
+        "pdf": pdf.density.tolist() if pdf else [],
         "class_probability": {k: pdf.class_probability.get(k, 0.0) if pdf else 0.0 for k in ("galaxy", "qso", "star")},
         "velocity": lines.velocity if lines else None,
         "lines": [{f.name: getattr(line, f.name) for f in _LINE.fields} for line in lines.lines] if lines else [],
-    }  # fmt: skip
+    }
 
 
 def measure(spectra: Iterable[Spectrum], config: RedshiftConfig | None = None) -> pl.DataFrame:

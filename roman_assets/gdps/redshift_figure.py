@@ -74,9 +74,14 @@ def _draw_spectrum(axes: Any, spectrum: Spectrum, result: Redshift) -> None:
                 at = line.wavelength * (1 + result.z)
                 axes.axvline(at, color="C3", lw=0.5, ls=":")
                 axes.annotate(
-                    f"{line.name} {line.sn:.0f}σ", (at, 0.98), xycoords=("data", "axes fraction"), rotation=90,
-                    fontsize=6, va="top", ha="right",
-                )  # fmt: skip
+                    f"{line.name} {line.sn:.0f}σ",
+                    (at, 0.98),
+                    xycoords=("data", "axes fraction"),
+                    rotation=90,
+                    fontsize=6,
+                    va="top",
+                    ha="right",
+                )
     axes.set_xlabel("wavelength in vacuum [nm]", fontsize=8)
     axes.set_ylabel("flux [1e-20 W m$^{-2}$ nm$^{-1}$]", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -150,9 +150,13 @@ class Scene:
 
 
 def build_scene(
-    sources: SourceList, to_pixels: SkyToPixels, window: Window, trace: TraceModel, throughput: Throughput,
+    sources: SourceList,
+    to_pixels: SkyToPixels,
+    window: Window,
+    trace: TraceModel,
+    throughput: Throughput,
     psf: SpectralPsf,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """Places all sources; spectra are those of their colours.
 
     Sources far off the window are kept if any of their orders reaches it.
@@ -164,16 +168,20 @@ def build_scene(
     """
     if trace.dispersion_axis != "y":
         raise InputError(
-            "the dispersion runs along rows", file=trace.origin.name, field="dispersion_axis",
+            "the dispersion runs along rows",
+            file=trace.origin.name,
+            field="dispersion_axis",
             remedy="turn the exposure and its configuration by 90 deg",
-        )  # fmt: skip
+        )
     x, y, shapes = sources.on(to_pixels)
     middle = window.xstart + window.nx / 2, window.ystart + window.ny / 2
     grid, bands = _bands(trace, throughput, *middle)
     spectra = sources.spectrum((grid[1:] + grid[:-1]) / 2)
     placed = []
     for index in range(len(sources)):
-        if not (-FARTHEST_PX < x[index] < window.nx + FARTHEST_PX and -FARTHEST_PX < y[index] < window.ny + FARTHEST_PX):
+        if not (
+            -FARTHEST_PX < x[index] < window.nx + FARTHEST_PX and -FARTHEST_PX < y[index] < window.ny + FARTHEST_PX
+        ):
             continue
         at = x[index] + window.xstart, y[index] + window.ystart
         orders = _orders(trace, window, at, shapes[index], psf, bands, spectra[index])
@@ -188,9 +196,14 @@ def build_scene(
 
 
 def _orders(
-    trace: TraceModel, window: Window, at: tuple[float, float], shape: Shape, psf: SpectralPsf, bands: Sequence[Band],
+    trace: TraceModel,
+    window: Window,
+    at: tuple[float, float],
+    shape: Shape,
+    psf: SpectralPsf,
+    bands: Sequence[Band],
     spectrum: F64,
-) -> dict[str, DispersedSource]:  # fmt: skip
+) -> dict[str, DispersedSource]:
     """Operators of the orders that reach the window."""
     result = {}
     for band in bands:

@@ -26,10 +26,12 @@ def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timede
     """
 
     @dg.sensor(
-        name="region_sensor", job=redshift_job, minimum_interval_seconds=300,
+        name="region_sensor",
+        job=redshift_job,
+        minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Requests combined spectra and redshifts of sky regions whose spectra have changed.",
-    )  # fmt: skip
+    )
     def region_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = list(_requests(workspace, datetime.now(UTC) - settled))
         return in_turns(

@@ -23,9 +23,7 @@ from roman_assets.msos.stages.common import PIXEL_DEG
 _NEEDED = ("id", "ra", "dec")
 
 
-def sources_near(
-    catalogue: pl.DataFrame, exposure: RegisteredExposure | ExposureHeader
-) -> tuple[pl.DataFrame, str]:
+def sources_near(catalogue: pl.DataFrame, exposure: RegisteredExposure | ExposureHeader) -> tuple[pl.DataFrame, str]:
     """Sources whose light may reach an exposure, and the sha256 of what the catalogue says of them.
 
     Sources elsewhere do not change the hash: a catalogue that grows makes no other field anew.
@@ -36,13 +34,17 @@ def sources_near(
         There is none.
     """
     reach = (max(exposure.shape) + FARTHEST_PX) * PIXEL_DEG
-    east = ((pl.col("ra") - exposure.ra_center + 180.0) % 360.0 - 180.0) * float(np.cos(np.deg2rad(exposure.dec_center)))
+    east = ((pl.col("ra") - exposure.ra_center + 180.0) % 360.0 - 180.0) * float(
+        np.cos(np.deg2rad(exposure.dec_center))
+    )
     near = catalogue.filter(east**2 + (pl.col("dec") - exposure.dec_center) ** 2 < reach**2)
     if near.is_empty():
         raise InputError(
-            "no source of the catalogue is near the exposure", file=exposure.filename, field="ra, dec",
+            "no source of the catalogue is near the exposure",
+            file=exposure.filename,
+            field="ra, dec",
             remedy="give the catalogue of this field",
-        )  # fmt: skip
+        )
     # A column that only other fields have is none of this one.
     told = near.select(sorted(c for c in near.columns if near[c].null_count() < near.height))
     return near, hashlib.sha256(told.write_csv().encode()).hexdigest()
@@ -65,7 +67,9 @@ def read_catalogues(folder: str | Path) -> pl.DataFrame:
         try:
             table = pl.read_parquet(file)
         except Exception as error:  # polars raises several kinds for bytes that are no parquet
-            raise InputError(f"not Parquet ({type(error).__name__})", file=file, remedy="give a Parquet file") from error
+            raise InputError(
+                f"not Parquet ({type(error).__name__})", file=file, remedy="give a Parquet file"
+            ) from error
         if missing := [c for c in _NEEDED if c not in table.columns]:
             raise InputError("columns are missing", file=file, field=", ".join(missing), remedy="add them")
         tables.append(table)

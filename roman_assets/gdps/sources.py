@@ -17,9 +17,15 @@ F64 = NDArray[np.float64]
 SkyToPixels = Callable[[F64, F64], tuple[F64, F64]]
 #: Pivot wavelengths [um] of the imaging elements (Roman WFI technical information).
 PIVOTS = {
-    "f062": 0.620, "f087": 0.869, "f106": 1.060, "f129": 1.293, "f146": 1.464, "f158": 1.577, "f184": 1.842,
+    "f062": 0.620,
+    "f087": 0.869,
+    "f106": 1.060,
+    "f129": 1.293,
+    "f146": 1.464,
+    "f158": 1.577,
+    "f184": 1.842,
     "f213": 2.125,
-}  # fmt: skip
+}
 _NEEDED = ("id", "ra", "dec", "hlr_arcsec", "ellipticity", "pa_deg")
 #: Bulge share of a galaxy whose direct image has not been looked at.
 USUAL_BULGE = 0.15
@@ -84,7 +90,9 @@ class SourceList:
             raise InputError("columns are missing", file="catalogue", field=", ".join(missing), remedy="add them")
         filters = sorted((f for f in PIVOTS if f"mag_{f}" in catalogue.columns), key=lambda f: PIVOTS[f])
         if not filters:
-            raise InputError("there is no photometry", file="catalogue", field="mag_<filter>", remedy="add AB magnitudes")
+            raise InputError(
+                "there is no photometry", file="catalogue", field="mag_<filter>", remedy="add AB magnitudes"
+            )
         columns = {c: catalogue[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in _NEEDED[1:]}
         if not (np.isfinite(columns["ra"]).all() and np.isfinite(columns["dec"]).all()):
             raise InputError("a place is not finite", file="catalogue", field="ra, dec", remedy="drop such sources")
@@ -97,13 +105,21 @@ class SourceList:
         if "bulge" in catalogue.columns:
             bulge = np.clip(catalogue["bulge"].cast(pl.Float64).fill_null(USUAL_BULGE).to_numpy(), 0, 1)
         bands = np.array([PIVOTS[f] for f in filters])
-        magnitudes = np.stack([catalogue[f"mag_{f}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for f in filters], axis=1)
+        magnitudes = np.stack(
+            [catalogue[f"mag_{f}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for f in filters], axis=1
+        )
         return cls(
-            catalogue["id"].cast(pl.Int64).to_numpy(), columns["ra"], columns["dec"], np.where(point, 0, radius),
+            catalogue["id"].cast(pl.Int64).to_numpy(),
+            columns["ra"],
+            columns["dec"],
+            np.where(point, 0, radius),
             np.where(point, 0, np.clip(np.nan_to_num(columns["ellipticity"]), 0, 0.95)),
-            np.nan_to_num(columns["pa_deg"]), np.where(point, 0, bulge), star & ~point, bands,
+            np.nan_to_num(columns["pa_deg"]),
+            np.where(point, 0, bulge),
+            star & ~point,
+            bands,
             flux_density(magnitudes, bands),
-        )  # fmt: skip
+        )
 
     def with_bulge(self, bulge: F64) -> SourceList:
         """The same sources with other bulge shares, (n,)."""

@@ -44,20 +44,23 @@ class Spectrum:
             values = np.ascontiguousarray(getattr(self, name), dtype=dtype)
             if values.ndim != 1 or values.shape != np.shape(self.wavelength) or not values.size:
                 raise InputError(
-                    f"shape {values.shape} beside {np.shape(self.wavelength)} of the wavelengths", field=name,
+                    f"shape {values.shape} beside {np.shape(self.wavelength)} of the wavelengths",
+                    field=name,
                     remedy="give every array one value per pixel, and at least one pixel",
-                )  # fmt: skip
+                )
             object.__setattr__(self, name, values)
         if not np.isfinite(self.wavelength).all() or self.wavelength[0] <= 0 or (np.diff(self.wavelength) <= 0).any():
             raise InputError(
-                "wavelengths are not positive and increasing", field="wavelength",
+                "wavelengths are not positive and increasing",
+                field="wavelength",
                 remedy="sort the pixels by wavelength and drop repeated ones",
-            )  # fmt: skip
+            )
         if not np.isfinite(self.lsf_sigma).all() or (self.lsf_sigma <= 0).any():
             raise InputError(
-                "the line-spread function has no positive width", field="lsf_sigma",
+                "the line-spread function has no positive width",
+                field="lsf_sigma",
                 remedy="give its Gaussian sigma in nm at every pixel",
-            )  # fmt: skip
+            )
 
     @property
     def good(self) -> NDArray[np.bool_]:

@@ -90,9 +90,10 @@ def read_spectra(
             result[key] = _spectrum(columns, file, key, dict(units or {}), lsf_sigma)
     if not result:
         raise InputError(
-            "no table with a wavelength and a flux column", file=file,
+            "no table with a wavelength and a flux column",
+            file=file,
             remedy="name the columns as listed in roman_assets.gdps.spectrum_files",
-        )  # fmt: skip
+        )
     return result
 
 
@@ -144,7 +145,9 @@ def _numpy(column: Any) -> NDArray[Any]:
 def _roles(names: list[str]) -> dict[str, str]:
     lower = {name.lower(): name for name in reversed(names)}
     return {
-        role: lower[found] for role, aliases in ALIASES.items() if (found := next((a for a in aliases if a in lower), None))
+        role: lower[found]
+        for role, aliases in ALIASES.items()
+        if (found := next((a for a in aliases if a in lower), None))
     }
 
 
@@ -205,9 +208,14 @@ def _spectrum(columns: Columns, file: Path, key: str, units: dict[str, str], lsf
         sigma = np.full(n, lsf or GRISM_LSF_SIGMA)
     try:
         return Spectrum(
-            wavelength, flux, np.where(np.isfinite(variance), variance, np.nan), contamination, flags, sigma,
+            wavelength,
+            flux,
+            np.where(np.isfinite(variance), variance, np.nan),
+            contamination,
+            flags,
+            sigma,
             _truth(columns["point_source"][0], where) if "point_source" in columns else None,
-        )  # fmt: skip
+        )
     except InputError as error:
         raise InputError(error.problem, file=where, field=error.field, remedy=error.remedy) from error
 
@@ -237,7 +245,10 @@ def _unit(role: str, columns: Columns, units: dict[str, str], where: str) -> u.U
         if role == "wavelength" and _looks_log(_numbers(columns[role][0], where, role)):
             return u.AA
         raise InputError(
-            "the file states no unit", file=where, field=role, remedy=f'pass units={{"{role}": ...}} or add it to the file'
+            "the file states no unit",
+            file=where,
+            field=role,
+            remedy=f'pass units={{"{role}": ...}} or add it to the file',
         )
     try:
         return u.Unit(str(text))

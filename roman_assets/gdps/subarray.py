@@ -42,6 +42,8 @@ def window_of_file(path: str | Path, shape: tuple[int, int]) -> tuple[Window, fl
     if (ny, nx) == (SIDE, SIDE):
         return Window(1, 1, nx, ny), 1.0
     raise InputError(
-        f"an array of {nx} x {ny} does not say where it lies on the detector", file=path,
-        field="meta.subarray", remedy="give xstart and ystart, first pixel 1",
-    )  # fmt: skip
+        f"an array of {nx} x {ny} does not say where it lies on the detector",
+        file=path,
+        field="meta.subarray",
+        remedy="give xstart and ystart, first pixel 1",
+    )

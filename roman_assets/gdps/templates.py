@@ -79,9 +79,15 @@ class TemplateClass:
 def _hydrogen(reddening: float) -> tuple[Line, ...]:
     """Case B relative to H-alpha, seen through a screen of E(B-V) = `reddening`."""
     lines = {
-        "Ha": (656.461, 2.863), "Hb": (486.269, 1.0), "Hg": (434.168, 0.468), "Hd": (410.289, 0.259),
-        "Paa": (1875.61, 0.339), "Pab": (1282.16, 0.163), "Pag": (1094.11, 0.0904), "Pad": (1005.22, 0.0555),
-    }  # fmt: skip
+        "Ha": (656.461, 2.863),
+        "Hb": (486.269, 1.0),
+        "Hg": (434.168, 0.468),
+        "Hd": (410.289, 0.259),
+        "Paa": (1875.61, 0.339),
+        "Pab": (1282.16, 0.163),
+        "Pag": (1094.11, 0.0904),
+        "Pad": (1005.22, 0.0555),
+    }
     seen = {
         name: flux * 10 ** (-0.4 * reddening * float(attenuation(np.array([wave]))[0]))
         for name, (wave, flux) in lines.items()
@@ -120,9 +126,15 @@ QUASAR_GROUPS = (
 )
 #: Effective temperature [K] and strength of the water bands: dwarfs have them, giants hardly.
 STARS = {
-    "A": (9500.0, 1.0), "F": (6800.0, 1.0), "G": (5800.0, 1.0), "K2": (4900.0, 1.0), "K7": (4100.0, 1.0),
-    "M3": (3400.0, 0.0), "M6": (2900.0, 0.0), "M7": (2650.0, 1.0),
-}  # fmt: skip
+    "A": (9500.0, 1.0),
+    "F": (6800.0, 1.0),
+    "G": (5800.0, 1.0),
+    "K2": (4900.0, 1.0),
+    "K7": (4100.0, 1.0),
+    "M3": (3400.0, 0.0),
+    "M6": (2900.0, 0.0),
+    "M7": (2650.0, 1.0),
+}
 CLASSES = {
     "galaxy": TemplateClass(
         "galaxy", ("young", "young dusty", "A stars", "A stars dusty", "old", "old dusty"), GALAXY_GROUPS, 0.0
@@ -180,9 +192,17 @@ def star_flux(wavelength: F64, temperature: float, water: float = 1.0) -> F64:
     metal = float(np.clip((8000 - temperature) / 3500, 0, 1.2))
     for edge, magnitudes, softness in ((399.0, 0.75, 2.5), (290.0, 0.9, 6.0), (264.0, 0.6, 4.0)):
         flux = flux * 10 ** (-0.4 * magnitudes * metal * (1 - _step(wavelength, edge, softness)))
-    for line, width, half in ((393.48, 0.9, 0.8), (396.96, 0.7, 0.8), (430.5, 0.6, 1.3), (517.5, 0.8, 2.0),
-                              (589.4, 0.3, 0.5), (527.0, 0.25, 1.0), (854.4, 0.35, 0.4), (866.4, 0.3, 0.4),
-                              (849.8, 0.15, 0.4)):  # fmt: skip
+    for line, width, half in (
+        (393.48, 0.9, 0.8),
+        (396.96, 0.7, 0.8),
+        (430.5, 0.6, 1.3),
+        (517.5, 0.8, 2.0),
+        (589.4, 0.3, 0.5),
+        (527.0, 0.25, 1.0),
+        (854.4, 0.35, 0.4),
+        (866.4, 0.3, 0.4),
+        (849.8, 0.15, 0.4),
+    ):
         flux = flux * _dip(wavelength, line, width * metal, half)
     cool = float(np.clip((4000 - temperature) / 1000, 0, 1.5))
     for head in _TIO:
@@ -250,9 +270,12 @@ def line_table(kind: str) -> LineTable:
     groups = CLASSES[kind].groups
     flat = [(k, group, line) for k, group in enumerate(groups) for line in group.lines]
     return LineTable.of(
-        [line.wavelength for _, _, line in flat], [line.flux for _, _, line in flat],
-        [group.velocity / LIGHT_KM_S for _, group, _ in flat], [k for k, _, _ in flat], len(groups),
-    )  # fmt: skip
+        [line.wavelength for _, _, line in flat],
+        [line.flux for _, _, line in flat],
+        [group.velocity / LIGHT_KM_S for _, group, _ in flat],
+        [k for k, _, _ in flat],
+        len(groups),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -267,8 +290,7 @@ def scan_templates(kind: str, log_sigma_key: int) -> ScanTemplates:
     fine = np.arange(np.log(BLUEST), np.log(REDDEST), step)
     width = float(np.hypot(lsf, 200 / LIGHT_KM_S)) / step
     rows = [
-        gaussian_filter1d(continuum(np.exp(fine), kind, name), width, mode="nearest")[::3]
-        for name in found.continua
+        gaussian_filter1d(continuum(np.exp(fine), kind, name), width, mode="nearest")[::3] for name in found.continua
     ]
     return ScanTemplates(fine[::3], np.array(rows), line_table(kind))
 

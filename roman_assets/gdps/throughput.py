@@ -41,9 +41,11 @@ class Throughput:
                 raise InputError("the curve has fewer than two points", file=self.origin.name, field=field)
             if not (np.isfinite(area).all() and (area >= 0).all() and (np.diff(wavelength) > 0).all()):
                 raise InputError(
-                    "wavelengths do not rise, or an area is not finite and positive", file=self.origin.name,
-                    field=field, remedy="repair the throughput file",
-                )  # fmt: skip
+                    "wavelengths do not rise, or an area is not finite and positive",
+                    file=self.origin.name,
+                    field=field,
+                    remedy="repair the throughput file",
+                )
 
     def area(self, order: str, wavelength: ArrayLike) -> F64:
         """Effective area [m2] at wavelengths [um]; 0 outside the curve or for an order without one."""
@@ -82,8 +84,9 @@ def curves_of(table: pl.DataFrame) -> dict[str, tuple[F64, F64]]:
     curves = {}
     for (order,), rows in table.sort("wavelength_um").group_by(["order"], maintain_order=True):
         curves[str(order)] = (
-            rows["wavelength_um"].to_numpy().astype(np.float64), rows["effective_area_m2"].to_numpy().astype(np.float64)
-        )  # fmt: skip
+            rows["wavelength_um"].to_numpy().astype(np.float64),
+            rows["effective_area_m2"].to_numpy().astype(np.float64),
+        )
     return curves
 
 

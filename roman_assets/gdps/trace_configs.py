@@ -127,7 +127,10 @@ class AxeBeam(Beam):
     def _length(self, x: F64, y: F64, t: F64) -> F64:
         """Length of the trace from dx = 0 to t."""
         return sum(
-            (w * t / 2 * np.hypot(1, self.dydx.slope(x, y, t / 2 * (1 + n))) for n, w in zip(_NODES, _WEIGHTS, strict=True)),
+            (
+                w * t / 2 * np.hypot(1, self.dydx.slope(x, y, t / 2 * (1 + n)))
+                for n, w in zip(_NODES, _WEIGHTS, strict=True)
+            ),
             np.zeros(np.broadcast(x, t).shape),
         )
 
@@ -155,9 +158,11 @@ class ConfigTrace(TraceModel):
             low, high = sorted(float(v) for v in beam.wavelength(x, y, np.array(beam.limits)))
             if not (np.isfinite([low, high]).all() and 0 < low < high):
                 raise InputError(
-                    f"order {order} has wavelengths from {low:g} to {high:g} um", file=origin.name, field=order,
+                    f"order {order} has wavelengths from {low:g} to {high:g} um",
+                    file=origin.name,
+                    field=order,
                     remedy="repair the file, or give the detector's middle",
-                )  # fmt: skip
+                )
             self._bands[order] = low, high
         first = beams[self.orders[0]]
         dx, dy = (abs(float(np.ptp(v))) for v in first.offset(x, y, np.array(first.limits)))
@@ -219,9 +224,11 @@ class _Lines:
         size = max(len(row) for row in rows)
         if size not in _WHOLE or any(len(row) not in _WHOLE for row in rows):
             raise InputError(
-                f"{size} coefficients are no whole polynomial", file=self.path, field=keys[0],
+                f"{size} coefficients are no whole polynomial",
+                file=self.path,
+                field=keys[0],
                 remedy=f"give {', '.join(map(str, _WHOLE))} of them",
-            )  # fmt: skip
+            )
         return FieldPolynomial(scale * np.array([row + [0.0] * (size - len(row)) for row in rows]))
 
     def counted(self, stem: str) -> list[str]:
@@ -257,9 +264,12 @@ def read_axe(path: str | Path, *, middle: tuple[float, float] = (507.0, 507.0)) 
         dydx = [f"DYDX_{name}_{i}" for i in range(int(lines.numbers(f"DYDX_ORDER_{name}")[0]) + 1)]
         dldp = [f"DLDP_{name}_{i}" for i in range(int(degree) + 1)]
         beams[name] = AxeBeam(
-            lines.field(dydx), lines.field(dldp, 1e-4), lines.field([f"XOFF_{name}"], default=[0.0]),
-            lines.field([f"YOFF_{name}"], default=[0.0]), (limits[0], limits[1]),
-        )  # fmt: skip
+            lines.field(dydx),
+            lines.field(dldp, 1e-4),
+            lines.field([f"XOFF_{name}"], default=[0.0]),
+            lines.field([f"YOFF_{name}"], default=[0.0]),
+            (limits[0], limits[1]),
+        )
     return ConfigTrace("grism", _some(beams, path, "BEAMA"), middle, lines.origin)
 
 
@@ -278,13 +288,16 @@ def read_grismconf(path: str | Path, *, middle: tuple[float, float] = (1024.0, 1
         wave = lines.counted(f"DISPL_{name}_")
         largest = max(abs(lines.numbers(key)[0]) for key in wave)
         beams[name] = GrismconfBeam(
-            lines.field(lines.counted(f"DISPX_{name}_")), lines.field(lines.counted(f"DISPY_{name}_")),
+            lines.field(lines.counted(f"DISPX_{name}_")),
+            lines.field(lines.counted(f"DISPY_{name}_")),
             lines.field(wave, 1e-4 if largest > _MOST_UM else 1.0),
-        )  # fmt: skip
+        )
     return ConfigTrace("grism", _some(beams, path, "DISPL_+1_0"), middle, lines.origin)
 
 
 def _some(beams: dict[str, Beam], path: str | Path, field: str) -> dict[str, Beam]:
     if not beams:
-        raise InputError("the file has no order", file=path, field=field, remedy="give a configuration file of its kind")
+        raise InputError(
+            "the file has no order", file=path, field=field, remedy="give a configuration file of its kind"
+        )
     return beams

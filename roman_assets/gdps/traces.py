@@ -74,9 +74,11 @@ class TraceModel(ABC):
         """`order`, if the model has it; InputError otherwise."""
         if order not in self.orders:
             raise InputError(
-                f"no order {order!r} in this model", file=self.origin.name, field="order",
+                f"no order {order!r} in this model",
+                file=self.origin.name,
+                field="order",
                 remedy=f"use one of {', '.join(self.orders)}",
-            )  # fmt: skip
+            )
         return order
 
     def trace_grid(self, x0: ArrayLike, y0: ArrayLike, wavelength: ArrayLike, order: str) -> tuple[F64, F64]:
@@ -114,9 +116,7 @@ class TraceModel(ABC):
             The trace turns back within the band, so that the inverse is not unique.
         """
         shape = np.broadcast_shapes(np.shape(x0), np.shape(y0), np.shape(place))
-        xs, ys, at = (
-            np.broadcast_to(np.asarray(v, dtype=np.float64), shape).ravel() for v in (x0, y0, place)
-        )
+        xs, ys, at = (np.broadcast_to(np.asarray(v, dtype=np.float64), shape).ravel() for v in (x0, y0, place))
         low, high = self.band(order)
         nodes = np.linspace(low, high, 65)
         sources, which = np.unique(np.stack([xs, ys]), axis=1, return_inverse=True)
@@ -124,9 +124,10 @@ class TraceModel(ABC):
         steps = np.diff(table, axis=1)
         if table.size and not ((steps > 0).all(axis=1) | (steps < 0).all(axis=1)).all():
             raise InputError(
-                f"the trace of order {order} turns back between {low:g} and {high:g} um", field="order",
+                f"the trace of order {order} turns back between {low:g} and {high:g} um",
+                field="order",
                 remedy="ask for wavelengths of the other orders",
-            )  # fmt: skip
+            )
         result = np.empty(at.size)
         for s in range(table.shape[1] and len(table)):
             of_source = which.ravel() == s
@@ -162,6 +163,8 @@ class TraceModel(ABC):
             step = np.linalg.solve(self.jacobian(x0, y0, wave, order), miss[..., None])[..., 0]
             x0, y0 = x0 + step[..., 0], y0 + step[..., 1]
         raise InputError(
-            "the undispersed place was not found", file=self.origin.name, field="x, y",
+            "the undispersed place was not found",
+            file=self.origin.name,
+            field="x, y",
             remedy="ask for places on or near the detector",
-        )  # fmt: skip
+        )

@@ -15,9 +15,20 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parents[2]
 #: Order matters: a header may use the types of those before it.
 OPERATIONS = (
-    "psf_stamp", "star_sums", "joint_fit", "exposure_fit", "grid_sums", "event_search", "point_lens", "finite_source",
-    "nnls", "redshift", "optical_model", "dispersion", "polygon_clip",
-)  # fmt: skip
+    "psf_stamp",
+    "star_sums",
+    "joint_fit",
+    "exposure_fit",
+    "grid_sums",
+    "event_search",
+    "point_lens",
+    "finite_source",
+    "nnls",
+    "redshift",
+    "optical_model",
+    "dispersion",
+    "polygon_clip",
+)
 #: What those are made of.
 SUPPORT = ("dispatch", "parallel", "straight_trace", "exposure_work", "exposure_errors")
 

@@ -30,21 +30,15 @@ def vector_level() -> int:
     """Vector level asked for by ``ROMAN_SIMD`` (auto, baseline, v3, v4); results do not depend on it."""
     name = os.environ.get("ROMAN_SIMD", "auto")
     if name not in LEVELS:
-        raise InputError(
-            f"unknown vector level {name!r}", field="ROMAN_SIMD", remedy=f"use one of {', '.join(LEVELS)}"
-        )
+        raise InputError(f"unknown vector level {name!r}", field="ROMAN_SIMD", remedy=f"use one of {', '.join(LEVELS)}")
     return LEVELS[name]
 
 
 def array(name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """`value` as a C-contiguous array of `dtype` whose shape agrees with `shape` (None: any length)."""
     result = np.ascontiguousarray(value, dtype=dtype)
-    if result.ndim != len(shape) or any(
-        w is not None and w != g for w, g in zip(shape, result.shape, strict=True)
-    ):
-        raise InputError(
-            f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays"
-        )
+    if result.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, result.shape, strict=True)):
+        raise InputError(f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays")
     return result
 
 

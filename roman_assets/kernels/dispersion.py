@@ -69,7 +69,12 @@ class Stamps:
     """
 
     def __init__(
-        self, samples: ArrayLike | Factors, over: tuple[int, int], row: int, column: int, slopes: ArrayLike | None = None
+        self,
+        samples: ArrayLike | Factors,
+        over: tuple[int, int],
+        row: int,
+        column: int,
+        slopes: ArrayLike | None = None,
     ) -> None:
         factors = samples if isinstance(samples, Factors) else None
         given = array("samples", samples if factors is None else factors.along, np.float32, (None, None, None))
@@ -78,9 +83,10 @@ class Stamps:
         over_y, over_x = over
         if min(planes, height, width) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
             raise InputError(
-                f"samples of shape {(planes, height, width)} with {over_y} x {over_x} to a pixel", field="samples",
+                f"samples of shape {(planes, height, width)} with {over_y} x {over_x} to a pixel",
+                field="samples",
                 remedy="give a whole number of pixels",
-            )  # fmt: skip
+            )
         if not (np.isfinite(given).all() and (across is None or np.isfinite(across).all())):
             raise InputError("a sample is not finite", field="samples", remedy="mask such samples by 0")
         self.shape, self.over = (height // over_y, width // over_x), (over_y, over_x)
@@ -96,10 +102,18 @@ class Stamps:
             self._arrays["slopes"] = self.slopes
         self.struct: Any = ffi.new(
             "roman_profile *",
-            {"planes": planes, "over_y": over_y, "over_x": over_x, "ny": self.shape[0], "nx": self.width,
-             "row": self.row, "column": self.column, "rank": self.rank}
+            {
+                "planes": planes,
+                "over_y": over_y,
+                "over_x": over_x,
+                "ny": self.shape[0],
+                "nx": self.width,
+                "row": self.row,
+                "column": self.column,
+                "rank": self.rank,
+            }
             | {name: pointer(values) for name, values in self._arrays.items()},
-        )  # fmt: skip
+        )
 
     @property
     def phases(self) -> F32:
@@ -122,9 +136,10 @@ class Stamps:
         (ny, nx), (over_y, over_x) = self.shape, self.over
         if self.rank < 1 or self.rank % FACTORS or self.slopes is None:
             raise InputError(
-                f"{self.rank} factors, or of a profile that is not sheared", field="samples",
+                f"{self.rank} factors, or of a profile that is not sheared",
+                field="samples",
                 remedy=f"give a multiple of {FACTORS}, and slopes",
-            )  # fmt: skip
+            )
         columns = np.zeros((self.rank, over_x, self.width), dtype=np.float32)
         columns[..., :nx] = across.reshape(self.rank, nx, over_x)[:, :, ::-1].transpose(0, 2, 1)
         rows = np.zeros((self.planes, over_y, -(-ny // FACTORS) * FACTORS, self.rank), dtype=np.float32)
@@ -160,9 +175,14 @@ class BinTrace:
             raise InputError("a place of the trace is not finite", field="x, y", remedy="leave such sources out")
         self.struct: Any = ffi.new(
             "roman_trace *",
-            {"bins": self.bins, "x": pointer(self.x), "y": pointer(self.y), "plane": pointer(self._plane),
-             "share": pointer(self._share)},
-        )  # fmt: skip
+            {
+                "bins": self.bins,
+                "x": pointer(self.x),
+                "y": pointer(self.y),
+                "plane": pointer(self._plane),
+                "share": pointer(self._share),
+            },
+        )
 
     @property
     def planes(self) -> tuple[NDArray[np.int32], F64]:

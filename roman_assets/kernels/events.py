@@ -74,14 +74,18 @@ def event_search(
     doubles: list[NDArray[Any]] = [np.empty(len(f)) for _ in range(6)]
     integers: list[NDArray[Any]] = [np.empty(len(f), dtype=np.int32) for _ in range(3)]
     if len(f) and len(times):
-        grid = ffi.new(
-            "roman_search_grid *", [teff_min, teff_max, teff_ratio, steps_per_teff, reach, high_sigma]
-        )
+        grid = ffi.new("roman_search_grid *", [teff_min, teff_max, teff_ratio, steps_per_teff, reach, high_sigma])
         outputs: list[NDArray[Any]] = [*doubles[:2], integers[0], *doubles[2:], *integers[1:]]
         status = lib.roman_event_search(
-            grid, len(times), pointer(times), len(f), pointer(f), pointer(e), *[pointer(o) for o in outputs],
+            grid,
+            len(times),
+            pointer(times),
+            len(f),
+            pointer(f),
+            pointer(e),
+            *[pointer(o) for o in outputs],
             vector_level(),
-        )  # fmt: skip
+        )
         check(status, "event_search")
     else:
         for values, fill in zip(doubles, (np.nan, np.nan, 0, 0, np.nan, 0), strict=True):
@@ -159,23 +163,50 @@ def point_lens_fit(
         raise InputError("a point is not finite or has no weight", field="flux", remedy="drop such points")
     size = 3 + 2 * n_bands
     result = LensResult(
-        np.full((n, 3), np.nan), np.zeros((n, n_bands)), np.zeros((n, n_bands)), np.full(n, np.nan),
-        np.full(n, np.nan), np.full((n, size, size), np.nan), np.zeros(n, np.int32), np.zeros(n, np.int32),
-    )  # fmt: skip
+        np.full((n, 3), np.nan),
+        np.zeros((n, n_bands)),
+        np.zeros((n, n_bands)),
+        np.full(n, np.nan),
+        np.full(n, np.nan),
+        np.full((n, size, size), np.nan),
+        np.zeros(n, np.int32),
+        np.zeros(n, np.int32),
+    )
     options = ffi.new(
         "roman_lens_options *",
         {
-            "free_blend": int(free_blend), "n_u0": len(starts), "u0": pointer(starts),
-            "tolerance": tolerance, "max_iterations": max_iterations, "coarse_above": coarse_above,
-            "te_min": te_range[0], "te_max": te_range[1], "u0_max": u0_max,
+            "free_blend": int(free_blend),
+            "n_u0": len(starts),
+            "u0": pointer(starts),
+            "tolerance": tolerance,
+            "max_iterations": max_iterations,
+            "coarse_above": coarse_above,
+            "te_min": te_range[0],
+            "te_max": te_range[1],
+            "u0_max": u0_max,
         },
-    )  # fmt: skip
+    )
     status = lib.roman_point_lens_fit(
-        options, n, n_bands, pointer(bounds), pointer(t), pointer(f), pointer(w), pointer(seeds),
-        pointer(s_t0), pointer(s_teff), pointer(result.theta), pointer(result.fs), pointer(result.fb),
-        pointer(result.chi2), pointer(result.chi2_flat), pointer(result.covariance),
-        pointer(result.flags), pointer(result.iterations), vector_level(),
-    )  # fmt: skip
+        options,
+        n,
+        n_bands,
+        pointer(bounds),
+        pointer(t),
+        pointer(f),
+        pointer(w),
+        pointer(seeds),
+        pointer(s_t0),
+        pointer(s_teff),
+        pointer(result.theta),
+        pointer(result.fs),
+        pointer(result.fb),
+        pointer(result.chi2),
+        pointer(result.chi2_flat),
+        pointer(result.covariance),
+        pointer(result.flags),
+        pointer(result.iterations),
+        vector_level(),
+    )
     check(status, "point_lens_fit")
     return result
 

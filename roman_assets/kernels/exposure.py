@@ -31,13 +31,13 @@ class PsfField:
 
     def __init__(self, rows: Sequence[Sequence[SplinePsf]], cell_px: float) -> None:
         if not rows or not rows[0] or len({len(row) for row in rows}) != 1 or not cell_px > 0:
-            raise InputError(
-                "the grid of ePSFs is empty or ragged", field="psf", remedy="give a full grid of cells"
-            )
+            raise InputError("the grid of ePSFs is empty or ragged", field="psf", remedy="give a full grid of cells")
         flat = [psf for row in rows for psf in row]
         first = flat[0]
-        if any((p.oversample, p.planes.shape, p.origin) != (first.oversample, first.planes.shape, first.origin)
-               for p in flat):  # fmt: skip
+        if any(
+            (p.oversample, p.planes.shape, p.origin) != (first.oversample, first.planes.shape, first.origin)
+            for p in flat
+        ):
             raise InputError("the ePSFs of a detector differ in size or oversampling", field="psf")
         self.shape, self.cell_px = (len(rows), len(rows[0])), float(cell_px)
         self.first = first
@@ -48,12 +48,17 @@ class PsfField:
             "roman_psf_field *",
             {
                 "psf": {
-                    "coef": pointer(self._coefficients), "oversample": of_first.oversample,
-                    "plane_ny": of_first.plane_ny, "plane_nx": of_first.plane_nx, "origin": of_first.origin,
+                    "coef": pointer(self._coefficients),
+                    "oversample": of_first.oversample,
+                    "plane_ny": of_first.plane_ny,
+                    "plane_nx": of_first.plane_nx,
+                    "origin": of_first.origin,
                 },
-                "cells_y": self.shape[0], "cells_x": self.shape[1], "cell_px": self.cell_px,
+                "cells_y": self.shape[0],
+                "cells_x": self.shape[1],
+                "cell_px": self.cell_px,
             },
-        )  # fmt: skip
+        )
 
     @classmethod
     def of(cls, psf: SplinePsf) -> PsfField:
@@ -91,10 +96,21 @@ class ExposureFit:
 
 
 def exposure_fit(
-    psf: PsfField, frame: PaddedFrame, stars: Stars, data: ArrayLike, weight: ArrayLike, basis: ArrayLike,
-    expected: ArrayLike, *, strength: float = 1.0, spread: float = 0.1, release: float = 4.0, tolerance: float = 0.05,
-    max_rounds: int = 20, threads: int = 1,
-) -> ExposureFit:  # fmt: skip
+    psf: PsfField,
+    frame: PaddedFrame,
+    stars: Stars,
+    data: ArrayLike,
+    weight: ArrayLike,
+    basis: ArrayLike,
+    expected: ArrayLike,
+    *,
+    strength: float = 1.0,
+    spread: float = 0.1,
+    release: float = 4.0,
+    tolerance: float = 0.05,
+    max_rounds: int = 20,
+    threads: int = 1,
+) -> ExposureFit:
     """Fluxes of all stars of one exposure and a smooth sky, around the catalogue's fluxes (csrc/exposure_fit.h).
 
     Parameters
@@ -128,9 +144,7 @@ def exposure_fit(
     for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("expected", prior)):
         # Sums of magnitudes are finite where all values are; a pass of isfinite costs three times as much.
         if not np.isfinite(values.sum(dtype=np.float64)):
-            raise InputError(
-                "a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value"
-            )
+            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
     if wgt.size and wgt.min() < 0:
         raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
     flux, flux_err, chi2 = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.float32)
@@ -138,16 +152,44 @@ def exposure_fit(
     options = ffi.new(
         "roman_exposure_options *",
         {
-            "tolerance": tolerance, "strength": strength, "spread": spread, "release": release,
-            "max_rounds": max_rounds, "n_sky": len(terms), "threads": threads,
+            "tolerance": tolerance,
+            "strength": strength,
+            "spread": spread,
+            "release": release,
+            "max_rounds": max_rounds,
+            "n_sky": len(terms),
+            "threads": threads,
         },
-    )  # fmt: skip
+    )
     status = lib.roman_exposure_fit(
-        psf.struct, frame.struct, n, *stars.pointers, pointer(prior), pointer(img), pointer(wgt), pointer(terms),
-        pointer(flux), pointer(flux_err), pointer(chi2), pointer(sky), pointer(residual), options, vector_level(),
-    )  # fmt: skip
+        psf.struct,
+        frame.struct,
+        n,
+        *stars.pointers,
+        pointer(prior),
+        pointer(img),
+        pointer(wgt),
+        pointer(terms),
+        pointer(flux),
+        pointer(flux_err),
+        pointer(chi2),
+        pointer(sky),
+        pointer(residual),
+        options,
+        vector_level(),
+    )
     check(status, "exposure_fit", tolerate=(CONVERGENCE,))
     return ExposureFit(
-        flux, flux_err, chi2, sky, residual, options.rounds, options.iterations, options.worst_gradient,
-        options.released, options.matrix_entries, options.bytes, status != CONVERGENCE,
-    )  # fmt: skip
+        flux,
+        flux_err,
+        chi2,
+        sky,
+        residual,
+        options.rounds,
+        options.iterations,
+        options.worst_gradient,
+        options.released,
+        options.matrix_entries,
+        options.bytes,
+        status != CONVERGENCE,
+    )

@@ -77,7 +77,14 @@ def add_exposure(
             raise InputError("sums of unlike arrays", field="sums", remedy="make them with GridSums.zeros")
     outputs = [pointer(v) for v in (sums.signal, sums.norm, sums.top_signal, sums.top_norm)]
     status = lib.roman_grid_sums(
-        psf.struct, frame.struct, *sums.blocks, pointer(shift[0]), pointer(shift[1]), pointer(signal), pointer(wgt),
-        *outputs, vector_level(),
-    )  # fmt: skip
+        psf.struct,
+        frame.struct,
+        *sums.blocks,
+        pointer(shift[0]),
+        pointer(shift[1]),
+        pointer(signal),
+        pointer(wgt),
+        *outputs,
+        vector_level(),
+    )
     check(status, "grid_sums")

@@ -34,17 +34,11 @@ class SplinePsf:
     def __init__(self, coefficients: ArrayLike, oversample: int) -> None:
         grid = np.asarray(coefficients, dtype=np.float32)
         if grid.ndim != 2 or grid.shape[0] != grid.shape[1] or grid.shape[0] % 2 == 0:
-            raise InputError(
-                f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid"
-            )
+            raise InputError(f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid")
         if not np.isfinite(grid).all():
-            raise InputError(
-                "the ePSF grid is not finite", field="coefficients", remedy="repair the reference file"
-            )
+            raise InputError("the ePSF grid is not finite", field="coefficients", remedy="repair the reference file")
         if oversample < 1:
-            raise InputError(
-                f"oversample {oversample}", field="oversample", remedy="give the grid points per pixel"
-            )
+            raise InputError(f"oversample {oversample}", field="oversample", remedy="give the grid points per pixel")
         self.oversample = int(oversample)
         self.grid_half = grid.shape[0] // 2
         # Stamps may be larger than the grid and taps reach one point beyond: a margin of zeros.
@@ -54,9 +48,7 @@ class SplinePsf:
         full = np.zeros((size, size), dtype=np.float32)
         low = self.origin - self.grid_half
         if low < 0:
-            raise InputError(
-                f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px"
-            )
+            raise InputError(f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px")
         full[low : low + grid.shape[0], low : low + grid.shape[0]] = grid
         os_ = self.oversample
         planes = full.reshape(size // os_, os_, size // os_, os_).transpose(1, 3, 0, 2)
@@ -150,8 +142,7 @@ def psf_stamps(psf: SplinePsf, stars: Stars, derivative: int = 0) -> list[F32]:
     )
     check(status, "psf_stamps")
     return [
-        out[o : o + s].reshape(2 * h + 1, 2 * h + 2)[:, :-1]
-        for o, s, h in zip(offset, sizes, stars.half, strict=True)
+        out[o : o + s].reshape(2 * h + 1, 2 * h + 2)[:, :-1] for o, s, h in zip(offset, sizes, stars.half, strict=True)
     ]
 
 
@@ -161,13 +152,7 @@ def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, im
     scales = array("scale", scale, np.float64, (len(stars),))
     img = array("image", image, np.float32, frame.shape)
     status = lib.roman_psf_splat(
-        psf.struct,
-        frame.struct,
-        len(stars),
-        *stars.pointers,
-        pointer(scales),
-        pointer(img),
-        pointer(gradient),
+        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(scales), pointer(img), pointer(gradient)
     )
     check(status, "psf_splat")
     return psf.grid_from_planes(gradient)
@@ -179,41 +164,27 @@ def render(psf: SplinePsf, frame: PaddedFrame, stars: Stars, flux: ArrayLike, ou
     # Written in place: a converted copy would not do.
     if image.dtype != np.float32 or image.shape != frame.shape or not image.flags.c_contiguous:
         raise InputError(
-            f"{image.dtype} array of shape {image.shape}", field="out",
+            f"{image.dtype} array of shape {image.shape}",
+            field="out",
             remedy=f"pass a contiguous float32 array of shape {frame.shape}",
-        )  # fmt: skip
+        )
     fluxes = array("flux", flux, np.float64, (len(stars),))
     check(
         lib.roman_render(
-            psf.struct,
-            frame.struct,
-            len(stars),
-            *stars.pointers,
-            pointer(fluxes),
-            pointer(image),
-            vector_level(),
+            psf.struct, frame.struct, len(stars), *stars.pointers, pointer(fluxes), pointer(image), vector_level()
         ),
         "render",
     )
     return image
 
 
-def _sums(
-    operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32
-) -> F64:
+def _sums(operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars: Stars, image: F32, weight: F32) -> F64:
     sums = np.zeros((len(stars), width), dtype=np.float64)
     img = array("image", image, np.float32, frame.shape)
     wgt = array("weight", weight, np.float32, frame.shape)
     function = getattr(lib, f"roman_{operation}")
     status = function(
-        psf.struct,
-        frame.struct,
-        len(stars),
-        *stars.pointers,
-        pointer(img),
-        pointer(wgt),
-        pointer(sums),
-        vector_level(),
+        psf.struct, frame.struct, len(stars), *stars.pointers, pointer(img), pointer(wgt), pointer(sums), vector_level()
     )
     check(status, operation)
     return sums
@@ -284,9 +255,7 @@ def joint_fit(
         The sky is not constrained (all pixels masked).
     """
     if not stars or len({len(s) for s in stars}) != 1:
-        raise InputError(
-            "the images do not have the same stars", field="stars", remedy="give every image all of them"
-        )
+        raise InputError("the images do not have the same stars", field="stars", remedy="give every image all of them")
     n, frames = len(stars[0]), len(stars)
     x = array("x", [s.x for s in stars], np.float64, (frames, n))
     y = array("y", [s.y for s in stars], np.float64, (frames, n))
@@ -297,29 +266,43 @@ def joint_fit(
     # NaN would spread to every star and still look converged; a masked pixel has weight 0 and a finite value.
     for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("start", flux)):
         if not np.isfinite(values).all():
-            raise InputError(
-                "a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value"
-            )
+            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
     if (wgt < 0).any():
         raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
     flux_err, chi2 = np.zeros(n), np.zeros(n, dtype=np.float32)
     sky, residual = np.zeros((frames, max(len(terms), 1))), np.zeros(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_joint_options *",
-        {
-            "tolerance": tolerance,
-            "max_iterations": max_iterations,
-            "n_sky": len(terms),
-            "core_half": core_half,
-        },
+        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(terms), "core_half": core_half},
     )
     status = lib.roman_joint_fit(
-        psf.struct, frame.struct, frames, n, pointer(x), pointer(y), pointer(stars[0].half), pointer(img),
-        pointer(wgt), pointer(terms), pointer(flux), pointer(flux_err), pointer(chi2), pointer(sky),
-        pointer(residual), options, vector_level(),
-    )  # fmt: skip
+        psf.struct,
+        frame.struct,
+        frames,
+        n,
+        pointer(x),
+        pointer(y),
+        pointer(stars[0].half),
+        pointer(img),
+        pointer(wgt),
+        pointer(terms),
+        pointer(flux),
+        pointer(flux_err),
+        pointer(chi2),
+        pointer(sky),
+        pointer(residual),
+        options,
+        vector_level(),
+    )
     check(status, "joint_fit", tolerate=(CONVERGENCE,))
     return JointFit(
-        flux, flux_err, chi2, sky[:, : len(terms)], residual, options.iterations, options.worst_gradient,
-        options.matrix_entries, status != CONVERGENCE,
-    )  # fmt: skip
+        flux,
+        flux_err,
+        chi2,
+        sky[:, : len(terms)],
+        residual,
+        options.iterations,
+        options.worst_gradient,
+        options.matrix_entries,
+        status != CONVERGENCE,
+    )

@@ -85,9 +85,10 @@ class ScanTemplates:
             raise InputError("cells are not equal steps", field="log_wavelength", remedy="pass a regular grid")
         if len(values) > MAX_CONTINUA or not 1 <= len(values) + lines.n_columns <= MAX_COLUMNS:
             raise InputError(
-                f"{len(values)} continua and {lines.n_columns} line templates", field="continua",
+                f"{len(values)} continua and {lines.n_columns} line templates",
+                field="continua",
                 remedy=f"use at most {MAX_CONTINUA} continua and {MAX_COLUMNS} columns",
-            )  # fmt: skip
+            )
         self.log_wavelength, self.lines = grid, lines
         self.log_step = float(steps.mean())
         self.continua = values
@@ -95,13 +96,19 @@ class ScanTemplates:
         self._struct = ffi.new(
             "roman_scan_templates *",
             {
-                "n_continua": len(values), "n_line_columns": lines.n_columns, "n_lines": len(lines.wavelength),
-                "n_cells": len(grid), "log_end": grid[-1], "log_step": self.log_step,
-                "continua": pointer(self._reversed), "line_wavelength": pointer(lines.wavelength),
-                "line_flux": pointer(lines.flux), "line_width": pointer(lines.width),
+                "n_continua": len(values),
+                "n_line_columns": lines.n_columns,
+                "n_lines": len(lines.wavelength),
+                "n_cells": len(grid),
+                "log_end": grid[-1],
+                "log_step": self.log_step,
+                "continua": pointer(self._reversed),
+                "line_wavelength": pointer(lines.wavelength),
+                "line_flux": pointer(lines.flux),
+                "line_width": pointer(lines.width),
                 "line_column": pointer(lines.column),
             },
-        )  # fmt: skip
+        )
 
     @property
     def struct(self) -> Any:
@@ -146,9 +153,14 @@ class Scan:
 
 
 def redshift_scan(
-    templates: ScanTemplates, wavelength: ArrayLike, flux: ArrayLike, weight: ArrayLike, lsf: ArrayLike,
-    log_1pz: ArrayLike, rate: ArrayLike,
-) -> Scan:  # fmt: skip
+    templates: ScanTemplates,
+    wavelength: ArrayLike,
+    flux: ArrayLike,
+    weight: ArrayLike,
+    lsf: ArrayLike,
+    log_1pz: ArrayLike,
+    rate: ArrayLike,
+) -> Scan:
     """Non-negative fit of the templates at every ln(1+z) (csrc/redshift.h).
 
     Parameters
@@ -166,22 +178,32 @@ def redshift_scan(
         Arrays do not match, are not finite, or the templates do not cover the spectrum.
     """
     w = array("wavelength", wavelength, np.float64, (None,))
-    f, v, s = (
-        array(k, a, np.float64, w.shape) for k, a in (("flux", flux), ("weight", weight), ("lsf", lsf))
-    )
+    f, v, s = (array(k, a, np.float64, w.shape) for k, a in (("flux", flux), ("weight", weight), ("lsf", lsf)))
     z = array("log_1pz", log_1pz, np.float64, (None,))
     r = array("rate", rate, np.float64, (templates.lines.n_columns,))
     _all_finite(wavelength=w, flux=f, weight=v, lsf=s, log_1pz=z, rate=r)
     if len(w) and not templates.covers(w, z).all():
         raise InputError(
-            "the templates do not cover the spectrum at every redshift", field="log_1pz",
+            "the templates do not cover the spectrum at every redshift",
+            field="log_1pz",
             remedy="narrow the redshift range or extend the templates",
-        )  # fmt: skip
+        )
     scan = Scan(np.empty(len(z)), np.empty(len(z)), np.empty((len(z), templates.n_columns)))
     status = lib.roman_redshift_scan(
-        templates.struct, len(w), pointer(w), pointer(f), pointer(v), pointer(s), len(z), pointer(z), pointer(r),
-        pointer(scan.chi2), pointer(scan.log_evidence), pointer(scan.amplitude), vector_level(),
-    )  # fmt: skip
+        templates.struct,
+        len(w),
+        pointer(w),
+        pointer(f),
+        pointer(v),
+        pointer(s),
+        len(z),
+        pointer(z),
+        pointer(r),
+        pointer(scan.chi2),
+        pointer(scan.log_evidence),
+        pointer(scan.amplitude),
+        vector_level(),
+    )
     check(status, "redshift_scan", tolerate=(CONVERGENCE,))
     return scan
 

@@ -49,9 +49,16 @@ class Optics:
     """
 
     def __init__(
-        self, xmap: ArrayLike, ymap: ArrayLike, ids: ArrayLike, crv: ArrayLike, *, reference: float,
-        logarithmic: bool, geometry: Geometry,
-    ) -> None:  # fmt: skip
+        self,
+        xmap: ArrayLike,
+        ymap: ArrayLike,
+        ids: ArrayLike,
+        crv: ArrayLike,
+        *,
+        reference: float,
+        logarithmic: bool,
+        geometry: Geometry,
+    ) -> None:
         self._xmap = array("xmap", xmap, np.float64, (None, None))
         self._ymap = array("ymap", ymap, np.float64, self._xmap.shape)
         self._ids = array("ids", ids, np.float64, (None, None, None))
@@ -71,8 +78,7 @@ class Optics:
         shapes = {"map": self._xmap.shape, "ids": self._ids.shape, "crv": self._crv.shape}
         fields |= {f"{n}_{axis}": size for n, shape in shapes.items() for axis, size in zip("ijk", shape, strict=False)}
         self.struct: Any = ffi.new(
-            "roman_optics *",
-            fields | vars(geometry) | {"reference": float(reference), "logarithmic": int(logarithmic)},
+            "roman_optics *", fields | vars(geometry) | {"reference": float(reference), "logarithmic": int(logarithmic)}
         )
 
 
@@ -128,8 +134,15 @@ def trace_grid(optics: Optics, x0: ArrayLike, y0: ArrayLike, wavelength: ArrayLi
     waves = array("wavelength", _places(optics, wavelength=wavelength)[0], np.float64, (None,))
     x, y = np.empty((len(xs), len(waves))), np.empty((len(xs), len(waves)))
     status = lib.roman_trace_grid(
-        optics.struct, len(xs), pointer(xs), pointer(ys), len(waves), pointer(waves), pointer(x), pointer(y),
+        optics.struct,
+        len(xs),
+        pointer(xs),
+        pointer(ys),
+        len(waves),
+        pointer(waves),
+        pointer(x),
+        pointer(y),
         vector_level(),
-    )  # fmt: skip
+    )
     check(status, "trace_grid")
     return x, y

@@ -59,9 +59,11 @@ def build_alert_sensors(
     status = dg.DefaultSensorStatus.RUNNING if os.environ.get(WEBHOOK) else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
-        name="failure_alerts", minimum_interval_seconds=60, default_status=status,
+        name="failure_alerts",
+        minimum_interval_seconds=60,
+        default_status=status,
         description=f"Tells the webhook of {WEBHOOK} which runs failed for good.",
-    )  # fmt: skip
+    )
     def failure_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         obstacle = _ready() if send is _send else None
         if obstacle:
@@ -69,9 +71,11 @@ def build_alert_sensors(
         return _tell_failures(context, send, clock())
 
     @dg.sensor(
-        name="lag_alerts", minimum_interval_seconds=600, default_status=status,
+        name="lag_alerts",
+        minimum_interval_seconds=600,
+        default_status=status,
         description=f"Tells the webhook of {WEBHOOK} which assets are past their promise, once, and when they are not.",
-    )  # fmt: skip
+    )
     def lag_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         obstacle = _ready() if send is _send else None
         if obstacle:
@@ -111,12 +115,15 @@ def failure_message(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun])
     """What the webhook gets of failed runs: text for people, and the same for programs; ten runs are named."""
     shown = [
         {
-            "run_id": run.run_id, "job": run.job_name, "partition": _partition(run.tags),
+            "run_id": run.run_id,
+            "job": run.job_name,
+            "partition": _partition(run.tags),
             "assets": sorted(key.to_user_string() for key in run.asset_selection or ()),
-            "reason": _reason(instance, run.run_id), "url": _link(f"runs/{run.run_id}"),
+            "reason": _reason(instance, run.run_id),
+            "url": _link(f"runs/{run.run_id}"),
         }
         for run in runs[:SHOWN_RUNS]
-    ]  # fmt: skip
+    ]
     lines = [f"{len(runs)} run{'s' * (len(runs) > 1)} of roman_assets failed"]
     for run in shown:
         where = f" [{run['partition']}]" if run["partition"] else ""
@@ -163,7 +170,9 @@ def freshness_now(instance: dg.DagsterInstance, workspace: Workspace, now: float
     entries = [record.asset_entry for record in instance.get_asset_records(keys)]
     held = {e.asset_key.to_user_string(): instance.get_materialized_partitions(e.asset_key) for e in entries}
     last = {
-        e.asset_key.to_user_string(): e.last_materialization.timestamp for e in entries if e.last_materialization is not None
+        e.asset_key.to_user_string(): e.last_materialization.timestamp
+        for e in entries
+        if e.last_materialization is not None
     }
     evidence = Evidence(held, last, workspace.registry.arrived(), os.environ.get(SINCE) or None)
     return judge(workspace.calendar, evidence, dt.datetime.fromtimestamp(now, dt.UTC))
@@ -175,8 +184,10 @@ def _tell_lags(
     told: dict[str, float] = json.loads(context.cursor) if context.cursor else {}
     late = {
         f"{f.asset}/{cause}": (f, cause)
-        for f in freshness_now(context.instance, workspace, now) for cause, count in f.late.items() if count
-    }  # fmt: skip
+        for f in freshness_now(context.instance, workspace, now)
+        for cause, count in f.late.items()
+        if count
+    }
     new = [late[key] for key in sorted(late) if now - told.get(key, 0.0) >= REMIND_S]
     over = sorted(set(told) - set(late))
     if not new and not over:
@@ -192,12 +203,17 @@ def lag_message(late: Sequence[tuple[Freshness, str]], recovered: Sequence[str])
     """What the webhook gets of late and recovered assets."""
     items = [
         {
-            "asset": f.asset, "cause": cause, "late": f.late[cause], "due": f.due, "oldest": f.oldest[cause],
-            "lag_hours": round(f.lag_s[cause] / 3600, 1), "promise": PROMISES[f.asset].text,
+            "asset": f.asset,
+            "cause": cause,
+            "late": f.late[cause],
+            "due": f.due,
+            "oldest": f.oldest[cause],
+            "lag_hours": round(f.lag_s[cause] / 3600, 1),
+            "promise": PROMISES[f.asset].text,
             "url": _link(f"assets/{f.asset}"),
         }
         for f, cause in late
-    ]  # fmt: skip
+    ]
     lines = [f"roman_assets: {len(items)} past a promise"] if items else []
     for item in items:
         what = "have not been made" if item["cause"] == UNPROCESSED else "have no exposures"

@@ -80,12 +80,22 @@ def _partitions(r: Readings) -> Iterator[Metric]:
     yield _gauge("roman_partitions_materialized", "Materialized partitions", labels, named(p.materialized))
     yield _gauge("roman_last_materialization_timestamp_seconds", "Latest materialization", labels, named(p.last))
     yield _gauge("roman_promise_seconds", "Promise, from the end of the day or season", labels, named(promised))
-    yield _gauge("roman_partitions_due", "Partitions whose promise has fallen due", labels,
-                 named({f.asset: f.due for f in p.freshness}))  # fmt: skip
-    yield _gauge("roman_partitions_met", "Partitions that are due and there", labels,
-                 named({f.asset: f.met for f in p.freshness}))  # fmt: skip
+    yield _gauge(
+        "roman_partitions_due",
+        "Partitions whose promise has fallen due",
+        labels,
+        named({f.asset: f.due for f in p.freshness}),
+    )
+    yield _gauge(
+        "roman_partitions_met",
+        "Partitions that are due and there",
+        labels,
+        named({f.asset: f.met for f in p.freshness}),
+    )
     days = {f.asset: end_of(f.newest_day).timestamp() for f in p.freshness if f.newest_day}
-    yield _gauge("roman_newest_day_timestamp_seconds", "End of the newest day that is materialized", labels, named(days))
+    yield _gauge(
+        "roman_newest_day_timestamp_seconds", "End of the newest day that is materialized", labels, named(days)
+    )
     by_cause = ("asset", "group", "cause")
     late = [((f.asset, PROMISES[f.asset].group, cause), float(n)) for f in p.freshness for cause, n in f.late.items()]
     lag = [((f.asset, PROMISES[f.asset].group, cause), s) for f in p.freshness for cause, s in f.lag_s.items()]
@@ -101,16 +111,32 @@ def _work(r: Readings) -> Iterator[Metric]:
 
 
 def _sensors(r: Readings, now: float) -> Iterator[Metric]:
-    yield _gauge("roman_sensor_running", "1 if the sensor is switched on", ("sensor",),
-                 [((s.name,), float(s.running)) for s in r.sensors])  # fmt: skip
+    yield _gauge(
+        "roman_sensor_running",
+        "1 if the sensor is switched on",
+        ("sensor",),
+        [((s.name,), float(s.running)) for s in r.sensors],
+    )
     ticks = [((s.name,), s.tick) for s in r.sensors if s.tick is not None]
     yield _gauge("roman_sensor_last_tick_timestamp_seconds", "Latest tick", ("sensor",), ticks)
-    yield _gauge("roman_sensor_last_tick_status", "1 for the status of the latest tick", ("sensor", "status"),
-                 [((s.name, s.status), 1.0) for s in r.sensors])  # fmt: skip
-    yield _gauge("roman_sensor_failures", "Failed ticks in a row", ("sensor",),
-                 [((s.name,), float(s.failures)) for s in r.sensors])  # fmt: skip
-    yield _gauge("roman_daemon_heartbeat_age_seconds", "Age of the latest heartbeat", ("daemon",),
-                 [((name,), max(now - beat, 0.0)) for name, beat in r.heartbeats.items()])  # fmt: skip
+    yield _gauge(
+        "roman_sensor_last_tick_status",
+        "1 for the status of the latest tick",
+        ("sensor", "status"),
+        [((s.name, s.status), 1.0) for s in r.sensors],
+    )
+    yield _gauge(
+        "roman_sensor_failures",
+        "Failed ticks in a row",
+        ("sensor",),
+        [((s.name,), float(s.failures)) for s in r.sensors],
+    )
+    yield _gauge(
+        "roman_daemon_heartbeat_age_seconds",
+        "Age of the latest heartbeat",
+        ("daemon",),
+        [((name,), max(now - beat, 0.0)) for name, beat in r.heartbeats.items()],
+    )
 
 
 def _stored(r: Readings) -> Iterator[Metric]:
@@ -120,17 +146,26 @@ def _stored(r: Readings) -> Iterator[Metric]:
     yield _counter("roman_product_bytes_made", "Their bytes", ("kind",), size)
     yield _gauge("roman_product_incidents", "One identity with two contents", (), [((), r.stored.incidents)])
     yield _gauge("roman_exposures", "Registered exposures", (), [((), r.arrived.exposures)])
-    yield _gauge("roman_quarantined_files", "Refused files that nobody released", ("outcome", "reason"),
-                 [(key, float(n)) for key, n in r.arrived.refused.items()])  # fmt: skip
+    yield _gauge(
+        "roman_quarantined_files",
+        "Refused files that nobody released",
+        ("outcome", "reason"),
+        [(key, float(n)) for key, n in r.arrived.refused.items()],
+    )
 
 
 def _self(r: Readings, now: float) -> Iterator[Metric]:
     yield _counter("roman_exporter_polls", "Polls", (), [((), r.polls)])
     yield _gauge("roman_exporter_poll_duration_seconds", "Duration of the latest poll", (), [((), r.poll_seconds)])
-    yield _counter("roman_exporter_errors", "Readings that failed", ("part",),
-                   [((part,), n) for part, n in r.errors.items()])  # fmt: skip
-    yield _gauge("roman_exporter_reading_age_seconds", "Age of the latest good reading", ("part",),
-                 [((part,), max(now - r.read_at.get(part, r.begun), 0.0)) for part in r.errors])  # fmt: skip
+    yield _counter(
+        "roman_exporter_errors", "Readings that failed", ("part",), [((part,), n) for part, n in r.errors.items()]
+    )
+    yield _gauge(
+        "roman_exporter_reading_age_seconds",
+        "Age of the latest good reading",
+        ("part",),
+        [((part,), max(now - r.read_at.get(part, r.begun), 0.0)) for part in r.errors],
+    )
 
 
 class Exporter:

@@ -106,14 +106,23 @@ def judge(calendar: Calendar, evidence: Evidence, now: dt.datetime) -> list[Fres
 
 
 def _freshness(
-    asset: str, due: int, met: int, late: Mapping[str, list[tuple[dt.datetime, str]]], newest: str | None, now: dt.datetime
-) -> Freshness:  # fmt: skip
+    asset: str,
+    due: int,
+    met: int,
+    late: Mapping[str, list[tuple[dt.datetime, str]]],
+    newest: str | None,
+    now: dt.datetime,
+) -> Freshness:
     oldest = {cause: min(items) for cause, items in late.items() if items}
     return Freshness(
-        asset, due, met, {cause: len(items) for cause, items in late.items()},
+        asset,
+        due,
+        met,
+        {cause: len(items) for cause, items in late.items()},
         {cause: (now - oldest[cause][0]).total_seconds() if cause in oldest else 0.0 for cause in late},
-        {cause: key for cause, (_, key) in oldest.items()}, newest,
-    )  # fmt: skip
+        {cause: key for cause, (_, key) in oldest.items()},
+        newest,
+    )
 
 
 def _expected(
@@ -148,13 +157,14 @@ def _newest_day(calendar: Calendar, promise: Promise, held: Collection[str]) -> 
 
 def _region(
     asset: str, promise: Promise, calendar: Calendar, evidence: Evidence, since: str | None, now: dt.datetime
-) -> Freshness:  # fmt: skip
+) -> Freshness:
     """Sky regions: the asset must have been made anew since the newest season (or day) that is closed and has products."""
     if promise.start == "bulge season":
         closed = [
-            season.days[-1] for season in calendar.seasons
+            season.days[-1]
+            for season in calendar.seasons
             if any(key.endswith(f"|{season.name}") for key in evidence.materialized.get("season_objects", ()))
-        ]  # fmt: skip
+        ]
     else:
         closed = [key.split("|")[0] for key in evidence.materialized.get("spectra_1d", ())]
     span = dt.timedelta(hours=promise.hours)

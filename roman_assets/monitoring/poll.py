@@ -33,9 +33,12 @@ OVERLAP_S = 60.0
 OPEN_NUMBERS = 2000
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 GOING = (
-    dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING,
-)  # fmt: skip
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
 PAGE = 500
 #: Dagster's name for runs of assets without a job.
 ASSET_JOB = "__ASSET_JOB"
@@ -55,9 +58,15 @@ class Poller:
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, index: Index, registry: Registry, calendar: Calendar, *,
-        since: str | None = None, clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        instance: dg.DagsterInstance,
+        index: Index,
+        registry: Registry,
+        calendar: Calendar,
+        *,
+        since: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.instance, self.index, self.registry, self.calendar = instance, index, registry, calendar
         self.since, self.clock = since, clock
         self._begun = clock()
@@ -84,10 +93,15 @@ class Poller:
         """Read everything once."""
         begun = time.monotonic()
         parts: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("queue", self._read_queue), ("runs", self._read_runs), ("arrivals", self._read_arrivals),
-            ("partitions", self._read_partitions), ("throughput", self._read_throughput),
-            ("sensors", self._read_sensors), ("daemons", self._read_daemons), ("products", self._read_products),
-        )  # fmt: skip
+            ("queue", self._read_queue),
+            ("runs", self._read_runs),
+            ("arrivals", self._read_arrivals),
+            ("partitions", self._read_partitions),
+            ("throughput", self._read_throughput),
+            ("sensors", self._read_sensors),
+            ("daemons", self._read_daemons),
+            ("products", self._read_products),
+        )
         for name, read in parts:
             self.readings.errors.setdefault(name, 0)
             try:
@@ -182,9 +196,12 @@ class Poller:
             ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
             tick = ticks[0] if ticks else None
             sensor = Sensor(
-                state.instigator_name, state.is_running, tick.timestamp if tick else None,
-                tick.status.value if tick else "NONE", tick.consecutive_failure_count or 0 if tick else 0,
-            )  # fmt: skip
+                state.instigator_name,
+                state.is_running,
+                tick.timestamp if tick else None,
+                tick.status.value if tick else "NONE",
+                tick.consecutive_failure_count or 0 if tick else 0,
+            )
             # The state of a code location that moved stays behind under the same name: the one that ticks is meant.
             known = newest.get(sensor.name)
             if known is None or (sensor.tick or 0.0) > (known.tick or 0.0):
@@ -245,9 +262,11 @@ def _partition_counts(calendar: Calendar) -> dict[str, int]:
     """Partitions of every asset in the calendar."""
     detectors, seasons = len(calendar.detectors), len(calendar.seasons)
     counted = {
-        "day": len(calendar.days) * detectors, "season": seasons * detectors,
-        "season's first day": seasons * detectors, "bulge season": len(calendar.region_names(BULGE)),
+        "day": len(calendar.days) * detectors,
+        "season": seasons * detectors,
+        "season's first day": seasons * detectors,
+        "bulge season": len(calendar.region_names(BULGE)),
         "spectroscopic day": len(calendar.spectroscopic_days) * detectors,
         "spectroscopic survey day": len(calendar.region_names(SPECTROSCOPIC)) if calendar.spectroscopic_days else 0,
-    }  # fmt: skip
+    }
     return {name: counted[promise.start] for name, promise in PROMISES.items()}

@@ -59,9 +59,13 @@ def check_webhook(url: str) -> str:
 
 
 def post(
-    url: str, payload: Mapping[str, Any], *, attempts: int = ATTEMPTS, timeout_s: float = TIMEOUT_S,
+    url: str,
+    payload: Mapping[str, Any],
+    *,
+    attempts: int = ATTEMPTS,
+    timeout_s: float = TIMEOUT_S,
     pause: Callable[[float], None] = time.sleep,
-) -> int:  # fmt: skip
+) -> int:
     """Post a payload as JSON; returns the number of attempts it took.
 
     Lost connections, time-outs and answers that may pass (429, 5xx) are tried again after a growing pause, or after

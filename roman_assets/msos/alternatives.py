@@ -126,11 +126,7 @@ def binned(mjd: F64, flux: F64, error: F64, width: float, origin: float | None =
     start = np.flatnonzero(np.concatenate([[True], np.diff(cell) != 0]))
     w = 1.0 / error**2
     total = np.add.reduceat(w, start)
-    return (
-        np.add.reduceat(w * mjd, start) / total,
-        np.add.reduceat(w * flux, start) / total,
-        1.0 / np.sqrt(total),
-    )
+    return (np.add.reduceat(w * mjd, start) / total, np.add.reduceat(w * flux, start) / total, 1.0 / np.sqrt(total))
 
 
 @dataclass(frozen=True)

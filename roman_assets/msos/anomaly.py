@@ -30,9 +30,11 @@ def find_anomaly(curve: LightCurve, lens: PointLensFit) -> Anomaly | None:
     main = max(curve.bands, key=len)
     residual = main.flux - model_flux(lens, main.name, main.mjd)
     found = search(
-        main.mjd, np.stack([residual, -residual]), np.stack([main.flux_err] * 2),
+        main.mjd,
+        np.stack([residual, -residual]),
+        np.stack([main.flux_err] * 2),
         SearchConfig(teff_min=0.02, teff_max=max(2.0 * lens.te, 0.05)),
-    )  # fmt: skip
+    )
     i = int(np.argmax(found["dchi2_without_best_point"].fill_nan(0).to_numpy()))
     row = found.row(i, named=True)
     ragged = _ragged(main.mjd, residual / main.flux_err)

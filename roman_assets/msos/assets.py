@@ -60,17 +60,34 @@ def _report(asset: str, stage: Any) -> dg.MaterializeResult:
 
 
 def _asset(
-    name: str, partitions: dg.PartitionsDefinition[Any], description: str, kinds: set[str], profile: PodProfile,
-    *, group: str = MSOS_GROUP, deps: list[dg.AssetDep] | None = None, pool: str | None = None,
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # fmt: skip
+    name: str,
+    partitions: dg.PartitionsDefinition[Any],
+    description: str,
+    kinds: set[str],
+    profile: PodProfile,
+    *,
+    group: str = MSOS_GROUP,
+    deps: list[dg.AssetDep] | None = None,
+    pool: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     from roman_assets.msos.stages.common import CODE
 
     return dg.asset(
-        name=name, partitions_def=partitions, description=description, kinds=kinds, group_name=group, deps=deps or [],
-        owners=OWNERS, code_version=CODE[name], op_tags=profile.op_tags(), pool=pool, retry_policy=RETRY,
-        check_specs=check_specs(name, CHECKS[name]), backfill_policy=dg.BackfillPolicy.multi_run(1),
+        name=name,
+        partitions_def=partitions,
+        description=description,
+        kinds=kinds,
+        group_name=group,
+        deps=deps or [],
+        owners=OWNERS,
+        code_version=CODE[name],
+        op_tags=profile.op_tags(),
+        pool=pool,
+        retry_policy=RETRY,
+        check_specs=check_specs(name, CHECKS[name]),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
         metadata=promise_metadata(name),
-    )  # fmt: skip
+    )
 
 
 class CatalogueSettings(dg.Config):
@@ -108,9 +125,13 @@ def build_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
 
 def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     @_asset(
-        "exposures", p.day_detector, "Validated Level 2 exposures of a day of a detector, from the registry.",
-        {"asdf", "json"}, LIGHT, group=EXPOSURES_GROUP,
-    )  # fmt: skip
+        "exposures",
+        p.day_detector,
+        "Validated Level 2 exposures of a day of a detector, from the registry.",
+        {"asdf", "json"},
+        LIGHT,
+        group=EXPOSURES_GROUP,
+    )
     def exposures(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.exposures import collect
 
@@ -118,27 +139,29 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         return _report("exposures", collect(workspace.get(), day, detector, context.log.info))
 
     @_asset(
-        "psf_photometry", p.day_detector,
+        "psf_photometry",
+        p.day_detector,
         "Joint PSF fit of every catalogued star in every exposure: one part per exposure, and their manifest.",
-        {"c", "parquet"}, IMAGES, pool=POOL_IMAGES,
+        {"c", "parquet"},
+        IMAGES,
+        pool=POOL_IMAGES,
         deps=[dg.AssetDep("exposures"), dg.AssetDep("reference_catalog", partition_mapping=p.season_to_day)],
-    )  # fmt: skip
-    def psf_photometry(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def psf_photometry(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.photometry import measure
 
         day, detector = _keys(context, "day", "detector")
         return _report("psf_photometry", measure(workspace.get(), day, detector, context.log.info))
 
     @_asset(
-        "daily_light_curves", p.day_detector,
+        "daily_light_curves",
+        p.day_detector,
         "Photometry on the reference zero point, additive sums per object, and alerts of rising objects.",
-        {"polars", "parquet"}, LIGHT, deps=[dg.AssetDep("psf_photometry")],
-    )  # fmt: skip
-    def daily_light_curves(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+        {"polars", "parquet"},
+        LIGHT,
+        deps=[dg.AssetDep("psf_photometry")],
+    )
+    def daily_light_curves(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.light_curves import daily
 
         day, detector = _keys(context, "day", "detector")
@@ -149,12 +172,15 @@ def _day_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
 def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     @_asset(
-        "reference_catalog", p.season_detector,
+        "reference_catalog",
+        p.season_detector,
         "Stars to measure: found blind on a stack of the season's first exposures, then frozen. Run with "
         "`reestablish: true` to make it anew under the next sequence.",
-        {"c", "parquet"}, IMAGES, pool=POOL_IMAGES,
+        {"c", "parquet"},
+        IMAGES,
+        pool=POOL_IMAGES,
         deps=[dg.AssetDep("exposures", partition_mapping=p.day_to_season)],
-    )  # fmt: skip
+    )
     def reference_catalog(
         context: dg.AssetExecutionContext, config: CatalogueSettings, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
@@ -162,36 +188,37 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
 
         season, detector = _keys(context, "season", "detector")
         settings = CatalogueConfig(**config.model_dump())
-        return _report(
-            "reference_catalog", establish(workspace.get(), season, detector, settings, context.log.info)
-        )
+        return _report("reference_catalog", establish(workspace.get(), season, detector, settings, context.log.info))
 
     @_asset(
-        "season_light_curves", p.season_detector,
+        "season_light_curves",
+        p.season_detector,
         "The season's calibrated parts transposed to one row per object, with list columns; epochs stored once.",
-        {"polars", "parquet"}, SEASON, pool=POOL_SEASON,
+        {"polars", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
         deps=[dg.AssetDep("daily_light_curves", partition_mapping=p.day_to_season), dg.AssetDep("reference_catalog")],
-    )  # fmt: skip
-    def season_light_curves(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def season_light_curves(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.season_curves import transpose_season
 
         season, detector = _keys(context, "season", "detector")
-        return _report(
-            "season_light_curves", transpose_season(workspace.get(), season, detector, context.log.info)
-        )
+        return _report("season_light_curves", transpose_season(workspace.get(), season, detector, context.log.info))
 
     @_asset(
-        "difference_sources", p.season_detector,
+        "difference_sources",
+        p.season_detector,
         "Sources that the catalogue does not have and that brightened: found on residuals in time and space, with "
         "difference light curves.",
-        {"c", "parquet"}, BIGMEM, pool=POOL_IMAGES,
+        {"c", "parquet"},
+        BIGMEM,
+        pool=POOL_IMAGES,
         deps=[
-            dg.AssetDep("season_light_curves"), dg.AssetDep("reference_catalog"),
+            dg.AssetDep("season_light_curves"),
+            dg.AssetDep("reference_catalog"),
             dg.AssetDep("daily_light_curves", partition_mapping=p.day_to_season),
         ],
-    )  # fmt: skip
+    )
     def difference_sources(
         context: dg.AssetExecutionContext, config: DifferenceSettings, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
@@ -203,40 +230,45 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         return _report("difference_sources", search(workspace.get(), season, detector, settings, context.log.info))
 
     @_asset(
-        "season_objects", p.season_detector,
+        "season_objects",
+        p.season_detector,
         "Object catalogue of a season, difference sources included: mean fluxes, scatter, variability.",
-        {"polars", "parquet"}, SEASON, pool=POOL_SEASON,
+        {"polars", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
-    )  # fmt: skip
-    def season_objects(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def season_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.season import objects
 
         season, detector = _keys(context, "season", "detector")
         return _report("season_objects", objects(workspace.get(), season, detector, context.log.info))
 
     @_asset(
-        "season_events", p.season_detector,
+        "season_events",
+        p.season_detector,
         "Microlensing candidates of a season: two-template search, point-lens fits, vetoes, class with a reason.",
-        {"c", "parquet"}, SEASON, pool=POOL_SEASON,
+        {"c", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
-    )  # fmt: skip
-    def season_events(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def season_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.season import events
 
         season, detector = _keys(context, "season", "detector")
         return _report("season_events", events(workspace.get(), season, detector, context.log.info))
 
     @_asset(
-        "detection_efficiency", p.season_detector,
+        "detection_efficiency",
+        p.season_detector,
         "Share of point lenses and planets, injected into the season's light curves and images, that the search finds; "
         "false events.",
-        {"c", "parquet"}, SEASON, pool=POOL_SEASON,
+        {"c", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("season_events")],
-    )  # fmt: skip
+    )
     def detection_efficiency(
         context: dg.AssetExecutionContext, config: InjectionSettings, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
@@ -248,8 +280,13 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         return _report("detection_efficiency", measure(workspace.get(), season, detector, settings, context.log.info))
 
     return [
-        reference_catalog, season_light_curves, difference_sources, season_objects, season_events, detection_efficiency,
-    ]  # fmt: skip
+        reference_catalog,
+        season_light_curves,
+        difference_sources,
+        season_objects,
+        season_events,
+        detection_efficiency,
+    ]
 
 
 def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
@@ -258,24 +295,29 @@ def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
     everything = dg.AllPartitionMapping()
 
     @_asset(
-        "survey_objects", p.bulge_region, "Objects of a sky region matched over all seasons.", {"polars", "parquet"},
-        SEASON, pool=POOL_SEASON, deps=[dg.AssetDep("season_objects", partition_mapping=everything)],
-    )  # fmt: skip
-    def survey_objects(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+        "survey_objects",
+        p.bulge_region,
+        "Objects of a sky region matched over all seasons.",
+        {"polars", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
+        deps=[dg.AssetDep("season_objects", partition_mapping=everything)],
+    )
+    def survey_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.survey import objects
 
         return _report("survey_objects", objects(workspace.get(), context.partition_key, context.log.info))
 
     @_asset(
-        "survey_events", p.bulge_region, "Events of a sky region with joint models over all seasons.", {"c", "parquet"},
-        SEASON, pool=POOL_SEASON,
+        "survey_events",
+        p.bulge_region,
+        "Events of a sky region with joint models over all seasons.",
+        {"c", "parquet"},
+        SEASON,
+        pool=POOL_SEASON,
         deps=[dg.AssetDep("season_events", partition_mapping=everything), dg.AssetDep("survey_objects")],
-    )  # fmt: skip
-    def survey_events(
-        context: dg.AssetExecutionContext, workspace: WorkspaceResource
-    ) -> dg.MaterializeResult:
+    )
+    def survey_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from roman_assets.msos.stages.survey import events
 
         return _report("survey_events", events(workspace.get(), context.partition_key, context.log.info))

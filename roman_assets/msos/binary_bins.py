@@ -27,20 +27,20 @@ def condensed(curve: LightCurve, lens: PointLensFit, anomaly: Anomaly) -> LightC
     for band in curve.bands:
         t = band.mjd
         width = np.full(len(t), lens.te / 2.0)
-        for reach, size in ((3 * lens.te, lens.te / 20.0), (lens.te, lens.te / 60.0), (3 * lens.teff, lens.teff / 15.0)):
+        for reach, size in (
+            (3 * lens.te, lens.te / 20.0),
+            (lens.te, lens.te / 60.0),
+            (3 * lens.teff, lens.teff / 15.0),
+        ):
             width = np.where(np.abs(t - lens.t0) < reach, np.minimum(width, size), width)
         width = np.where(np.abs(t - anomaly.time) < 12 * anomaly.width, np.minimum(width, anomaly.width / 3.0), width)
         width = np.where(np.abs(t - anomaly.time) < 5 * anomaly.width, np.minimum(width, anomaly.width / 12.0), width)
         parts = [band.select(width == size) for size in np.unique(width)]
-        columns = [
-            binned(p.mjd, p.flux, p.flux_err, size)
-            for p, size in zip(parts, np.unique(width), strict=True)
-        ]
+        columns = [binned(p.mjd, p.flux, p.flux_err, size) for p, size in zip(parts, np.unique(width), strict=True)]
         if columns:
             band = Band(band.name, *(np.concatenate(c) for c in zip(*columns, strict=True)))
         bands.append(band)
     return LightCurve(tuple(bands))
-
 
 
 def reduced(whole: Problem, p: F64) -> Problem:
@@ -60,9 +60,10 @@ def reduced(whole: Problem, p: F64) -> Problem:
             chosen = band.select(level == n)
             # The cells of all levels are counted from one place: the bins must be those that were looked at.
             parts.append(
-                (chosen.mjd, chosen.flux, chosen.flux_err) if n == HALVINGS
+                (chosen.mjd, chosen.flux, chosen.flux_err)
+                if n == HALVINGS
                 else binned(chosen.mjd, chosen.flux, chosen.flux_err, widest / 2.0**n, band.mjd[0])
-            )  # fmt: skip
+            )
         columns = [np.concatenate(c) for c in zip(*parts, strict=True)] if parts else [band.mjd] * 3
         bands.append(Band(band.name, *columns))
         if whole.offsets is not None:
@@ -75,7 +76,9 @@ def _levels(band: Band, model: F64, widest: float) -> NDArray[np.int64]:
     """How often the widest bin is halved until model and data are straight in it, for every point (n,)."""
     level = np.full(len(band), HALVINGS)
     weight = band.flux_err**-2.0
-    noise = max(1.0, float(np.median(weight * (band.flux - model) ** 2)) / 0.4549)  # 0.4549: median of chi2 with one dof
+    noise = max(
+        1.0, float(np.median(weight * (band.flux - model) ** 2)) / 0.4549
+    )  # 0.4549: median of chi2 with one dof
     for n in range(HALVINGS - 1, -1, -1):
         cell = np.floor((band.mjd - band.mjd[0]) / (widest / 2.0**n)).astype(np.int64)
         start = np.flatnonzero(np.concatenate([[True], np.diff(cell) != 0]))

@@ -36,9 +36,12 @@ POOR = 10.0
 
 
 def fit_binary_lens(
-    curve: LightCurve, lens: PointLensFit, config: BinaryLensConfig = BinaryLensConfig(),
-    observer: Observer | None = None, rival_bic: float = np.inf,
-) -> list[LensModel]:  # fmt: skip
+    curve: LightCurve,
+    lens: PointLensFit,
+    config: BinaryLensConfig = BinaryLensConfig(),
+    observer: Observer | None = None,
+    rival_bic: float = np.inf,
+) -> list[LensModel]:
     """Binary lenses that explain the anomaly of an event, best first; the others are its degenerate twins.
 
     Parameters
@@ -153,8 +156,10 @@ def _distinct(found: Iterable[tuple[float, F64]], most: int) -> list[tuple[float
         if not np.isfinite(chi2):
             continue
         if all(
-            abs(p[4] - o[4]) > 0.02 or abs(p[5] - o[5]) > 0.3
-            or (abs(p[3] - o[3]) > 1.0 and chi2 > c + 1) or (len(p) > STATIC and p[1] * o[1] < 0)
+            abs(p[4] - o[4]) > 0.02
+            or abs(p[5] - o[5]) > 0.3
+            or (abs(p[3] - o[3]) > 1.0 and chi2 > c + 1)
+            or (len(p) > STATIC and p[1] * o[1] < 0)
             for c, o in chosen
         ):
             chosen.append((chi2, p))

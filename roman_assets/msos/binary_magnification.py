@@ -47,9 +47,17 @@ class BinaryLensConfig:
 
 
 def binary_magnification(
-    mjd: ArrayLike, t0: float, u0: float, te: float, rho: float, s: F64 | float, q: float, alpha: F64 | float,
-    accuracy: float = 1e-3, shift: tuple[F64 | float, F64 | float] = (0.0, 0.0),
-) -> F64:  # fmt: skip
+    mjd: ArrayLike,
+    t0: float,
+    u0: float,
+    te: float,
+    rho: float,
+    s: F64 | float,
+    q: float,
+    alpha: F64 | float,
+    accuracy: float = 1e-3,
+    shift: tuple[F64 | float, F64 | float] = (0.0, 0.0),
+) -> F64:
     """Magnification (n,) of a uniform disc by two lenses at times (n,) [d].
 
     `shift`, scalars or (n,), is added to the position along and across the trajectory (parallax). s and alpha may be
@@ -71,8 +79,9 @@ def binary_magnification(
     ):
         raise InputError(
             f"no binary lens has t0={t0}, u0={u0}, tE={te}, rho={rho}, s={s}, q={q}, alpha={alpha}",
-            field="te, rho, s, q", remedy="give positive finite values",
-        )  # fmt: skip
+            field="te, rho, s, q",
+            remedy="give positive finite values",
+        )
     from VBMicrolensing import VBMicrolensing
 
     lens = VBMicrolensing()  # one for each call: nothing is left over from another

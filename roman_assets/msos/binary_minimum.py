@@ -102,9 +102,7 @@ def values(p: F64) -> F64:
     return np.where(logs, np.exp(np.where(logs, p, 0.0)), p)
 
 
-def shape(
-    p: F64, mjd: F64, accuracy: float, offsets: tuple[F64, F64] | None = None, reference: float = 0.0
-) -> F64:
+def shape(p: F64, mjd: F64, accuracy: float, offsets: tuple[F64, F64] | None = None, reference: float = 0.0) -> F64:
     """Magnification (n,) at fitted parameters p; `reference` [d] is the time of s and alpha where they change."""
     t0, u0, te, rho, s, q, alpha = values(p)[:STATIC]
     if len(p) == STATIC or offsets is None:
@@ -175,10 +173,22 @@ def model_of(whole: Problem, p: F64, covariance: F64) -> LensModel:
     told = np.nan_to_num(told, nan=1.0)
     free = STATIC + round(float(told.sum())) + 2 * len(curve.bands)
     return LensModel(
-        BINARY_LENS, NAMES[:n], found, np.sqrt(np.diag(covariance)), covariance, tuple(b.name for b in curve.bands),
-        fs, flux_errors[:, :-1], fb, flux_errors[:, -1], float(residual @ residual), len(curve) - free, len(curve),
-        True, bool(np.isfinite(covariance).all()),
-    )  # fmt: skip
+        BINARY_LENS,
+        NAMES[:n],
+        found,
+        np.sqrt(np.diag(covariance)),
+        covariance,
+        tuple(b.name for b in curve.bands),
+        fs,
+        flux_errors[:, :-1],
+        fb,
+        flux_errors[:, -1],
+        float(residual @ residual),
+        len(curve) - free,
+        len(curve),
+        True,
+        bool(np.isfinite(covariance).all()),
+    )
 
 
 def unmirrored(p: F64) -> tuple[F64, float]:

@@ -16,7 +16,9 @@ from roman_assets.msos.point_lens import LightCurve, PointLensFit, magnification
 F64 = NDArray[np.float64]
 
 
-def _seeds(lens: PointLensFit, anomaly: Anomaly, config: BinaryLensConfig) -> Iterator[tuple[float, float, float, float]]:
+def _seeds(
+    lens: PointLensFit, anomaly: Anomaly, config: BinaryLensConfig
+) -> Iterator[tuple[float, float, float, float]]:
     """(log s, log q, alpha, rho) worth a look."""
     for log_s in config.log_s:
         for k in range(config.alphas):

@@ -35,13 +35,10 @@ def ab_zero_point(conversion_megajanskys: float, pixel_area_sr: float) -> tuple[
     if not np.isfinite(product) or product <= 0:
         raise InputError(
             f"conversion {conversion_megajanskys} and pixel area {pixel_area_sr} give no positive flux density",
-            field="meta.photometry", remedy="ask for the exposure to be reprocessed with a photom reference file",
-        )  # fmt: skip
-    caveat = (
-        None
-        if conversion_megajanskys > 0
-        else "photometry keywords are both negative; their product was used"
-    )
+            field="meta.photometry",
+            remedy="ask for the exposure to be reprocessed with a photom reference file",
+        )
+    caveat = None if conversion_megajanskys > 0 else "photometry keywords are both negative; their product was used"
     return -2.5 * float(np.log10(product * 1e6 / AB_ZERO_JY)), caveat
 
 
@@ -75,9 +72,7 @@ def ensemble_zero_point(
         use = usable & np.isfinite(ratio) & np.isfinite(sigma) & (sigma > 0)
     if use.sum() < 10:
         raise InputError(
-            f"only {int(use.sum())} stars to calibrate on",
-            field="zero point",
-            remedy="the exposure is left out",
+            f"only {int(use.sum())} stars to calibrate on", field="zero point", remedy="the exposure is left out"
         )
     ratio, sigma = ratio[use], np.hypot(sigma[use], FLOOR)
     keep = np.ones(ratio.shape, dtype=bool)
@@ -89,9 +84,10 @@ def ensemble_zero_point(
         scale = float((weight * ratio[keep]).sum() / weight.sum())
     if not SCALE_RANGE[0] < scale < SCALE_RANGE[1]:
         raise InputError(
-            f"fluxes are {scale:.3g} times those of the catalogue", field="zero point",
+            f"fluxes are {scale:.3g} times those of the catalogue",
+            field="zero point",
             remedy="look at its photometry; the exposure is left out",
-        )  # fmt: skip
+        )
     error = max(spread, 1.0) / float(np.sqrt(weight.sum()))
     scatter = 1.4826 * float(np.median(np.abs(ratio[keep] - scale)))
     return ZeroPoint(scale, error, int(keep.sum()), scatter)
@@ -129,9 +125,16 @@ def _position_columns(x: F64, y: F64, shape: tuple[int, int]) -> F64:
 
 
 def position_terms(
-    x: F64, y: F64, shape: tuple[int, int], flux: F64, flux_err: F64, reference: F64, reference_err: F64,
-    usable: NDArray[np.bool_], zero: ZeroPoint,
-) -> PositionTerms:  # fmt: skip
+    x: F64,
+    y: F64,
+    shape: tuple[int, int],
+    flux: F64,
+    flux_err: F64,
+    reference: F64,
+    reference_err: F64,
+    usable: NDArray[np.bool_],
+    zero: ZeroPoint,
+) -> PositionTerms:
     """What is left over the detector after the zero point; all zero where the stars show nothing.
 
     All arrays (n,), positions [px], fluxes as in `ensemble_zero_point`. Errors of the flat field and of scattered

@@ -17,13 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.photometry import (
-    JointFit,
-    Stars,
-    joint_fit,
-    matched_sums,
-    position_sums,
-)
+from roman_assets.kernels.photometry import JointFit, Stars, joint_fit, matched_sums, position_sums
 from roman_assets.msos.epsf_build import improve_psf
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.phase_map import NO_MAP, PhaseMap
@@ -150,9 +144,7 @@ def _saturated_stars(stack: Stack, psf: EffectivePsf) -> StarList:
     return StarList(centres[:, 1].astype(float), centres[:, 0].astype(float), np.maximum(flux, 1.0))
 
 
-def _detect(
-    stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: StarList, threshold: float
-) -> StarList:
+def _detect(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: StarList, threshold: float) -> StarList:
     """Peaks of the matched-filter signal to noise above `threshold`, away from known stars."""
     from scipy.ndimage import maximum_filter
     from scipy.spatial import cKDTree
@@ -161,8 +153,7 @@ def _detect(
     # The kernels release the interpreter: exposures are filtered side by side, summed in their order.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         parts = pool.map(
-            lambda e: matched_sums(psf.spline, stack.geometry, places[e], residual[e], weight[e]),
-            range(len(places)),
+            lambda e: matched_sums(psf.spline, stack.geometry, places[e], residual[e], weight[e]), range(len(places))
         )
         sums = np.zeros((gx.size, 2))
         for part in parts:
@@ -189,9 +180,7 @@ def vertex(image: F64, rows: NDArray[np.int64], cols: NDArray[np.int64], axis: i
     r, c = rows + 1, cols + 1
     low, mid, high = padded[r - dr, c - dc], padded[r, c], padded[r + dr, c + dc]
     curvature = low - 2 * mid + high
-    return np.where(
-        curvature < 0, np.clip(0.5 * (low - high) / np.minimum(curvature, -1e-12), -0.5, 0.5), 0.0
-    )
+    return np.where(curvature < 0, np.clip(0.5 * (low - high) / np.minimum(curvature, -1e-12), -0.5, 0.5), 0.0)
 
 
 def _fit(
@@ -201,9 +190,7 @@ def _fit(
     weight = stack.weights(stars, psf, sky, floor)
     halves = stamp_halves(stars.flux, stack.noise, psf)
     where = stack.positions(stars, halves)
-    fit = joint_fit(
-        psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02
-    )
+    fit = joint_fit(psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02)
     return StarList(stars.x, stars.y, fit.flux), fit.sky, fit.residual, fit
 
 
@@ -238,9 +225,7 @@ def _position_system(sums: F64, flux: F64) -> tuple[F64, F64]:
     return matrix, np.stack([gx, gy], axis=1)
 
 
-def _move(
-    stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, sky: F64, floor: float
-) -> StarList:
+def _move(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, sky: F64, floor: float) -> StarList:
     """One damped Newton step of every position on the residuals."""
     weight = stack.weights(stars, psf, sky, floor)
     matrix, gradient = _position_system(_accumulate(stack, stars, psf, residual, weight), stars.flux)
@@ -304,10 +289,12 @@ def _finish(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, last: Ro
     matrix, _ = _position_system(sums, stars.flux)
     errors = np.sqrt(np.maximum(np.diagonal(np.linalg.inv(matrix), axis1=1, axis2=2), 0))
     core = matched_sums(
-        psf.spline, stack.geometry, stack.positions(stars, np.full(len(stars), 3, dtype=np.int32))[0],
+        psf.spline,
+        stack.geometry,
+        stack.positions(stars, np.full(len(stars), 3, dtype=np.int32))[0],
         stack.data[0] - residual[0] - np.tensordot(sky[0], stack.basis, axes=1).astype(np.float32),
         stack.geometry.padded(np.ones(stack.frames[0].shape)),
-    )  # fmt: skip
+    )
     own = stars.flux * core[:, 1]
     crowding = np.clip(1 - own / np.maximum(core[:, 0], 1e-12), 0, 1)
     rows = np.clip(np.rint(stars.y).astype(int), 0, ny - 1)
@@ -316,6 +303,16 @@ def _finish(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, last: Ro
     ra, dec = stack.sky(stars.x, stars.y)
     inner = (slice(None), *stack.geometry.inner)
     return CatalogueResult(
-        stars.take(keep), ra[keep], dec[keep], errors[keep, 0], errors[keep, 1], fit.flux_err[keep], fit.chi2[keep],
-        crowding[keep], saturated[keep], psf, residual[inner].copy(), sky,
-    )  # fmt: skip
+        stars.take(keep),
+        ra[keep],
+        dec[keep],
+        errors[keep, 0],
+        errors[keep, 1],
+        fit.flux_err[keep],
+        fit.chi2[keep],
+        crowding[keep],
+        saturated[keep],
+        psf,
+        residual[inner].copy(),
+        sky,
+    )

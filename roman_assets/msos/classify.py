@@ -54,10 +54,7 @@ _KIND_OF = {CATACLYSMIC: Kind.CATACLYSMIC, VARIABLE: Kind.VARIABLE, ARTEFACT: Ki
 
 
 def classify(
-    curve: LightCurve,
-    found: Mapping[str, float],
-    lens: PointLensFit,
-    config: ClassifyConfig = ClassifyConfig(),
+    curve: LightCurve, found: Mapping[str, float], lens: PointLensFit, config: ClassifyConfig = ClassifyConfig()
 ) -> Classification:
     """Class of a candidate.
 
@@ -75,8 +72,7 @@ def classify(
         return Classification(UNCLEAR, 0.5, 0.5, reason, VETO_FEW_POINTS, 0.0, 0.0)
     e = Evidence(curve, found, lens, config)
     verdict = next(
-        (v for rule in (_artefact, _periodic, _few_points, _outburst, _restless, _slow, _weak) if (v := rule(e))),
-        None,
+        (v for rule in (_artefact, _periodic, _few_points, _outburst, _restless, _slow, _weak) if (v := rule(e))), None
     ) or _lens_verdict(e)
     chances = probabilities(e)
     of_class = chances[_KIND_OF.get(verdict.event_class, Kind.LENS)]

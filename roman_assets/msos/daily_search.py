@@ -59,9 +59,15 @@ def daily_points(history: Sequence[pl.DataFrame], stars: int) -> tuple[F64, NDAr
 
 
 def brightening(
-    history: Sequence[pl.DataFrame], mjd: F64, flux: F64, flux_err: F64, flag: NDArray[np.uint8],
-    reference: F64, reference_err: F64, config: DailyConfig = DailyConfig(),
-) -> pl.DataFrame:  # fmt: skip
+    history: Sequence[pl.DataFrame],
+    mjd: F64,
+    flux: F64,
+    flux_err: F64,
+    flag: NDArray[np.uint8],
+    reference: F64,
+    reference_err: F64,
+    config: DailyConfig = DailyConfig(),
+) -> pl.DataFrame:
     """Objects that brighten as a lens does, up to and with today.
 
     Parameters
@@ -112,7 +118,9 @@ def _means(mjd: F64, flux: NDArray[np.float32], error: NDArray[np.float32], part
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (weight * np.where(good, flux[:, part], 0.0)).sum(axis=1) / total
             sigma = 1.0 / np.sqrt(total)
-        means.append((np.array([mjd[part].mean()]), mean[:, None].astype(np.float32), sigma[:, None].astype(np.float32)))
+        means.append(
+            (np.array([mjd[part].mean()]), mean[:, None].astype(np.float32), sigma[:, None].astype(np.float32))
+        )
     return means
 
 

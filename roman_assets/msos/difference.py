@@ -74,9 +74,13 @@ class Residual:
 
 
 def residual_image(
-    frame: Frame, sky: ConstantSky, registration: Registration, *, background: F64 | None = None,
+    frame: Frame,
+    sky: ConstantSky,
+    registration: Registration,
+    *,
+    background: F64 | None = None,
     only: NDArray[np.bool_] | None = None,
-) -> Residual:  # fmt: skip
+) -> Residual:
     """An exposure minus the constant sky, on the reference zero point.
 
     Parameters
@@ -115,9 +119,13 @@ def residual_image(
     weight = np.where(hit, np.float32(0), weight)
     scale = np.float32(registration.scale)
     return Residual(
-        geometry, geometry.padded(np.where(weight > 0, image / scale, 0)), geometry.padded(weight * scale**2),
-        starlight, terms, hit,
-    )  # fmt: skip
+        geometry,
+        geometry.padded(np.where(weight > 0, image / scale, 0)),
+        geometry.padded(weight * scale**2),
+        starlight,
+        terms,
+        hit,
+    )
 
 
 def _placed(

@@ -73,9 +73,11 @@ class ReferenceGrid:
         turn = max(float(np.abs(np.diff(offset, axis=k)).max(initial=0.0)) for k in (1, 2))
         if not turn < MAX_TURN_PX:
             raise InputError(
-                f"turned or scaled against the reference by {turn:.2g} px over {BLOCK_PX} px", file=frame.name,
-                field="meta.wcs", remedy="a pointing needs one orientation for a season",
-            )  # fmt: skip
+                f"turned or scaled against the reference by {turn:.2g} px over {BLOCK_PX} px",
+                file=frame.name,
+                field="meta.wcs",
+                remedy="a pointing needs one orientation for a season",
+            )
         return offset
 
 
@@ -124,18 +126,27 @@ class SeasonCube:
 
         brightness, count = np.zeros(shape[1:], dtype=np.float32), bins[-1][1] if bins else 0
         return cls(
-            grid, bins, array("signal"), array("norm"), brightness, np.zeros(stars, dtype=np.int64),
-            np.zeros(count, dtype=bool), {},
-        )  # fmt: skip
+            grid,
+            bins,
+            array("signal"),
+            array("norm"),
+            brightness,
+            np.zeros(stars, dtype=np.int64),
+            np.zeros(count, dtype=bool),
+            {},
+        )
 
 
 Load = Callable[[int], tuple[Frame, Registration]]
 
 
 def fill(
-    cube: SeasonCube, sky: ConstantSky, load: Load, failures: tuple[type[Exception], ...],
+    cube: SeasonCube,
+    sky: ConstantSky,
+    load: Load,
+    failures: tuple[type[Exception], ...],
     report: Callable[[int, Exception | None], None],
-) -> None:  # fmt: skip
+) -> None:
     """Fill a cube, exposure by exposure.
 
     Parameters
@@ -205,4 +216,3 @@ def _beside(frame: Frame, registration: Registration, sky: ConstantSky) -> NDArr
 def saturating(cube: SeasonCube) -> NDArray[np.bool_]:
     """Stars that saturate, (n,): a cosmic ray does it once or twice, a star again and again."""
     return np.asarray(cube.saturated > max(2.0, 0.05 * float(cube.used.sum())))
-

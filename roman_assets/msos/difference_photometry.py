@@ -69,7 +69,14 @@ class Stamps:
         return cls(images("residual"), images("weight"), x, y, np.ones(shape[:2]), flag, np.zeros(exposures))
 
     def cut(
-        self, number: int, frame: Frame, residual: Residual, registration: Registration, sky: ConstantSky, ra: F64, dec: F64
+        self,
+        number: int,
+        frame: Frame,
+        residual: Residual,
+        registration: Registration,
+        sky: ConstantSky,
+        ra: F64,
+        dec: F64,
     ) -> None:
         """Cut one exposure out around the sources at ra, dec (sources,) [deg]."""
         ny, nx = frame.shape

@@ -199,11 +199,16 @@ def find_peaks(
             found[sign].append(
                 Peaks(
                     (columns.start + c + vertex(height, r, c, 1)) / GRID,
-                    (rows.start + r + vertex(height, r, c, 0)) / GRID, height[at],
-                    start[at], length[at], signal[:, r, c].T.copy(), norm[:, r, c].T.copy(),
-                    scale[at].astype(np.float64), brightness[at].astype(np.float64),
+                    (rows.start + r + vertex(height, r, c, 0)) / GRID,
+                    height[at],
+                    start[at],
+                    length[at],
+                    signal[:, r, c].T.copy(),
+                    norm[:, r, c].T.copy(),
+                    scale[at].astype(np.float64),
+                    brightness[at].astype(np.float64),
                 )
-            )  # fmt: skip
+            )
     return Peaks.joined(found[1], len(cube.bins)), Peaks.joined(found[-1], len(cube.bins))
 
 
@@ -228,7 +233,9 @@ def _best_runs(
     sums, norms = np.concatenate([zero, signal]).cumsum(axis=0), np.concatenate([zero, norm]).cumsum(axis=0)
     counts = np.concatenate([[0], np.cumsum(exposures)])
     total = np.maximum(norms[-1], np.float32(1e-30))
-    best = {sign: (np.zeros(shape, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for sign in (1, -1)}
+    best = {
+        sign: (np.zeros(shape, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for sign in (1, -1)
+    }
     for length in run_lengths(bins):
         for start in range(bins - length + 1):
             if counts[start + length] - counts[start] < LEAST_EXPOSURES:
@@ -355,5 +362,3 @@ def threshold(dips: Peaks, megapixels: float, config: DifferenceConfig = Differe
     allowed = max(config.false_per_megapixel * megapixels, 1e-9)
     reach = COUNTED_SIGMA**2 + 2 * spread * max(float(np.log(count / allowed)), 0.0)
     return max(float(np.sqrt(reach)), config.least_threshold)
-
-

@@ -77,7 +77,7 @@ class Candidates:
 
 def find_candidates(
     cube: SeasonCube, x: F64, y: F64, saturated: Bools, psf: DetectorPsf, config: DifferenceConfig = DifferenceConfig()
-) -> Candidates:  # fmt: skip
+) -> Candidates:
     """Brightenings of a cube that no catalogued star at x, y (n,) [reference px] explains."""
     rises, dips = find_peaks(cube, noise_scale(cube, config), config)
     rises = without_wings(rises, psf.first)
@@ -87,9 +87,13 @@ def find_candidates(
     bright = up.known.significance >= limit
     new = up.new.take(up.new.significance >= limit)
     return Candidates(
-        new.take(np.arange(min(len(new), config.most))), up.known.take(bright), up.star[bright], limit, len(down.new),
+        new.take(np.arange(min(len(new), config.most))),
+        up.known.take(bright),
+        up.star[bright],
+        limit,
+        len(down.new),
         int((down.new.significance >= limit).sum()),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,15 @@ class _Rejected(Exception):
 
 
 def judge(
-    candidates: Candidates, stamps: Stamps, runs: list[tuple[int, int]], x: F64, y: F64, psf: DetectorPsf, floor: float,
+    candidates: Candidates,
+    stamps: Stamps,
+    runs: list[tuple[int, int]],
+    x: F64,
+    y: F64,
+    psf: DetectorPsf,
+    floor: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Verdicts:  # fmt: skip
+) -> Verdicts:
     """Measure and test the candidates, the most significant first.
 
     Parameters
@@ -193,9 +203,14 @@ def _near(at: tuple[float, float], others: list[tuple[float, float]]) -> list[tu
 
 
 def _examine(
-    number: int, cut: Cutouts, at: tuple[float, float], run: tuple[int, int], neighbours: list[tuple[float, float]],
-    stars: tuple[F64, F64], sigma: float,
-) -> Source:  # fmt: skip
+    number: int,
+    cut: Cutouts,
+    at: tuple[float, float],
+    run: tuple[int, int],
+    neighbours: list[tuple[float, float]],
+    stars: tuple[F64, F64],
+    sigma: float,
+) -> Source:
     during = np.zeros(len(cut.x), dtype=bool)
     during[run[0] : run[1]] = True
     place, steps, settled = (0.0, 0.0), 0, False
@@ -246,9 +261,16 @@ def _step(
 
 
 def _significance(
-    number: int, at: tuple[float, float], place: tuple[float, float], position_err: tuple[float, float], series: Series,
-    during: Bools, base: Bools, run: tuple[int, int], neighbours: int,
-) -> Source:  # fmt: skip
+    number: int,
+    at: tuple[float, float],
+    place: tuple[float, float],
+    position_err: tuple[float, float],
+    series: Series,
+    during: Bools,
+    base: Bools,
+    run: tuple[int, int],
+    neighbours: int,
+) -> Source:
     reference, reference_err = clipped_mean(series.flux[base], series.error[base])
     factor = error_factor(series.flux[base], series.error[base])
     flux, error = series.flux[during] - reference, factor * series.error[during]
@@ -265,11 +287,26 @@ def _significance(
     total = float(np.hypot(value_err, factor * reference_err))
     peak, peak_err, peak_at = _peak(flux, error, np.flatnonzero(during))
     return Source(
-        number, at[0] + place[0], at[1] + place[1], *position_err, *run, value / total,
-        left / float(np.hypot(left_err, factor * reference_err)), value, total, reference, factor * reference_err,
-        peak, peak_err, peak_at, float(np.median(series.chi2[during])) / floor, int(during.sum()), factor,
-        neighbours, flag,
-    )  # fmt: skip
+        number,
+        at[0] + place[0],
+        at[1] + place[1],
+        *position_err,
+        *run,
+        value / total,
+        left / float(np.hypot(left_err, factor * reference_err)),
+        value,
+        total,
+        reference,
+        factor * reference_err,
+        peak,
+        peak_err,
+        peak_at,
+        float(np.median(series.chi2[during])) / floor,
+        int(during.sum()),
+        factor,
+        neighbours,
+        flag,
+    )
 
 
 def _peak(flux: F64, error: F64, number: NDArray[np.int64]) -> tuple[float, float, int]:
@@ -281,9 +318,14 @@ def _peak(flux: F64, error: F64, number: NDArray[np.int64]) -> tuple[float, floa
 
 
 def _beside(
-    cut: Cutouts, rest: F64, place: tuple[float, float], at: tuple[float, float], stars: tuple[F64, F64], during: Bools,
+    cut: Cutouts,
+    rest: F64,
+    place: tuple[float, float],
+    at: tuple[float, float],
+    stars: tuple[F64, F64],
+    during: Bools,
     base: Bools,
-) -> None:  # fmt: skip
+) -> None:
     """Whether a star beside the candidate can have brightened instead of it."""
     dx, dy = stars[0] - at[0], stars[1] - at[1]
     distance = np.hypot(dx - place[0], dy - place[1])
@@ -314,7 +356,5 @@ def _finish(
     error = np.hypot(source.factor * series.error / cut.gain, floor * np.abs(difference))
     edge = EDGE if (series.flag & 16).any() else 0
     curve = Series(difference, error, series.chi2, series.flag)
-    kept = replace(
-        source, reference=reference, reference_err=source.factor * reference_err, flag=source.flag | edge,
-    )  # fmt: skip
+    kept = replace(source, reference=reference, reference_err=source.factor * reference_err, flag=source.flag | edge)
     return kept, curve

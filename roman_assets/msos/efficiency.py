@@ -44,9 +44,13 @@ class Counts:
 
 
 def recover(
-    curves: Curves, targets: Targets, injections: Sequence[Injection], config: InjectionConfig = InjectionConfig(),
-    saturated: NDArray[np.bool_] | None = None, progress: Callable[[int, int], None] | None = None,
-) -> pl.DataFrame:  # fmt: skip
+    curves: Curves,
+    targets: Targets,
+    injections: Sequence[Injection],
+    config: InjectionConfig = InjectionConfig(),
+    saturated: NDArray[np.bool_] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pl.DataFrame:
     """What becomes of the injections (`injection.draw`), one row each: its parameters, class (null where nothing was
     found), detected.
 
@@ -71,10 +75,20 @@ def recover(
 
 
 RECOVERED_COLUMNS = {
-    "serial": pl.Int32, "kind": pl.String, "row": pl.Int32, "source_mag": pl.Float64, "t0": pl.Float64,
-    "u0": pl.Float64, "te": pl.Float64, "rho": pl.Float64, "s": pl.Float64, "q": pl.Float64, "alpha": pl.Float64,
-    "event_class": pl.String, "detected": pl.Boolean,
-}  # fmt: skip
+    "serial": pl.Int32,
+    "kind": pl.String,
+    "row": pl.Int32,
+    "source_mag": pl.Float64,
+    "t0": pl.Float64,
+    "u0": pl.Float64,
+    "te": pl.Float64,
+    "rho": pl.Float64,
+    "s": pl.Float64,
+    "q": pl.Float64,
+    "alpha": pl.Float64,
+    "event_class": pl.String,
+    "detected": pl.Boolean,
+}
 
 
 def _curve(
@@ -92,9 +106,7 @@ def _curve(
     return f, e, float(np.nansum(np.where(e > 0, z * z, 0.0)))
 
 
-def judge(
-    one: Injection, event: dict[str, Any] | None, chi2_true: float, config: InjectionConfig
-) -> dict[str, Any]:
+def judge(one: Injection, event: dict[str, Any] | None, chi2_true: float, config: InjectionConfig) -> dict[str, Any]:
     """The row of an injection: `event` is what was found of it, `chi2_true` that of the true model."""
     row = {name: getattr(one, name) for name in RECOVERED_COLUMNS if hasattr(one, name)}
     lens = event is not None and event["event_class"] in MICROLENSING
@@ -117,9 +129,11 @@ def counts(recovered: pl.DataFrame) -> Counts:
     """True and false positives and negatives over all injections and controls."""
     control, found = recovered["kind"] == CONTROL, recovered["detected"]
     return Counts(
-        tp=int((~control & found).sum()), fp=int((control & found).sum()),
-        tn=int((control & ~found).sum()), fn=int((~control & ~found).sum()),
-    )  # fmt: skip
+        tp=int((~control & found).sum()),
+        fp=int((control & found).sum()),
+        tn=int((control & ~found).sum()),
+        fn=int((~control & ~found).sum()),
+    )
 
 
 def interval(found: int, of: int, confidence: float) -> tuple[float, float]:
@@ -146,11 +160,18 @@ def efficiency_map(recovered: pl.DataFrame, config: InjectionConfig = InjectionC
         for u0 in _pairs(config.u0_edges):
             for mag in _pairs(config.mag_edges):
                 inside = lenses.filter(
-                    pl.col("te").is_between(*te, closed="left") & pl.col("u0").is_between(*u0, closed="left")
+                    pl.col("te").is_between(*te, closed="left")
+                    & pl.col("u0").is_between(*u0, closed="left")
                     & pl.col("source_mag").is_between(*mag, closed="left")
-                )  # fmt: skip
-                edges = {"te_low": te[0], "te_high": te[1], "u0_low": u0[0], "u0_high": u0[1],
-                         "mag_low": mag[0], "mag_high": mag[1]}  # fmt: skip
+                )
+                edges = {
+                    "te_low": te[0],
+                    "te_high": te[1],
+                    "u0_low": u0[0],
+                    "u0_high": u0[1],
+                    "mag_low": mag[0],
+                    "mag_high": mag[1],
+                }
                 cells.append(_cell(POINT_LENS, inside, edges, config))
     planets = recovered.filter(pl.col("kind") == PLANET)
     for log_s in config.log_s:
@@ -161,9 +182,16 @@ def efficiency_map(recovered: pl.DataFrame, config: InjectionConfig = InjectionC
     cells.append(_cell(CONTROL, recovered.filter(pl.col("kind") == CONTROL), {}, config))
     return pl.DataFrame(
         cells,
-        schema={"kind": pl.String, **dict.fromkeys(_EDGES, pl.Float64), "injected": pl.Int32, "detected": pl.Int32,
-                "efficiency": pl.Float64, "low": pl.Float64, "high": pl.Float64},
-    )  # fmt: skip
+        schema={
+            "kind": pl.String,
+            **dict.fromkeys(_EDGES, pl.Float64),
+            "injected": pl.Int32,
+            "detected": pl.Int32,
+            "efficiency": pl.Float64,
+            "low": pl.Float64,
+            "high": pl.Float64,
+        },
+    )
 
 
 def _pairs(edges: Sequence[float]) -> list[tuple[float, float]]:
@@ -178,4 +206,12 @@ def _cell(kind: str, inside: pl.DataFrame, edges: dict[str, float], config: Inje
     low, high = interval(detected, injected, config.confidence)
     share = detected / injected if injected else float("nan")
     place = dict.fromkeys(_EDGES) | edges
-    return {"kind": kind, **place, "injected": injected, "detected": detected, "efficiency": share, "low": low, "high": high}
+    return {
+        "kind": kind,
+        **place,
+        "injected": injected,
+        "detected": detected,
+        "efficiency": share,
+        "low": low,
+        "high": high,
+    }

@@ -61,9 +61,7 @@ def improve_psf(
     precision = 1.0 / sigma**2
 
     def smooth(grid: F64) -> F64:
-        return np.asarray(
-            gaussian_filter(grid, SMOOTHNESS_PX * psf.oversample, mode="constant", truncate=6.0)
-        )
+        return np.asarray(gaussian_filter(grid, SMOOTHNESS_PX * psf.oversample, mode="constant", truncate=6.0))
 
     def gradient(images: Sequence[F32]) -> F64:
         total = np.zeros_like(psf.coefficients)

@@ -71,9 +71,13 @@ class ModelConfig:
 
 
 def higher_models(
-    curve: LightCurve, lens: PointLensFit, observer: Observer | None = None, config: ModelConfig = ModelConfig(),
-    *, anomalous: bool = False,
-) -> list[LensModel]:  # fmt: skip
+    curve: LightCurve,
+    lens: PointLensFit,
+    observer: Observer | None = None,
+    config: ModelConfig = ModelConfig(),
+    *,
+    anomalous: bool = False,
+) -> list[LensModel]:
     """The models worth trying on an event, fitted; parallax only where the observer is known.
 
     `anomalous`: the residuals of the point lens have a significant bump or dip.
@@ -95,9 +99,7 @@ def higher_models(
     return fitted
 
 
-def choose(
-    models: list[LensModel], lens: PointLensFit, config: ModelConfig = ModelConfig()
-) -> LensModel | None:
+def choose(models: list[LensModel], lens: PointLensFit, config: ModelConfig = ModelConfig()) -> LensModel | None:
     """The model to believe instead of the point lens; errors too small for the data do not make one."""
     best = min((m.chi2 / m.dof for m in models if m.dof > 0), default=1.0)
     enough = [m for m in models if m.name == BINARY_LENS or _explains(m, lens, config)]
@@ -118,9 +120,7 @@ def twins(models: list[LensModel], chosen: LensModel, config: ModelConfig = Mode
     return sorted(alike, key=lambda m: m.chi2)
 
 
-def model_columns(
-    models: list[LensModel], chosen: LensModel | None, lens: PointLensFit
-) -> dict[str, Any]:  # fmt: skip
+def model_columns(models: list[LensModel], chosen: LensModel | None, lens: PointLensFit) -> dict[str, Any]:
     """Columns that the models add to, and the chosen one changes in, an event's row."""
     row: dict[str, Any] = {}
     for m in models:
@@ -133,11 +133,18 @@ def model_columns(
         unit = float(np.degrees(1.0)) if name in ("alpha", "dalpha_dt") else 1.0
         row |= {name: chosen[name] * unit, f"{name}_err": _finite(chosen.error(name) * unit)}
     row |= {
-        "model": chosen.name, "teff": abs(chosen["u0"]) * chosen["te"], "parameters": list(chosen.parameters),
-        "covariance": chosen.covariance.ravel().tolist(), "bands": list(chosen.bands),
-        "fs": chosen.fs[:, 0].tolist(), "fs_err": chosen.fs_err[:, 0].tolist(),
-        "fb": chosen.fb.tolist(), "fb_err": chosen.fb_err.tolist(), "chi2": chosen.chi2, "dof": chosen.dof,
-    }  # fmt: skip
+        "model": chosen.name,
+        "teff": abs(chosen["u0"]) * chosen["te"],
+        "parameters": list(chosen.parameters),
+        "covariance": chosen.covariance.ravel().tolist(),
+        "bands": list(chosen.bands),
+        "fs": chosen.fs[:, 0].tolist(),
+        "fs_err": chosen.fs_err[:, 0].tolist(),
+        "fb": chosen.fb.tolist(),
+        "fb_err": chosen.fb_err.tolist(),
+        "chi2": chosen.chi2,
+        "dof": chosen.dof,
+    }
     if "pi_en" in chosen.parameters:
         row["t0_par"] = lens.t0
     if chosen.name == BINARY_SOURCE:

@@ -16,14 +16,7 @@ from roman_assets.msos.classify_config import ClassifyConfig
 from roman_assets.msos.event_models import CLASS_OF, ModelConfig, choose, higher_models, model_columns, twins
 from roman_assets.msos.evidence import high_points, longest_run
 from roman_assets.msos.parallax import Observer
-from roman_assets.msos.point_lens import (
-    MODEL_VERSION,
-    Band,
-    FitOptions,
-    LightCurve,
-    PointLensFit,
-    fit_point_lenses,
-)
+from roman_assets.msos.point_lens import MODEL_VERSION, Band, FitOptions, LightCurve, PointLensFit, fit_point_lenses
 from roman_assets.msos.search import FINDER_VERSION, SearchConfig, search
 
 F64 = NDArray[np.float64]
@@ -82,8 +75,7 @@ def find_events(
     main = max(blocks, key=lambda name: len(blocks[name][0]))
     found = candidates(search(*blocks[main], config.search), config)
     curves = [
-        LightCurve(tuple(Band(name, t, f[row], e[row]) for name, (t, f, e) in blocks.items()))
-        for row in found["row"]
+        LightCurve(tuple(Band(name, t, f[row], e[row]) for name, (t, f, e) in blocks.items())) for row in found["row"]
     ]
     observers: list[Observer | None] = [None] * len(curves)
     if sky is not None:
@@ -93,9 +85,10 @@ def find_events(
 
 
 def find_events_in_curves(
-    curves: Mapping[Any, LightCurve], config: EventConfig = EventConfig(),
+    curves: Mapping[Any, LightCurve],
+    config: EventConfig = EventConfig(),
     sky: Mapping[Any, tuple[float, float]] | None = None,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """Candidates among separate light curves: as `find_events`, with `id` (text) before `row`.
 
     `sky` holds ra, dec (ICRS) [deg] of curves by the same keys; without it no parallax is fitted.
@@ -121,8 +114,7 @@ def find_events_in_curves(
 def candidates(found: pl.DataFrame, config: EventConfig = EventConfig()) -> pl.DataFrame:
     """The rows of a search worth a model."""
     return found.filter(
-        (pl.col("dchi2") >= config.min_dchi2_search)
-        & (pl.col("dchi2_without_best_point") >= config.min_dchi2_without)
+        (pl.col("dchi2") >= config.min_dchi2_search) & (pl.col("dchi2_without_best_point") >= config.min_dchi2_without)
     )
 
 
@@ -137,16 +129,18 @@ def _blocks(
     if set(mjd) != set(flux) or set(mjd) != set(flux_err):
         raise InputError(
             f"times of {sorted(mjd)}, fluxes of {sorted(flux)}, errors of {sorted(flux_err)}",
-            field="optical_element", remedy="pass the same elements in all three",
-        )  # fmt: skip
+            field="optical_element",
+            remedy="pass the same elements in all three",
+        )
     blocks, stars = {}, None
     for name in mjd:
         t, f, e = np.asarray(mjd[name], dtype=np.float64), np.asarray(flux[name]), np.asarray(flux_err[name])
         if f.ndim != 2 or t.shape != f.shape[1:] or e.shape != f.shape or stars not in (None, len(f)):
             raise InputError(
-                f"times {t.shape}, fluxes {f.shape}, errors {e.shape}", field=name,
+                f"times {t.shape}, fluxes {f.shape}, errors {e.shape}",
+                field=name,
                 remedy="pass (epochs,), (stars, epochs), (stars, epochs) of the same stars",
-            )  # fmt: skip
+            )
         stars = len(f)
         blocks[name] = (t, f, e)
     return blocks
@@ -154,16 +148,14 @@ def _blocks(
 
 def _model(
     found: pl.DataFrame, curves: Sequence[LightCurve], config: EventConfig, observers: Sequence[Observer | None]
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     if not curves:
         return empty_events()
     seeds = [[(row["t0"], row["teff"])] for row in found.iter_rows(named=True)]
     fits = fit_point_lenses(curves, seeds, config.fit)
     rows = [
         row
-        for star, curve, fit, observer in zip(
-            found.iter_rows(named=True), curves, fits, observers, strict=True
-        )
+        for star, curve, fit, observer in zip(found.iter_rows(named=True), curves, fits, observers, strict=True)
         if (fit.dchi2 if fit.fitted else star["dchi2"]) >= config.min_dchi2
         for row in _with_models(_row(star, curve, fit, config.classify), curve, fit, observer, config.models)
     ]
@@ -198,9 +190,7 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _row(
-    star: dict[str, Any], curve: LightCurve, fit: PointLensFit, config: ClassifyConfig
-) -> dict[str, Any]:
+def _row(star: dict[str, Any], curve: LightCurve, fit: PointLensFit, config: ClassifyConfig) -> dict[str, Any]:
     """One event; a curve that could not be fitted keeps the t0 and teff of the search."""
     t0, u0, te = (fit.t0, fit.u0, fit.te) if fit.fitted else (star["t0"], np.nan, np.nan)
     main = max(curve.bands, key=len)
@@ -209,24 +199,40 @@ def _row(
     return {
         "row": star["row"],
         "model": "PSPL",
-        "t0": t0, "t0_err": _finite(fit.t0_err), "u0": u0, "u0_err": _finite(fit.u0_err),
-        "te": te, "te_err": _finite(fit.te_err), "teff": fit.teff if fit.fitted else star["teff"],
-        "parameters": list(fit.parameters), "covariance": fit.covariance.ravel().tolist(),
-        "bands": list(fit.bands), **lists,
-        "n_points": fit.n_points, "dof": fit.dof, "chi2": fit.chi2, "chi2_flat": fit.chi2_flat,
-        "chi2_pspl": fit.chi2, "dchi2_flat": fit.dchi2,
-        "n_over_3sigma": int(high.sum()), "longest_run": longest_run(high),
+        "t0": t0,
+        "t0_err": _finite(fit.t0_err),
+        "u0": u0,
+        "u0_err": _finite(fit.u0_err),
+        "te": te,
+        "te_err": _finite(fit.te_err),
+        "teff": fit.teff if fit.fitted else star["teff"],
+        "parameters": list(fit.parameters),
+        "covariance": fit.covariance.ravel().tolist(),
+        "bands": list(fit.bands),
+        **lists,
+        "n_points": fit.n_points,
+        "dof": fit.dof,
+        "chi2": fit.chi2,
+        "chi2_flat": fit.chi2_flat,
+        "chi2_pspl": fit.chi2,
+        "dchi2_flat": fit.dchi2,
+        "n_over_3sigma": int(high.sum()),
+        "longest_run": longest_run(high),
         "coverage": coverage(curve, t0, te) if fit.fitted else 0.0,
-        "event_class": verdict.event_class, "probability": verdict.probability,
-        "p_microlensing": verdict.p_microlensing, "reason": verdict.reason,
-        "degeneracy": 0, "veto": verdict.veto,
-        "finder_version": FINDER_VERSION, "model_version": MODEL_VERSION,
-    }  # fmt: skip
+        "event_class": verdict.event_class,
+        "probability": verdict.probability,
+        "p_microlensing": verdict.p_microlensing,
+        "reason": verdict.reason,
+        "degeneracy": 0,
+        "veto": verdict.veto,
+        "finder_version": FINDER_VERSION,
+        "model_version": MODEL_VERSION,
+    }
 
 
 def _with_models(
     row: dict[str, Any], curve: LightCurve, fit: PointLensFit, observer: Observer | None, config: ModelConfig
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """The row with what models beyond the point lens say of a lens, and a row for each degenerate solution."""
     if row["event_class"] not in MICROLENSING:
         return [row]

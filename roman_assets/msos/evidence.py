@@ -11,14 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.msos.alternatives import (
-    OutburstFit,
-    PeriodicFit,
-    binned,
-    fit_outburst,
-    fit_periodic,
-    noise_scale,
-)
+from roman_assets.msos.alternatives import OutburstFit, PeriodicFit, binned, fit_outburst, fit_periodic, noise_scale
 from roman_assets.msos.anomaly import find_anomaly
 from roman_assets.msos.classify_config import ClassifyConfig
 from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, fit_point_lens, model_flux
@@ -44,7 +37,9 @@ class Evidence:
         Points of the main band that are high because of the event (n,).
     """
 
-    def __init__(self, curve: LightCurve, found: Mapping[str, float], lens: PointLensFit, config: ClassifyConfig) -> None:
+    def __init__(
+        self, curve: LightCurve, found: Mapping[str, float], lens: PointLensFit, config: ClassifyConfig
+    ) -> None:
         self.curve, self.found, self.lens, self.config = curve, found, lens, config
         self.main = main = max(curve.bands, key=len)
         self.residual = main.flux - model_flux(lens, main.name, main.mjd)

@@ -87,20 +87,14 @@ def pixel_map(wcs: Any, shape: tuple[int, int], *, margin: float = 40.0, degree:
     ny, nx = shape
 
     def grid(count: int) -> tuple[F64, F64]:
-        gx, gy = np.meshgrid(
-            np.linspace(-margin, nx + margin, count), np.linspace(-margin, ny + margin, count)
-        )
+        gx, gy = np.meshgrid(np.linspace(-margin, nx + margin, count), np.linspace(-margin, ny + margin, count))
         return gx.ravel(), gy.ravel()
 
     ra0, dec0 = (float(v[0]) for v in sky_of(wcs, np.array([nx / 2.0]), np.array([ny / 2.0])))
     x, y = grid(16)
     xi, eta = tangent_plane(*sky_of(wcs, x, y), ra0, dec0)
-    if not np.isfinite([ra0, dec0]).all() or not (
-        np.isfinite(xi).all() and np.ptp(xi) > 0 and np.ptp(eta) > 0
-    ):
-        raise InputError(
-            "the WCS is degenerate", field="meta.wcs", remedy="ask for the exposure to be reprocessed"
-        )
+    if not np.isfinite([ra0, dec0]).all() or not (np.isfinite(xi).all() and np.ptp(xi) > 0 and np.ptp(eta) > 0):
+        raise InputError("the WCS is degenerate", field="meta.wcs", remedy="ask for the exposure to be reprocessed")
     scale = float(max(np.abs(xi).max(), np.abs(eta).max()))
     exponents = np.array([(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)])
     terms = _terms(xi / scale, eta / scale, exponents)
@@ -112,9 +106,10 @@ def pixel_map(wcs: Any, shape: tuple[int, int], *, margin: float = 40.0, degree:
     accuracy = float(np.max(np.hypot(px - x, py - y)))
     if not accuracy < 1e-3:
         raise InputError(
-            f"the WCS cannot be inverted to better than {accuracy:.2g} px", field="meta.wcs",
+            f"the WCS cannot be inverted to better than {accuracy:.2g} px",
+            field="meta.wcs",
             remedy="ask for the exposure to be reprocessed",
-        )  # fmt: skip
+        )
     return PixelMap(ra0, dec0, scale, exponents, coefficients, accuracy)
 
 
@@ -181,10 +176,15 @@ class Frame:
         moved = self.to_pixels.coefficients.copy()
         moved[(self.to_pixels.exponents == 0).all(axis=1)] -= (x0, y0)
         return replace(
-            self, data=part(self.data, 0), good=part(self.good, False), read_variance=part(self.read_variance, 1),
-            poisson_slope=part(self.poisson_slope, 0), saturated=part(self.saturated, False),
-            to_pixels=replace(self.to_pixels, coefficients=moved), wcs=_Moved(self.wcs, x0, y0),
-        )  # fmt: skip
+            self,
+            data=part(self.data, 0),
+            good=part(self.good, False),
+            read_variance=part(self.read_variance, 1),
+            poisson_slope=part(self.poisson_slope, 0),
+            saturated=part(self.saturated, False),
+            to_pixels=replace(self.to_pixels, coefficients=moved),
+            wcs=_Moved(self.wcs, x0, y0),
+        )
 
 
 def prepare(image: Image) -> Frame:
@@ -200,19 +200,29 @@ def prepare(image: Image) -> Frame:
     good &= np.isfinite(image.data) & np.isfinite(image.err) & (image.err > 0)
     if good.mean() < 0.05:
         raise InputError(
-            f"only {100 * good.mean():.1f} % of the pixels are usable", file=header.filename, field="dq, err",
+            f"only {100 * good.mean():.1f} % of the pixels are usable",
+            file=header.filename,
+            field="dq, err",
             remedy="the exposure cannot be measured; it is left out",
-        )  # fmt: skip
+        )
     read_variance = np.empty(image.data.shape, dtype=np.float32)
     slope = np.empty(image.data.shape, dtype=np.float32)
     jump = (image.dq & JUMP_DET) != 0
     for members in (~jump, jump):
         read_variance[members], slope[members] = _noise_of(image, good, members)
     return Frame(
-        header.exposure_id, header.mid_mjd, header.detector, header.optical_element,
-        np.where(good, image.data, 0).astype(np.float32), good, read_variance, slope,
-        pixel_map(image.wcs, image.data.shape), image.wcs, (image.dq & SATURATED) != 0,
-    )  # fmt: skip
+        header.exposure_id,
+        header.mid_mjd,
+        header.detector,
+        header.optical_element,
+        np.where(good, image.data, 0).astype(np.float32),
+        good,
+        read_variance,
+        slope,
+        pixel_map(image.wcs, image.data.shape),
+        image.wcs,
+        (image.dq & SATURATED) != 0,
+    )
 
 
 def _noise_of(image: Image, good: NDArray[np.bool_], members: NDArray[np.bool_]) -> tuple[float, float]:
@@ -225,6 +235,4 @@ def _noise_of(image: Image, good: NDArray[np.bool_], members: NDArray[np.bool_])
     slope = float(np.median(poisson[bright] / image.data[bright])) if bright.any() else 0.0
     read = image.err[use] ** 2 - poisson[use]
     positive = read[read > 0]
-    return (float(np.median(positive)) if positive.size else float(np.median(image.err[use] ** 2))), max(
-        slope, 0.0
-    )
+    return (float(np.median(positive)) if positive.size else float(np.median(image.err[use] ** 2))), max(slope, 0.0)

@@ -70,9 +70,11 @@ class Window:
     def holds(self, x: F64, y: F64, margin: float = 0.0) -> NDArray[np.bool_]:
         """Whether positions (n,) lie inside, or less than `margin` outside."""
         return (
-            (x > self.x0 - margin) & (x < self.x0 + self.nx - 1 + margin)
-            & (y > self.y0 - margin) & (y < self.y0 + self.ny - 1 + margin)
-        )  # fmt: skip
+            (x > self.x0 - margin)
+            & (x < self.x0 + self.nx - 1 + margin)
+            & (y > self.y0 - margin)
+            & (y < self.y0 + self.ny - 1 + margin)
+        )
 
 
 def window_of(shape: tuple[int, int], side: int) -> Window:
@@ -82,9 +84,7 @@ def window_of(shape: tuple[int, int], side: int) -> Window:
     return Window((nx - w) // 2, (ny - h) // 2, w, h)
 
 
-def choose(
-    injections: Sequence[Injection], field: Field, window: Window, count: int, apart: float
-) -> list[Injection]:
+def choose(injections: Sequence[Injection], field: Field, window: Window, count: int, apart: float) -> list[Injection]:
     """At most `count` signals inside the window, no two on stars closer than `apart` px, kinds in turn.
 
     The choice follows from the injections' own seeds.
@@ -104,9 +104,7 @@ def choose(
     return sorted(chosen, key=lambda one: one.serial)
 
 
-def with_light(
-    frame: Frame, psf: DetectorPsf, phase_map: PhaseMap, x: F64, y: F64, added: F64, seed: int
-) -> Frame:
+def with_light(frame: Frame, psf: DetectorPsf, phase_map: PhaseMap, x: F64, y: F64, added: F64, seed: int) -> Frame:
     """The frame with stars of fluxes `added` (n,) [DN/s] at x, y (n,) [px], and the photon noise of their light.
 
     Pixels that become brighter than any unsaturated pixel of a frame with saturated ones saturate.
@@ -126,14 +124,23 @@ def with_light(
     brightest = float(frame.data[frame.good & ~frame.saturated].max()) if full else np.inf
     lost = (data > brightest) & (light > 0)
     return replace(
-        frame, data=np.where(lost, 0, data).astype(np.float32), good=frame.good & ~lost, saturated=frame.saturated | lost
+        frame,
+        data=np.where(lost, 0, data).astype(np.float32),
+        good=frame.good & ~lost,
+        saturated=frame.saturated | lost,
     )
 
 
 def recover_images(
-    exposures: Iterable[Exposure], field: Field, window: Window, injections: Sequence[Injection], season: str,
-    detector: str, config: InjectionConfig = InjectionConfig(), progress: Callable[[int], None] | None = None,
-) -> tuple[pl.DataFrame, list[str]]:  # fmt: skip
+    exposures: Iterable[Exposure],
+    field: Field,
+    window: Window,
+    injections: Sequence[Injection],
+    season: str,
+    detector: str,
+    config: InjectionConfig = InjectionConfig(),
+    progress: Callable[[int], None] | None = None,
+) -> tuple[pl.DataFrame, list[str]]:
     """What becomes of injections into images, as `efficiency.recover`; and caveats of exposures left out.
 
     Every exposure gets all signals at once and is measured with the catalogue of the window; what is found is

@@ -72,19 +72,23 @@ class InjectionConfig:
         for name in ("te_edges", "u0_edges", "mag_edges"):
             edges = np.asarray(getattr(self, name))
             if len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
-                raise InputError(f"{edges.tolist()} are no edges of cells", field=name, remedy="give increasing numbers")
+                raise InputError(
+                    f"{edges.tolist()} are no edges of cells", field=name, remedy="give increasing numbers"
+                )
         positive = (self.te_edges[0], *self.planet_te, *self.planet_rho, *self.source_fraction)
         if min(positive) <= 0 or self.u0_edges[0] < 0 or self.planet_u0[0] < 0 or self.source_fraction[1] > 1:
             raise InputError(
                 "tE, rho and the share of the source must be positive, u0 not negative, the share at most 1",
-                field="InjectionConfig", remedy="correct the ranges",
-            )  # fmt: skip
+                field="InjectionConfig",
+                remedy="correct the ranges",
+            )
         counts = ("per_cell", "planets_per_cell", "controls", "image_injections")
         if min(getattr(self, name) for name in counts) < 0 or not 0 < self.confidence < 1:
             raise InputError(
                 f"{', '.join(counts)} must not be negative, confidence between 0 and 1",
-                field="InjectionConfig", remedy="correct the numbers",
-            )  # fmt: skip
+                field="InjectionConfig",
+                remedy="correct the numbers",
+            )
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,12 @@ def main_element(curves: Curves) -> str:
 
 
 def find_targets(
-    curves: Curves, object_id: NDArray[np.int64], zero_point: float, config: InjectionConfig = InjectionConfig(),
+    curves: Curves,
+    object_id: NDArray[np.int64],
+    zero_point: float,
+    config: InjectionConfig = InjectionConfig(),
     excluded: Sequence[int] = (),
-) -> Targets:  # fmt: skip
+) -> Targets:
     """Stars with enough points and a positive baseline in the main element, without the rows `excluded`.
 
     Raises
@@ -156,8 +163,9 @@ def find_targets(
     if row.size == 0:
         raise InputError(
             f"none of {len(flux)} stars has {config.min_points} usable points and a positive flux",
-            field="flux", remedy="process more exposures, or lower min_points",
-        )  # fmt: skip
+            field="flux",
+            remedy="process more exposures, or lower min_points",
+        )
     mag = zero_point - 2.5 * np.log10(base[row])
     return Targets(row, np.asarray(object_id, dtype=np.int64)[row], base[row], mag)
 
@@ -179,9 +187,8 @@ def seed_of(*words: object) -> int:
 
 
 def draw(
-    targets: Targets, span: tuple[float, float], season: str, detector: str,
-    config: InjectionConfig = InjectionConfig(),
-) -> list[Injection]:  # fmt: skip
+    targets: Targets, span: tuple[float, float], season: str, detector: str, config: InjectionConfig = InjectionConfig()
+) -> list[Injection]:
     """All injections of a pointing: point lenses, planets, controls; t0 in `span` (first and last epoch, MJD).
 
     Cells of magnitude without a star stay empty. Stars take turns in an order that follows from their identifiers.
@@ -205,14 +212,22 @@ def draw(
         control = (MIRRORED, SHUFFLED)[len(made) % 2] if kind == CONTROL else None
         made.append(
             Injection(
-                len(made), kind, int(targets.row[star]), float(share[star]), float(source_mag[star]), seed, control,
+                len(made),
+                kind,
+                int(targets.row[star]),
+                float(share[star]),
+                float(source_mag[star]),
+                seed,
+                control,
                 **drawn,
             )
-        )  # fmt: skip
+        )
     return made
 
 
-def _cells(order: NDArray[np.int64], source_mag: F64, config: InjectionConfig) -> Iterator[tuple[str, int, tuple[int, int]]]:
+def _cells(
+    order: NDArray[np.int64], source_mag: F64, config: InjectionConfig
+) -> Iterator[tuple[str, int, tuple[int, int]]]:
     """Kind, star (index into the targets) and cell (te, u0 or log_s, log_q) of each injection."""
     for low, high in zip(config.mag_edges[:-1], config.mag_edges[1:], strict=True):
         members = order[(source_mag[order] >= low) & (source_mag[order] < high)]
@@ -247,15 +262,20 @@ def _parameters(
     if kind == POINT_LENS:
         # An impact parameter of zero is a point source on a point lens: infinite.
         return {
-            "t0": uniform(*span), "te": log_uniform(config.te_edges[i], config.te_edges[i + 1]),
+            "t0": uniform(*span),
+            "te": log_uniform(config.te_edges[i], config.te_edges[i + 1]),
             "u0": max(uniform(config.u0_edges[j], config.u0_edges[j + 1]), 1e-4),
-        }  # fmt: skip
+        }
     if kind == PLANET:
         return {
-            "t0": uniform(*span), "te": log_uniform(*config.planet_te), "u0": max(uniform(*config.planet_u0), 1e-4),
-            "rho": log_uniform(*config.planet_rho), "s": 10 ** config.log_s[i], "q": 10 ** config.log_q[j],
+            "t0": uniform(*span),
+            "te": log_uniform(*config.planet_te),
+            "u0": max(uniform(*config.planet_u0), 1e-4),
+            "rho": log_uniform(*config.planet_rho),
+            "s": 10 ** config.log_s[i],
+            "q": 10 ** config.log_q[j],
             "alpha": uniform(0.0, 360.0),
-        }  # fmt: skip
+        }
     return {}
 
 

@@ -69,7 +69,7 @@ class LensModel:
 
 def fit_finite_source(
     curve: LightCurve, lens: PointLensFit, *, limb: float = 0.0, ratios: Sequence[float] = (0.3, 1.0, 2.0)
-) -> LensModel:  # fmt: skip
+) -> LensModel:
     """A disc behind a point lens: t0, u0, te, rho.
 
     `ratios` are the starts of rho / u0; `limb` the linear limb darkening, of all bands.
@@ -128,9 +128,7 @@ def fit_binary_source(curve: LightCurve, lens: PointLensFit) -> LensModel | None
     main = max(curve.bands, key=len)
     _check(curve, lens, 5)
     model = _flux(lens, main.name, main.mjd)
-    found = search(
-        main.mjd, (main.flux - model)[None], main.flux_err[None], SearchConfig(teff_max=max(lens.te, 0.02))
-    )
+    found = search(main.mjd, (main.flux - model)[None], main.flux_err[None], SearchConfig(teff_max=max(lens.te, 0.02)))
     if not np.isfinite(found["t0"][0]):
         return None
 
@@ -164,9 +162,7 @@ def _flux(lens: PointLensFit, band: str, mjd: F64) -> F64:
 
 def _check(curve: LightCurve, lens: PointLensFit, shapes: int) -> None:
     if not lens.fitted:
-        raise InputError(
-            "there is no point-lens fit to start from", field="lens", remedy="fit a point lens first"
-        )
+        raise InputError("there is no point-lens fit to start from", field="lens", remedy="fit a point lens first")
     if len(curve) <= shapes + 3 * len(curve.bands):
         raise InputError(
             f"{len(curve)} points for {shapes} parameters of shape", field="curve", remedy="give more points"
@@ -236,9 +232,15 @@ def blend_widths(curve: LightCurve, share: float = 0.1) -> F64:
 
 
 def _best(
-    name: str, curve: LightCurve, lens: PointLensFit, names: tuple[str, ...], logs: tuple[bool, ...], free_shape: Shape,
-    starts: Sequence[Sequence[float]], sources: int = 1,
-) -> LensModel:  # fmt: skip
+    name: str,
+    curve: LightCurve,
+    lens: PointLensFit,
+    names: tuple[str, ...],
+    logs: tuple[bool, ...],
+    free_shape: Shape,
+    starts: Sequence[Sequence[float]],
+    sources: int = 1,
+) -> LensModel:
     """The best of several starts, with its covariance."""
     from scipy.optimize import least_squares
 
@@ -250,9 +252,15 @@ def _best(
     best = None
     for start in starts:
         fit = least_squares(
-            lambda p: _project(curve, p, shape, sources)[2], np.asarray(start), method="lm",
-            x_scale=_scales(names, lens), xtol=1e-9, ftol=1e-10, gtol=1e-10, max_nfev=60 * len(names),
-        )  # fmt: skip
+            lambda p: _project(curve, p, shape, sources)[2],
+            np.asarray(start),
+            method="lm",
+            x_scale=_scales(names, lens),
+            xtol=1e-9,
+            ftol=1e-10,
+            gtol=1e-10,
+            max_nfev=60 * len(names),
+        )
         if best is None or fit.cost < best.cost:
             best = fit
     assert best is not None, "there is at least one start"
@@ -263,24 +271,40 @@ def _best(
     covariance = covariance * np.outer(jacobian, jacobian)
     free = len(names) + (sources + 1) * len(curve.bands)
     return LensModel(
-        name, names, values, np.sqrt(np.where(np.diag(covariance) > 0, np.diag(covariance), np.nan)), covariance,
-         tuple(b.name for b in curve.bands), fs, fs_err, fb, fb_err,
-        float(residual @ residual), len(curve) - free, len(curve), bool(best.success), usable,
-    )  # fmt: skip
+        name,
+        names,
+        values,
+        np.sqrt(np.where(np.diag(covariance) > 0, np.diag(covariance), np.nan)),
+        covariance,
+        tuple(b.name for b in curve.bands),
+        fs,
+        fs_err,
+        fb,
+        fb_err,
+        float(residual @ residual),
+        len(curve) - free,
+        len(curve),
+        bool(best.success),
+        usable,
+    )
 
 
 def _scales(names: tuple[str, ...], lens: PointLensFit) -> F64:
     """Typical steps of the parameters."""
     sizes = {
-        "t0": 0.1 * lens.teff, "t0_2": 0.1 * lens.teff, "u0": 0.1 * abs(lens.u0) + 1e-4, "u0_2": 0.03,
-        "te": 0.1, "rho": 0.2, "pi_en": 0.1, "pi_ee": 0.1,
-    }  # fmt: skip
+        "t0": 0.1 * lens.teff,
+        "t0_2": 0.1 * lens.teff,
+        "u0": 0.1 * abs(lens.u0) + 1e-4,
+        "u0_2": 0.03,
+        "te": 0.1,
+        "rho": 0.2,
+        "pi_en": 0.1,
+        "pi_ee": 0.1,
+    }
     return np.array([sizes[name] for name in names])
 
 
-def _covariance(
-    curve: LightCurve, p: F64, shape: Shape, sources: int, scales: F64
-) -> tuple[F64, F64, F64, bool]:  # fmt: skip
+def _covariance(curve: LightCurve, p: F64, shape: Shape, sources: int, scales: F64) -> tuple[F64, F64, F64, bool]:
     """Covariance of the shape's parameters, errors of fs (bands, sources) and fb (bands,), whether all are proper."""
     fs, _, _, columns = _project(curve, p, shape, sources)
     n_shape, width, n_points = len(p), sources + 1, len(curve)

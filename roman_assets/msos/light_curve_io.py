@@ -43,12 +43,26 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "band": ("band", "filter", "optical_element", "passband"),
     "time": ("time", "mjd", "bjd", "hjd", "jd", "t", "date", "obs_time"),
     "flux": ("flux", "relative_flux", "f"),
-    "flux_err": ("flux_err", "fluxerr", "flux_error", "e_flux", "flux_uncertainty",
-                 "relative_flux_uncertainty", *_ERRORS),
+    "flux_err": (
+        "flux_err",
+        "fluxerr",
+        "flux_error",
+        "e_flux",
+        "flux_uncertainty",
+        "relative_flux_uncertainty",
+        *_ERRORS,
+    ),
     "mag": ("mag", "magnitude", "relative_magnitude", "m"),
-    "mag_err": ("mag_err", "magerr", "mag_error", "e_mag", "magnitude_uncertainty",
-                "relative_magnitude_uncertainty", *_ERRORS),
-}  # fmt: skip
+    "mag_err": (
+        "mag_err",
+        "magerr",
+        "mag_error",
+        "e_mag",
+        "magnitude_uncertainty",
+        "relative_magnitude_uncertainty",
+        *_ERRORS,
+    ),
+}
 
 
 def flux_of_magnitude(mag: F64, mag_err: F64) -> tuple[F64, F64]:
@@ -58,11 +72,7 @@ def flux_of_magnitude(mag: F64, mag_err: F64) -> tuple[F64, F64]:
 
 
 def read_light_curves(
-    path: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    values: Values = "auto",
-    band: str | None = None,
+    path: str | Path, *, columns: Mapping[str, str] | None = None, values: Values = "auto", band: str | None = None
 ) -> dict[str, LightCurve]:
     """Light curves of a file by id (text), in the order of the file.
 
@@ -116,9 +126,7 @@ def _table(file: Path) -> tuple[pl.DataFrame, str | None]:
             return pl.read_parquet(file), None
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"cannot be read ({error})", file=file, remedy="pass Parquet, CSV or text"
-        ) from error
+        raise InputError(f"cannot be read ({error})", file=file, remedy="pass Parquet, CSV or text") from error
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return pl.DataFrame(), None
@@ -148,9 +156,10 @@ def _split(lines: list[str], file: Path, separator: str | None) -> pl.DataFrame:
     for number, row in enumerate(rows, start=len(lines) - len(rows) + 1):
         if len(row) != width:
             raise InputError(
-                f"row {number} has {len(row)} cells, not {width}", file=file,
+                f"row {number} has {len(row)} cells, not {width}",
+                file=file,
                 remedy="make all rows alike, separated by commas or by blanks",
-            )  # fmt: skip
+            )
     names = header or [f"column_{i + 1}" for i in range(width)]
     if len(set(names)) != len(names):
         raise InputError(f"column names repeat: {names}", file=file, remedy="give each column its own name")
@@ -162,9 +171,7 @@ def _ipac(lines: list[str], file: Path) -> tuple[pl.DataFrame, str | None]:
     facts = {key.strip(): value.strip().strip("\"'") for key, value in keywords.items()}
     bars = [line for line in lines if line.lstrip().startswith("|")]
     if not bars:
-        raise InputError(
-            "no line of column names", file=file, remedy="IPAC tables name columns between | bars"
-        )
+        raise InputError("no line of column names", file=file, remedy="IPAC tables name columns between | bars")
     names = [cell.strip() for cell in bars[0].strip().strip("|").split("|")]
     body = [line for line in lines if line.lstrip()[0] not in "\\|"]
     table = _split([" ".join(names), *body], file, None)
@@ -179,27 +186,23 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _names(
-    table: pl.DataFrame, file: Path, given: Mapping[str, str], values: Values
-) -> tuple[dict[str, str], bool]:
+def _names(table: pl.DataFrame, file: Path, given: Mapping[str, str], values: Values) -> tuple[dict[str, str], bool]:
     """Columns by role (time, value, error; id and band if there), and whether the values are magnitudes."""
     unknown = set(given) - set(ALIASES)
     if unknown:
-        raise InputError(
-            f"unknown roles {sorted(unknown)}", field="columns", remedy=f"use {', '.join(ALIASES)}"
-        )
+        raise InputError(f"unknown roles {sorted(unknown)}", field="columns", remedy=f"use {', '.join(ALIASES)}")
     for role, name in given.items():
         if name not in table.columns:
             raise InputError(
-                f"no such column for {role}; there are {', '.join(table.columns)}", file=file, field=name,
+                f"no such column for {role}; there are {', '.join(table.columns)}",
+                file=file,
+                field=name,
                 remedy="name one of these",
-            )  # fmt: skip
+            )
     if all(name.startswith("column_") for name in table.columns) and not given:
         if table.width < 3:
             raise InputError(
-                f"{table.width} columns without names",
-                file=file,
-                remedy="write time, magnitude or flux, error",
+                f"{table.width} columns without names", file=file, remedy="write time, magnitude or flux, error"
             )
         return {"time": "column_1", "value": "column_2", "error": "column_3"}, values != "flux"
     lower = {name.lower(): name for name in reversed(table.columns)}
@@ -213,9 +216,11 @@ def _names(
         if roles[role] is None:
             alternative = " or ".join(["flux", "mag"]) if role == "value" and values == "auto" else wanted
             raise InputError(
-                f"no column for {alternative}; there are {', '.join(table.columns)}", file=file, field=wanted,
+                f"no column for {alternative}; there are {', '.join(table.columns)}",
+                file=file,
+                field=wanted,
                 remedy=f"call it one of {', '.join(ALIASES[wanted])}, or name it",
-            )  # fmt: skip
+            )
     optional = {role: found[role] for role in ("id", "band") if found[role]}
     return {role: str(name) for role, name in {**roles, **optional}.items()}, kind == "mag"
 
@@ -223,18 +228,21 @@ def _names(
 def _explode(long: pl.DataFrame, lists: list[str], names: Mapping[str, str], file: Path) -> pl.DataFrame:
     if len(lists) < 3:
         raise InputError(
-            f"only {', '.join(names[role] for role in lists)} hold lists", file=file,
+            f"only {', '.join(names[role] for role in lists)} hold lists",
+            file=file,
             remedy="store time, flux and error all as lists or all as numbers",
-        )  # fmt: skip
+        )
     uneven = long.filter(
         (pl.col("time").list.len() != pl.col("value").list.len())
         | (pl.col("time").list.len() != pl.col("error").list.len())
     )
     if uneven.height:
         raise InputError(
-            f"{uneven.height} rows have lists of different lengths", file=file, field=names["time"],
+            f"{uneven.height} rows have lists of different lengths",
+            file=file,
+            field=names["time"],
             remedy="make the lists of a row equally long",
-        )  # fmt: skip
+        )
     return long.explode(*lists)
 
 
@@ -246,9 +254,11 @@ def _numbers(column: pl.Series, file: Path, name: str) -> pl.Series:
         wrong = cleaned.filter(numbers.is_null() & ~missing)
         if len(wrong):
             raise InputError(
-                f"{wrong[0]!r} is not a number ({len(wrong)} such)", file=file, field=name,
+                f"{wrong[0]!r} is not a number ({len(wrong)} such)",
+                file=file,
+                field=name,
                 remedy="leave the cell empty or write nan where there is no value",
-            )  # fmt: skip
+            )
         return numbers.fill_null(np.nan)
     if not column.dtype.is_numeric():
         raise InputError(f"holds {column.dtype}, not numbers", file=file, field=name, remedy="convert it")
@@ -267,9 +277,7 @@ def _curves(long: pl.DataFrame, file: Path, *, is_mag: bool) -> dict[str, LightC
             bands.append(Band(str(band), rows["time"].to_numpy(), value, error))
         curves[str(name)] = LightCurve(tuple(bands))
     if not any(len(curve) for curve in curves.values()):
-        raise InputError(
-            "no usable point", file=file, remedy="times and values must be finite, errors positive"
-        )
+        raise InputError("no usable point", file=file, remedy="times and values must be finite, errors positive")
     return curves
 
 
@@ -277,6 +285,8 @@ def _check_magnitudes(value: F64, file: Path) -> None:
     finite = value[np.isfinite(value)]
     if len(finite) and (finite.min() < -5.0 or finite.max() > 45.0):
         raise InputError(
-            f"values from {finite.min():g} to {finite.max():g} are no magnitudes", file=file, field="mag",
+            f"values from {finite.min():g} to {finite.max():g} are no magnitudes",
+            file=file,
+            field="mag",
             remedy="say values='flux' if they are fluxes",
-        )  # fmt: skip
+        )

@@ -107,10 +107,12 @@ def rising(
     run, gain = np.zeros(len(flux), dtype=np.int32), np.zeros(len(flux))
     start = np.full(len(flux), np.nan)
     best: dict[str, NDArray[Any]] = {
-        "n_high": np.zeros(len(flux), dtype=np.int32), "dchi2": np.zeros(len(flux)),
-        "mjd": np.full(len(flux), np.nan), "first_high_mjd": np.full(len(flux), np.nan),
+        "n_high": np.zeros(len(flux), dtype=np.int32),
+        "dchi2": np.zeros(len(flux)),
+        "mjd": np.full(len(flux), np.nan),
+        "first_high_mjd": np.full(len(flux), np.nan),
         "epoch": np.zeros(len(flux), dtype=np.int64),
-    }  # fmt: skip
+    }
     for epoch, time in enumerate(mjd):
         high, seen = snr[:, epoch] > HIGH_SIGMA, good[:, epoch]
         start = np.where(high & (run == 0), time, start)
@@ -200,6 +202,4 @@ def list_column(values: NDArray[np.generic], dtype: pl.DataType | type[pl.DataTy
     """A polars list column from a (rows, length) array, without copying element by element."""
     rows, length = values.shape
     flat = pl.Series(values.ravel()).cast(dtype)
-    return (
-        flat.reshape((rows, length)).arr.to_list() if length else pl.Series([[]] * rows, dtype=pl.List(dtype))
-    )
+    return flat.reshape((rows, length)).arr.to_list() if length else pl.Series([[]] * rows, dtype=pl.List(dtype))

@@ -16,12 +16,7 @@ def unit_vectors(ra: F64, dec: F64) -> F64:
 
 
 def match(
-    ra: F64,
-    dec: F64,
-    mag: F64,
-    catalogue: NDArray[np.int64],
-    radius_mas: float = 50.0,
-    mag_tolerance: float = 1.0,
+    ra: F64, dec: F64, mag: F64, catalogue: NDArray[np.int64], radius_mas: float = 50.0, mag_tolerance: float = 1.0
 ) -> NDArray[np.int64]:
     """Group entries of several catalogues into objects.
 

@@ -59,7 +59,9 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
         lens[row] = min(lens[row], 1.0 - GHOST_CHANCE)
         reasons[row] = f"brightens with object {events['object_id'][other]} {distance:.0f} mas away: light of one event"
     return events.with_columns(
-        event_class=pl.Series(names), probability=pl.Series(chances, dtype=events.schema["probability"]),
+        event_class=pl.Series(names),
+        probability=pl.Series(chances, dtype=events.schema["probability"]),
         p_microlensing=pl.Series(lens, dtype=events.schema["p_microlensing"]),
-        veto=pl.Series(vetoes, dtype=events.schema["veto"]), reason=pl.Series(reasons),
-    )  # fmt: skip
+        veto=pl.Series(vetoes, dtype=events.schema["veto"]),
+        reason=pl.Series(reasons),
+    )

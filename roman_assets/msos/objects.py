@@ -28,9 +28,7 @@ class ClassThresholds:
     period_power: float = 0.6
 
 
-def statistics(
-    block: SeriesBlock, zero_point: float, thresholds: ClassThresholds = ClassThresholds()
-) -> pl.DataFrame:
+def statistics(block: SeriesBlock, zero_point: float, thresholds: ClassThresholds = ClassThresholds()) -> pl.DataFrame:
     """Statistics of every light curve of a block, one row per star, columns as in season_objects.
 
     `zero_point` is the AB magnitude of 1 DN/s. Rows without two good points have NaN statistics.
@@ -61,23 +59,34 @@ def statistics(
         for values in (scatter, chi2_dof, skew, kurtosis):
             values[few] = np.nan
         amplitude = np.where(few, np.nan, high - low)
-    longest = _longest_run(
-        np.where(good, (flux - median[:, None]) / np.where(good, error, 1), 0) > HIGH_SIGMA, good
-    )
+    longest = _longest_run(np.where(good, (flux - median[:, None]) / np.where(good, error, 1), 0) > HIGH_SIGMA, good)
     first, last = _first_last(good, block.mjd)
     period, power = _periods(block, good, mean, chi2_dof, n, thresholds)
     kind = _classes(n, chi2_dof, eta, skew, power, longest, thresholds)
     return pl.DataFrame(
         {
-            "flux": mean, "flux_err": mean_err, "mag": mag, "mag_err": mag_err,
-            "n": n.astype(np.int32), "n_flagged": (flux.shape[1] - n).astype(np.int32),
-            "first_mjd": first, "last_mjd": last, "scatter": scatter, "expected_scatter": expected,
-            "chi2_dof": chi2_dof, "eta": eta, "stetson_j": stetson, "skew": skew, "kurtosis": kurtosis,
-            "amplitude": amplitude, "longest_high": longest.astype(np.int16),
-            "period": pl.Series(period).fill_nan(None), "period_power": pl.Series(power).fill_nan(None),
+            "flux": mean,
+            "flux_err": mean_err,
+            "mag": mag,
+            "mag_err": mag_err,
+            "n": n.astype(np.int32),
+            "n_flagged": (flux.shape[1] - n).astype(np.int32),
+            "first_mjd": first,
+            "last_mjd": last,
+            "scatter": scatter,
+            "expected_scatter": expected,
+            "chi2_dof": chi2_dof,
+            "eta": eta,
+            "stetson_j": stetson,
+            "skew": skew,
+            "kurtosis": kurtosis,
+            "amplitude": amplitude,
+            "longest_high": longest.astype(np.int16),
+            "period": pl.Series(period).fill_nan(None),
+            "period_power": pl.Series(power).fill_nan(None),
             "variability_class": kind,
         }
-    )  # fmt: skip
+    )
 
 
 def _nan_median(values: F64) -> F64:
@@ -110,9 +119,7 @@ def _successive(good: NDArray[np.bool_], residual: F64, error: F64) -> tuple[F64
             r, d = residual[members], residual[members] / error[members]
             eta[members] = _ratio((np.diff(r, axis=1) ** 2).sum(axis=1), (r**2).sum(axis=1))
             product = d[:, 1:] * d[:, :-1]
-            stetson[members] = (
-                (np.sign(product) * np.sqrt(np.abs(product))).mean(axis=1) if d.shape[1] > 1 else np.nan
-            )
+            stetson[members] = (np.sign(product) * np.sqrt(np.abs(product))).mean(axis=1) if d.shape[1] > 1 else np.nan
         else:
             for row in members:
                 r = residual[row, good[row]]
@@ -170,9 +177,9 @@ def _periods(
         shortest = max(2.0 * float(np.median(np.diff(t))), 0.02)
         count = int(min(5 * span / shortest, 20_000))
         frequency = np.linspace(0.5 / span, 1.0 / shortest, max(count, 50))
-        found = LombScargle(
-            t, block.flux[row, use].astype(float), block.flux_err[row, use].astype(float)
-        ).power(frequency)
+        found = LombScargle(t, block.flux[row, use].astype(float), block.flux_err[row, use].astype(float)).power(
+            frequency
+        )
         best = int(np.argmax(found))
         period[row], power[row] = 1.0 / frequency[best], float(found[best])
     return period, power
@@ -184,13 +191,7 @@ def _variable(chi2_dof: F64, n: NDArray[np.int64], thresholds: ClassThresholds) 
 
 
 def _classes(
-    n: NDArray[np.int64],
-    chi2_dof: F64,
-    eta: F64,
-    skew: F64,
-    power: F64,
-    longest: NDArray[np.int64],
-    t: ClassThresholds,
+    n: NDArray[np.int64], chi2_dof: F64, eta: F64, skew: F64, power: F64, longest: NDArray[np.int64], t: ClassThresholds
 ) -> list[str]:
     """constant, periodic, transient, irregular or unknown."""
     variable = _variable(chi2_dof, n, t)

@@ -92,10 +92,7 @@ def fit_phase_map(x: F64, y: F64, flux: F64, flux_err: F64, usable: NDArray[np.b
         total = np.bincount(star, weight, minlength=flux.shape[1])[star]
         centred = value - np.bincount(star, weight * value, minlength=flux.shape[1])[star] / total
         waves = np.stack(
-            [
-                column - np.bincount(star, weight * column, minlength=flux.shape[1])[star] / total
-                for column in terms.T
-            ],
+            [column - np.bincount(star, weight * column, minlength=flux.shape[1])[star] / total for column in terms.T],
             axis=1,
         )
         normal = waves.T @ (weight[:, None] * waves) + np.eye(count) / PRIOR_AMPLITUDE**2

@@ -66,9 +66,15 @@ class ExposurePhotometry:
 
 
 def fit_exposure(
-    frame: Frame, ra: F64, dec: F64, flux: F64, psf: EffectivePsf | DetectorPsf, phase_map: PhaseMap = NO_MAP, *,
+    frame: Frame,
+    ra: F64,
+    dec: F64,
+    flux: F64,
+    psf: EffectivePsf | DetectorPsf,
+    phase_map: PhaseMap = NO_MAP,
+    *,
     same_filter: bool = True,
-) -> ExposurePhotometry:  # fmt: skip
+) -> ExposurePhotometry:
     """Measure every catalogued star on one exposure.
 
     Parameters
@@ -115,10 +121,20 @@ def fit_exposure(
     errors[flag & NO_DATA != 0] = np.nan
     inner = session.geometry.inner
     return ExposurePhotometry(
-        values, errors, session.stars.x, session.stars.y, fit.chi2, flag, fit.sky, session.shift,
-        fit.residual[inner].copy(), int(cosmic.sum()), fit.iterations, fit.converged,
+        values,
+        errors,
+        session.stars.x,
+        session.stars.y,
+        fit.chi2,
+        flag,
+        fit.sky,
+        session.shift,
+        fit.residual[inner].copy(),
+        int(cosmic.sum()),
+        fit.iterations,
+        fit.converged,
         fit.worst_gradient,
-    )  # fmt: skip
+    )
 
 
 class _Session:
@@ -126,7 +142,7 @@ class _Session:
 
     def __init__(
         self, frame: Frame, ra: F64, dec: F64, flux: F64, psf: DetectorPsf, phase_map: PhaseMap, spread: float
-    ) -> None:  # fmt: skip
+    ) -> None:
         if len(ra) == 0:
             raise InputError("the reference catalogue is empty", file=frame.name, remedy="establish it first")
         self.frame, self.psf, self.catalogue_flux = frame, psf, flux
@@ -142,9 +158,11 @@ class _Session:
         self.inside = (self.x > -2) & (self.x < nx + 1) & (self.y > -2) & (self.y < ny + 1)
         if not self.inside.any():
             raise InputError(
-                "no catalogued star falls on the exposure", file=frame.name, field="meta.wcs",
+                "no catalogued star falls on the exposure",
+                file=frame.name,
+                field="meta.wcs",
                 remedy="check its pointing, or establish a catalogue for this field",
-            )  # fmt: skip
+            )
         self.good = frame.good.copy()
         self.shift = (0.0, 0.0)
         self.stars = self._stars()
@@ -169,8 +187,8 @@ class _Session:
         expected = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
         expected = expected * (1.0 + self.phase_map(self.stars.x, self.stars.y))
         return exposure_fit(
-            self.field, self.geometry, self.stars, self.data, self.last_weight, self.basis, expected, spread=self.spread,
-        )  # fmt: skip
+            self.field, self.geometry, self.stars, self.data, self.last_weight, self.basis, expected, spread=self.spread
+        )
 
     def adopt_colour(self, fit: ExposureFit) -> None:
         """Scales what is expected by the typical ratio of the stars well measured, if there are any."""
@@ -191,11 +209,7 @@ class _Session:
         shift, significant = [], False
         for gradient, curvature, cross in ((1, 6, 4), (2, 8, 5)):
             information = flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm)
-            step = (
-                flux
-                * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm)
-                / np.maximum(information, 1e-30)
-            )
+            step = flux * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm) / np.maximum(information, 1e-30)
             use = information > 1 / 0.2**2
             if use.sum() < 10:
                 return False
@@ -226,9 +240,13 @@ class _Session:
 
 
 def core_flags(
-    psf: DetectorPsf, geometry: PaddedFrame, core: Stars, good: NDArray[np.bool_], saturated: NDArray[np.bool_],
+    psf: DetectorPsf,
+    geometry: PaddedFrame,
+    core: Stars,
+    good: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
     cosmic: NDArray[np.bool_],
-) -> NDArray[np.uint8]:  # fmt: skip
+) -> NDArray[np.uint8]:
     """Flag bits that follow from the pixels (ny, nx) in the cores of stars: usable, saturated, hit by cosmic rays."""
     sharpness = psf.sharpness_of(core)
     ones = np.ones(geometry.shape, dtype=np.float32)

@@ -55,18 +55,20 @@ def image_figure(
     finite = shown[np.isfinite(shown)]
     if residual:
         limit = 5 * 1.4826 * float(np.median(np.abs(finite))) or 1.0
-        drawn = axes.imshow(
-            shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-        )
+        drawn = axes.imshow(shown, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     else:
         # Faint stars show: linear within the noise of the sky, logarithmic above it.
         sky = float(np.median(finite))
         noise = 1.4826 * float(np.median(np.abs(finite - sky))) or 1.0
         stretched = np.arcsinh((shown - sky) / noise)
         drawn = axes.imshow(
-            stretched, origin="lower", cmap="gray", interpolation="nearest", vmin=-1.0,
+            stretched,
+            origin="lower",
+            cmap="gray",
+            interpolation="nearest",
+            vmin=-1.0,
             vmax=float(np.nanpercentile(stretched, 99.8)),
-        )  # fmt: skip
+        )
     if stars is not None:
         y0, x0 = max((image.shape[0] - _MAX_SIDE) // 2, 0), max((image.shape[1] - _MAX_SIDE) // 2, 0)
         axes.plot(stars[0] - x0, stars[1] - y0, "o", ms=3.5, mfc="none", mew=0.5, color="tab:orange")
@@ -118,9 +120,7 @@ def zero_point_figure(mjd: F64, scale: F64, error: F64, title: str) -> bytes:
     return png_of(figure)
 
 
-def light_curve_figure(
-    curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64] | None, title: str
-) -> bytes:
+def light_curve_figure(curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64] | None, title: str) -> bytes:
     """Light curves (name, mjd, flux, flux_err) with a model (mjd, flux) and, below, the residuals in sigma."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -168,9 +168,12 @@ def difference_figure(curves: Sequence[tuple[str, F64, F64, F64]]) -> bytes:
 
 
 def event_figure(
-    curves: Sequence[tuple[str, F64, F64, F64]], model: tuple[F64, F64], title: str,
-    anomaly: tuple[float, float] | None = None, single: F64 | None = None,
-) -> bytes:  # fmt: skip
+    curves: Sequence[tuple[str, F64, F64, F64]],
+    model: tuple[F64, F64],
+    title: str,
+    anomaly: tuple[float, float] | None = None,
+    single: F64 | None = None,
+) -> bytes:
     """An event season by season, with its model and residuals, and a panel around its anomaly (time, half width [d]).
 
     `single` (as the model's flux) is the point lens that the anomaly departs from. As published for the mission:
@@ -223,9 +226,13 @@ def efficiency_figure(table: Any, title: str) -> bytes:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3)
     for axes, kind, x, y, labels in zip(
-        panels, ("point_lens", "point_lens", "planet"), ("te_low", "te_low", "log_s"), ("u0_low", "mag_low", "log_q"),
-        (("tE from [d]", "u0 from"), ("tE from [d]", "magnitude from"), ("log s", "log q")), strict=True,
-    ):  # fmt: skip
+        panels,
+        ("point_lens", "point_lens", "planet"),
+        ("te_low", "te_low", "log_s"),
+        ("u0_low", "mag_low", "log_q"),
+        (("tE from [d]", "u0 from"), ("tE from [d]", "magnitude from"), ("log s", "log q")),
+        strict=True,
+    ):
         some = table.filter(table["kind"] == kind)
         xs, ys = some[x].unique().sort().to_list(), some[y].unique().sort().to_list()
         found, made = np.zeros((len(ys), len(xs))), np.zeros((len(ys), len(xs)))
@@ -238,7 +245,9 @@ def efficiency_figure(table: Any, title: str) -> bytes:
         for j, i in np.argwhere(made > 0):
             error = np.sqrt(max(share[j, i] * (1 - share[j, i]), 0.25 / made[j, i]) / made[j, i])
             colour = "k" if share[j, i] > 0.6 else "w"
-            axes.text(i, j, f"{100 * share[j, i]:.0f}±{100 * error:.0f}", ha="center", va="center", fontsize=5, color=colour)
+            axes.text(
+                i, j, f"{100 * share[j, i]:.0f}±{100 * error:.0f}", ha="center", va="center", fontsize=5, color=colour
+            )
         axes.set_xticks(range(len(xs)), [f"{v:g}" for v in xs], fontsize=7)
         axes.set_yticks(range(len(ys)), [f"{v:g}" for v in ys], fontsize=7)
         axes.set_xlabel(labels[0], fontsize=8)

@@ -37,8 +37,9 @@ class Band:
         if t.ndim != 1 or t.shape != f.shape or t.shape != e.shape:
             raise InputError(
                 f"times, fluxes and errors have shapes {t.shape}, {f.shape}, {e.shape}",
-                field=self.name, remedy="pass three columns of the same length",
-            )  # fmt: skip
+                field=self.name,
+                remedy="pass three columns of the same length",
+            )
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             weight = 1.0 / e**2
         good = np.isfinite(t) & np.isfinite(f) & (e > 0) & np.isfinite(weight) & (weight > 0)
@@ -150,8 +151,9 @@ class PointLensFit:
     @property
     def lowest_blend(self) -> float:
         """Smallest fb / (fs + fb) over the bands, minus infinity where that baseline is not positive."""
-        ratios = [b / (s + b) if s + b > 0 else -np.inf for s, b in zip(self.fs, self.fb, strict=True)
-                  if np.isfinite(s)]  # fmt: skip
+        ratios = [
+            b / (s + b) if s + b > 0 else -np.inf for s, b in zip(self.fs, self.fb, strict=True) if np.isfinite(s)
+        ]
         return float(min(ratios, default=-np.inf))
 
 
@@ -188,9 +190,7 @@ def fit_point_lenses(
 ) -> list[PointLensFit]:
     """`fit_point_lens` for many curves in one call of the kernel."""
     if len(curves) != len(seeds):
-        raise InputError(
-            f"{len(curves)} curves, {len(seeds)} lists of seeds", remedy="pass one list per curve"
-        )
+        raise InputError(f"{len(curves)} curves, {len(seeds)} lists of seeds", remedy="pass one list per curve")
     if not curves:
         return []
     fits = _fit(curves, seeds, options, free_blend=blend != "zero")
@@ -233,9 +233,7 @@ def _fit(
 ) -> list[PointLensFit]:
     names = tuple(dict.fromkeys(band.name for curve in curves for band in curve.bands))
     if not 1 <= len(names) <= kernels.MAX_BANDS:
-        raise InputError(
-            f"{len(names)} bands", field="bands", remedy=f"fit 1 to {kernels.MAX_BANDS} bands together"
-        )
+        raise InputError(f"{len(names)} bands", field="bands", remedy=f"fit 1 to {kernels.MAX_BANDS} bands together")
     empty = np.zeros(0)
     parts: list[tuple[F64, F64, F64]] = []
     for curve in curves:
@@ -263,9 +261,7 @@ def _fit(
         u0_max=options.u0_max,
     )
     per_curve = counts.reshape(len(curves), len(names))
-    return [
-        _one_fit(result, i, names, per_curve[i], options, free_blend=free_blend) for i in range(len(curves))
-    ]
+    return [_one_fit(result, i, names, per_curve[i], options, free_blend=free_blend) for i in range(len(curves))]
 
 
 def _one_fit(
@@ -287,11 +283,27 @@ def _one_fit(
     absent = np.where(present, 0.0, np.nan)
     uncertain = not errors[1] <= options.degenerate_error * u0
     return PointLensFit(
-        t0, u0, te, float(errors[0]), float(errors[1]), float(errors[2]), names,
-        r.fs[i] + absent, errors[3 : 3 + n] + absent, r.fb[i] + absent, errors[3 + n :] + absent,
+        t0,
+        u0,
+        te,
+        float(errors[0]),
+        float(errors[1]),
+        float(errors[2]),
+        names,
+        r.fs[i] + absent,
+        errors[3 : 3 + n] + absent,
+        r.fb[i] + absent,
+        errors[3 + n :] + absent,
         tuple(label for label, kept in zip(labels, keep, strict=True) if kept),
         r.covariance[i][np.ix_(keep, keep)],
-        float(r.chi2[i]), float(r.chi2_flat[i]), int(counts.sum() - keep.sum()), int(counts.sum()),
-        bool(flags & kernels.CONVERGED), uncertain, bool(flags & kernels.AT_BOUND),
-        bool(flags & kernels.NEGATIVE_SOURCE), "free" if free_blend else "zero", int(r.iterations[i]),
-    )  # fmt: skip
+        float(r.chi2[i]),
+        float(r.chi2_flat[i]),
+        int(counts.sum() - keep.sum()),
+        int(counts.sum()),
+        bool(flags & kernels.CONVERGED),
+        uncertain,
+        bool(flags & kernels.AT_BOUND),
+        bool(flags & kernels.NEGATIVE_SOURCE),
+        "free" if free_blend else "zero",
+        int(r.iterations[i]),
+    )

@@ -108,6 +108,10 @@ def motions(ra: F64, dec: F64, error: F64, mjd: F64, floor_mas: float = 0.2, lea
         )
         error_of_motion = np.where(tells, 1.0 / np.sqrt(lengths), np.nan)
     return Motions(
-        centre_ra, centre_dec, np.where(none, np.nan, epoch * YEAR_DAYS), slope_ra * np.cos(np.deg2rad(centre_dec)),
-        slope_dec, error_of_motion,
-    )  # fmt: skip
+        centre_ra,
+        centre_dec,
+        np.where(none, np.nan, epoch * YEAR_DAYS),
+        slope_ra * np.cos(np.deg2rad(centre_dec)),
+        slope_dec,
+        error_of_motion,
+    )

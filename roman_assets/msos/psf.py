@@ -102,9 +102,7 @@ def recentred(psf: EffectivePsf) -> tuple[EffectivePsf, tuple[float, float]]:
     for _ in range(4):
         dx, dy = core_centroid(current)
         total_x, total_y = total_x + dx, total_y + dy
-        moved = shift(
-            psf.values, (-total_y * psf.oversample, -total_x * psf.oversample), order=3, mode="nearest"
-        )
+        moved = shift(psf.values, (-total_y * psf.oversample, -total_x * psf.oversample), order=3, mode="nearest")
         current = EffectivePsf(spline_coefficients(moved), psf.oversample, psf.origin, psf.normalisation)
     return current, (total_x, total_y)
 
@@ -125,9 +123,10 @@ def _model_table(table: str, detector: str, optical_element: str) -> pl.DataFram
     if found.is_empty():
         known = ", ".join(rows["optical_element"].unique().sort())
         raise InputError(
-            f"no PSF model for {detector} {optical_element}", field="optical_element",
+            f"no PSF model for {detector} {optical_element}",
+            field="optical_element",
             remedy=f"give an ePSF reference file; models exist for {known}",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -149,9 +148,7 @@ def model_psf(detector: str, optical_element: str) -> EffectivePsf:
     axis = np.arange(-GRID_HALF_PX * OVERSAMPLE, GRID_HALF_PX * OVERSAMPLE + 1) / OVERSAMPLE
     radius = np.hypot(*np.meshgrid(axis, axis))
     profile = np.interp(radius, table["radius_px"].to_numpy(), table["profile"].to_numpy())
-    core = np.asarray(
-        _model_table("psf_cores.parquet", detector, optical_element)["values"][0], dtype=np.float64
-    )
+    core = np.asarray(_model_table("psf_cores.parquet", detector, optical_element)["values"][0], dtype=np.float64)
     side = round(core.size**0.5)
     low = (profile.shape[0] - side) // 2
     inner = (slice(low, low + side),) * 2
@@ -169,9 +166,7 @@ def normalised(psf: EffectivePsf, detector: str, optical_element: str) -> Effect
     the sky, so the fraction inside the core comes from the model, and the result says so.
     """
     table = _wings(detector, optical_element)
-    wanted = float(
-        np.interp(CORE_RADIUS_PX, table["radius_px"].to_numpy(), table["encircled_energy"].to_numpy())
-    )
+    wanted = float(np.interp(CORE_RADIUS_PX, table["radius_px"].to_numpy(), table["encircled_energy"].to_numpy()))
     factor = wanted / psf.encircled_energy(CORE_RADIUS_PX)
     source = f"encircled energy {wanted:.4f} inside {CORE_RADIUS_PX:g} px from the optical model"
     return EffectivePsf(psf.coefficients * factor, psf.oversample, psf.origin, source)
@@ -199,19 +194,21 @@ def reference_psf(path: str | Path, x: float = 2043.5, y: float = 2043.5) -> Eff
             stack = np.asarray(tree["psf"], dtype=np.float64)
     except (KeyError, ValueError, TypeError, OSError) as error:
         raise InputError(
-            f"not a usable ePSF reference file ({error})", file=path, field="roman.psf",
+            f"not a usable ePSF reference file ({error})",
+            file=path,
+            field="roman.psf",
             remedy="give a file of the rad epsf schema",
-        ) from error  # fmt: skip
+        ) from error
     if stack.ndim != 5 or stack.shape[2] != len(xs):
-        raise InputError(
-            f"psf of shape {stack.shape}", file=path, field="psf", remedy="see the rad epsf schema"
-        )
+        raise InputError(f"psf of shape {stack.shape}", file=path, field="psf", remedy="see the rad epsf schema")
     values = _interpolate_grid(stack[0, 0], xs, ys, x, y)
     if values.shape[0] != values.shape[1] or values.shape[0] % 2 == 0:
         raise InputError(
-            f"psf images of shape {values.shape} have no central sample for the star", file=path, field="psf",
+            f"psf images of shape {values.shape} have no central sample for the star",
+            file=path,
+            field="psf",
             remedy="give square images with an odd side",
-        )  # fmt: skip
+        )
     side = min(values.shape[0], 2 * (MAX_HALF - 1) * oversample + 1)
     low = (values.shape[0] - side) // 2
     values = values[low : low + side, low : low + side]
@@ -219,9 +216,7 @@ def reference_psf(path: str | Path, x: float = 2043.5, y: float = 2043.5) -> Eff
     total = values.sum()
     if 0.5 < total < 1.5:
         values = values * oversample**2
-    return EffectivePsf(
-        spline_coefficients(values), oversample, "reference", f"reference file {Path(path).name}"
-    )
+    return EffectivePsf(spline_coefficients(values), oversample, "reference", f"reference file {Path(path).name}")
 
 
 def _interpolate_grid(stack: F64, xs: F64, ys: F64, x: float, y: float) -> F64:

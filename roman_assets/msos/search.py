@@ -32,9 +32,7 @@ class SearchConfig:
     high_sigma: float = 3.0
 
 
-def search(
-    mjd: ArrayLike, flux: ArrayLike, flux_err: ArrayLike, config: SearchConfig = SearchConfig()
-) -> pl.DataFrame:
+def search(mjd: ArrayLike, flux: ArrayLike, flux_err: ArrayLike, config: SearchConfig = SearchConfig()) -> pl.DataFrame:
     """Best brightening of every star of a block, one row per star.
 
     The model is a constant outside the window |t - t0| < reach teff and, inside, the constant plus a template
@@ -65,8 +63,9 @@ def search(
     if not (0 < config.teff_min <= config.teff_max and config.teff_ratio > 1.0):
         raise InputError(
             f"teff from {config.teff_min} to {config.teff_max} d in steps of {config.teff_ratio}",
-            field="SearchConfig", remedy="use 0 < teff_min <= teff_max and teff_ratio > 1",
-        )  # fmt: skip
+            field="SearchConfig",
+            remedy="use 0 < teff_min <= teff_max and teff_ratio > 1",
+        )
     times = np.asarray(mjd, dtype=np.float64)
     fluxes, errors = np.asarray(flux), np.asarray(flux_err)
     if times.ndim == 1 and times.size > 1 and (np.diff(times) < 0).any():

@@ -26,9 +26,13 @@ MIN_EXPOSURES = 3
 
 
 def calibrated_catalogue(
-    frames: Sequence[Frame], model: EffectivePsf | DetectorPsf, *, fixed_psf: bool = False,
-    tile_px: int = TILE_PX, progress: Callable[[str], None] | None = None,
-) -> CatalogueResult:  # fmt: skip
+    frames: Sequence[Frame],
+    model: EffectivePsf | DetectorPsf,
+    *,
+    fixed_psf: bool = False,
+    tile_px: int = TILE_PX,
+    progress: Callable[[str], None] | None = None,
+) -> CatalogueResult:
     """`tiled_catalogue`, then `self_calibrate`: what the reference_catalog asset holds. Raises as they do."""
     found = tiled_catalogue(frames, model, tile_px=tile_px, fixed_psf=fixed_psf, progress=progress)
     flux, phase_map = self_calibrate(frames, found)

@@ -29,10 +29,12 @@ def build_season_sensor(
     """
 
     @dg.sensor(
-        name="season_sensor", jobs=[catalogue_job, day_job], minimum_interval_seconds=120,
+        name="season_sensor",
+        jobs=[catalogue_job, day_job],
+        minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Requests reference catalogues, days that waited for one, and alerts again after late earlier days.",
-    )  # fmt: skip
+    )
     def season_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = list(_requests(workspace, catalogue_job.name, day_job.name))
         return in_turns(context, requests, "every season with enough exposures has its catalogue and its photometry")
@@ -58,9 +60,11 @@ def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> Iterato
             key = season_detector_key(season, detector)
             settings = {"config": {"minimum_exposures": EXPOSURES_FOR_CATALOGUE}}
             yield dg.RunRequest(
-                f"catalogue:{key}:{sum(len(g) for g in ready)}", partition_key=key, job_name=catalogue_job,
+                f"catalogue:{key}:{sum(len(g) for g in ready)}",
+                partition_key=key,
+                job_name=catalogue_job,
                 run_config={"ops": {"reference_catalog": settings}},
-            )  # fmt: skip
+            )
         if catalogues:
             asked = list(_waiting(workspace, season, detector, exposures, catalogues, day_job))
             yield from asked
@@ -69,9 +73,13 @@ def _requests(workspace: Workspace, catalogue_job: str, day_job: str) -> Iterato
 
 
 def _waiting(
-    workspace: Workspace, season: str, detector: str, exposures: Sequence[RegisteredExposure],
-    catalogues: Sequence[ProductRecord], day_job: str,
-) -> Iterator[dg.RunRequest]:  # fmt: skip
+    workspace: Workspace,
+    season: str,
+    detector: str,
+    exposures: Sequence[RegisteredExposure],
+    catalogues: Sequence[ProductRecord],
+    day_job: str,
+) -> Iterator[dg.RunRequest]:
     """Days with exposures that were not measured with the catalogue that covers them now."""
     from roman_assets.msos.stages.catalogue import catalogue_of
 
@@ -97,9 +105,10 @@ def _behind(
     # Alerts are of the catalogue's own filter.
     searched = {(record.sha256, record.attributes["optical_element"]) for record in catalogues}
     sums = [
-        record for record in workspace.products.current(SUMS, None, season=season, detector=detector)
+        record
+        for record in workspace.products.current(SUMS, None, season=season, detector=detector)
         if (record.attributes["catalogue"], record.attributes["optical_element"]) in searched
-    ]  # fmt: skip
+    ]
     for alerts in workspace.products.current(ALERTS, None, season=season, detector=detector):
         day = str(alerts.attributes["day"])
         mine = [record for record in sums if record.attributes["day"] == day]

@@ -46,21 +46,15 @@ class Stack:
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         if not frames:
-            raise InputError(
-                "no exposure to build a catalogue from", remedy="ingest exposures of the season first"
-            )
+            raise InputError("no exposure to build a catalogue from", remedy="ingest exposures of the season first")
         shapes = {f.shape for f in frames}
         if len(shapes) > 1:
-            raise InputError(
-                f"exposures of different shapes {sorted(shapes)}", remedy="stack one sub-array at a time"
-            )
+            raise InputError(f"exposures of different shapes {sorted(shapes)}", remedy="stack one sub-array at a time")
         self.frames = list(frames)
         self.geometry = PaddedFrame(*frames[0].shape)
         self.basis = sky_basis(self.geometry)
         self.data = np.stack([self.geometry.padded(f.data) for f in frames])
-        noise = [
-            np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames
-        ]
+        noise = [np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames]
         self.noise = float(np.sqrt(np.median(noise)))
         for frame in self.frames:
             frame.jacobian = self._jacobian(frame)
@@ -70,10 +64,8 @@ class Stack:
         """Detection grid, (rows, cols) x and y in the reference frame, and its place in every exposure."""
         ny, nx = self.frames[0].shape
         gx, gy = np.meshgrid(
-            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (nx + DETECTION_MARGIN) * DETECTION_GRID)
-            / DETECTION_GRID,
-            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (ny + DETECTION_MARGIN) * DETECTION_GRID)
-            / DETECTION_GRID,
+            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (nx + DETECTION_MARGIN) * DETECTION_GRID) / DETECTION_GRID,
+            np.arange(-DETECTION_MARGIN * DETECTION_GRID, (ny + DETECTION_MARGIN) * DETECTION_GRID) / DETECTION_GRID,
         )
         points = StarList(gx.ravel(), gy.ravel(), np.zeros(gx.size))
         return gx, gy, self.positions(points, np.full(gx.size, 3, dtype=np.int32))
@@ -93,9 +85,7 @@ class Stack:
     def _jacobian(self, frame: Frame) -> F64:
         ny, nx = frame.shape
         cx, cy = nx / 2.0, ny / 2.0
-        x, y = frame.to_pixels(
-            *self.sky(np.array([cx - 5, cx + 5, cx, cx]), np.array([cy, cy, cy - 5, cy + 5]))
-        )
+        x, y = frame.to_pixels(*self.sky(np.array([cx - 5, cx + 5, cx, cx]), np.array([cy, cy, cy - 5, cy + 5])))
         return np.array([[x[1] - x[0], x[3] - x[2]], [y[1] - y[0], y[3] - y[2]]]) / 10.0
 
     def positions(self, stars: StarList, halves: NDArray[np.int32]) -> list[Stars]:
@@ -106,9 +96,7 @@ class Stack:
         for frame in self.frames:
             x, y = frame.to_pixels(ra, dec)
             ny, nx = frame.shape
-            result.append(
-                Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves)
-            )
+            result.append(Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves))
         return result
 
     def weights(self, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> F32:

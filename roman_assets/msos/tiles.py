@@ -40,9 +40,13 @@ class _Tile:
 
 
 def tiled_catalogue(
-    frames: Sequence[Frame], model: EffectivePsf | DetectorPsf, *, tile_px: int = TILE_PX, fixed_psf: bool = False,
+    frames: Sequence[Frame],
+    model: EffectivePsf | DetectorPsf,
+    *,
+    tile_px: int = TILE_PX,
+    fixed_psf: bool = False,
     progress: Progress | None = None,
-) -> CatalogueResult:  # fmt: skip
+) -> CatalogueResult:
     """`build_catalogue` by tiles where the frames are larger than one.
 
     Parameters
@@ -145,7 +149,9 @@ def _merged(
         for name in _PER_STAR:
             columns[name].append(getattr(part, name)[own])
         rows, cols = np.arange(tile.y0, tile.y0 + tile.ny), np.arange(tile.x0, tile.x0 + tile.nx)
-        core = np.ix_(psfs.field.cell(0, rows) // len(psfs.rows[0]) == tile.row, psfs.field.cell(cols, 0) == tile.column)
+        core = np.ix_(
+            psfs.field.cell(0, rows) // len(psfs.rows[0]) == tile.row, psfs.field.cell(cols, 0) == tile.column
+        )
         residual[0, tile.y0 : tile.y0 + tile.ny, tile.x0 : tile.x0 + tile.nx][core] = part.residual[0][core]
     keep = np.ones(len(stars), dtype=bool)
     pairs = cKDTree(np.stack([stars.x, stars.y], axis=1)).query_pairs(MERGE_PX, output_type="ndarray")

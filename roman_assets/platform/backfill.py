@@ -65,9 +65,13 @@ class Launched:
 
 
 def partition_keys(
-    calendar: Calendar, assets: Sequence[str], *, seasons: Sequence[str] | None = None,
-    days: Sequence[str] | None = None, detectors: Sequence[str] | None = None,
-) -> list[str]:  # fmt: skip
+    calendar: Calendar,
+    assets: Sequence[str],
+    *,
+    seasons: Sequence[str] | None = None,
+    days: Sequence[str] | None = None,
+    detectors: Sequence[str] | None = None,
+) -> list[str]:
     """Partition keys of assets of one kind of partition, limited to seasons, days and detectors.
 
     Raises
@@ -93,23 +97,23 @@ def partition_keys(
         return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
     if days:
         raise InputError(
-            "only day assets have days", field="--day",
+            "only day assets have days",
+            field="--day",
             remedy=f"day assets are {', '.join((*DAY_ASSETS, *SPECTRAL_DAY_ASSETS))}",
-        )  # fmt: skip
+        )
     if all(name in (*SEASON_ASSETS, *EFFICIENCY_ASSETS, "reference_catalog") for name in assets):
-        return [
-            str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments
-        ]
+        return [str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments]
     if all(name in SURVEY_ASSETS for name in assets):
         return list(calendar.region_names("bulge"))
     if all(name in SPECTRAL_REGION_ASSETS for name in assets):
         return list(calendar.region_names("spectroscopic"))
     raise InputError(
-        f"{', '.join(assets)} do not share one kind of partition", field="asset",
+        f"{', '.join(assets)} do not share one kind of partition",
+        field="asset",
         remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, "
         f"{', '.join((*SEASON_ASSETS, *EFFICIENCY_ASSETS))}, "
         f"or {', '.join(SURVEY_ASSETS)}, or {', '.join(SPECTRAL_DAY_ASSETS)}, or {', '.join(SPECTRAL_REGION_ASSETS)}",
-    )  # fmt: skip
+    )
 
 
 def launch(url: str, assets: Sequence[str], keys: Sequence[str], *, only_missing: bool = False) -> Launched:
@@ -135,16 +139,18 @@ def launch(url: str, assets: Sequence[str], keys: Sequence[str], *, only_missing
     }
     answer = _ask(url, _LAUNCH, {"params": parameters})["launchPartitionBackfill"]
     if answer["__typename"] != "LaunchBackfillSuccess":
-        raise RomanError(
-            f"the instance refused the backfill: {answer.get('message') or answer['__typename']}"
-        )
+        raise RomanError(f"the instance refused the backfill: {answer.get('message') or answer['__typename']}")
     return Launched(answer["backfillId"], len(wanted))
 
 
 def wait(
-    url: str, backfill_id: str, *, patience_s: float = 7 * 86400.0, interval_s: float = 5.0,
+    url: str,
+    backfill_id: str,
+    *,
+    patience_s: float = 7 * 86400.0,
+    interval_s: float = 5.0,
     progress: Callable[[str], None] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Wait until a backfill has ended; returns its state, such as COMPLETED_SUCCESS.
 
     Raises
@@ -191,10 +197,7 @@ def _ask(url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
             answer = json.load(response)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise InputError(
-            f"no Dagster instance answers there ({error})",
-            file=url,
-            field="--url",
-            remedy="start it with `roman ui`",
+            f"no Dagster instance answers there ({error})", file=url, field="--url", remedy="start it with `roman ui`"
         ) from error
     if answer.get("errors"):
         raise RomanError(f"the instance reports: {answer['errors'][0]['message']}")

@@ -16,13 +16,7 @@ from roman_assets.gdps.sensors import build_region_sensor
 from roman_assets.monitoring.alerts import build_alert_sensors
 from roman_assets.msos.assets import build_assets
 from roman_assets.msos.sensors import build_season_sensor
-from roman_assets.platform.pods import (
-    PRIORITY,
-    PRIORITY_CATALOGUE,
-    PRIORITY_DAY,
-    PRIORITY_EFFICIENCY,
-    PRIORITY_SEASON,
-)
+from roman_assets.platform.pods import PRIORITY, PRIORITY_CATALOGUE, PRIORITY_DAY, PRIORITY_EFFICIENCY, PRIORITY_SEASON
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.partitions import Partitions, build_partitions
@@ -52,36 +46,51 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     spectral = build_spectral_assets(partitions)
     assets = [*build_assets(partitions), *spectral]
     day_job = dg.define_asset_job(
-        "process_day", dg.AssetSelection.assets(*DAY_ASSETS), partitions_def=partitions.day_detector,
-        description="Exposures, photometry and light curves of a day of a detector.", tags={PRIORITY: PRIORITY_DAY},
-    )  # fmt: skip
+        "process_day",
+        dg.AssetSelection.assets(*DAY_ASSETS),
+        partitions_def=partitions.day_detector,
+        description="Exposures, photometry and light curves of a day of a detector.",
+        tags={PRIORITY: PRIORITY_DAY},
+    )
     catalogue_job = dg.define_asset_job(
-        "establish_catalogue", dg.AssetSelection.assets("reference_catalog"),
-        partitions_def=partitions.season_detector, description="Reference catalogue of a season of a detector.",
+        "establish_catalogue",
+        dg.AssetSelection.assets("reference_catalog"),
+        partitions_def=partitions.season_detector,
+        description="Reference catalogue of a season of a detector.",
         tags={PRIORITY: PRIORITY_CATALOGUE},
-    )  # fmt: skip
+    )
     season_job = dg.define_asset_job(
-        "close_season", dg.AssetSelection.assets(*SEASON_ASSETS), partitions_def=partitions.season_detector,
+        "close_season",
+        dg.AssetSelection.assets(*SEASON_ASSETS),
+        partitions_def=partitions.season_detector,
         description="Light curves, difference sources, objects and events of a season of a detector, with what is there.",
         tags={PRIORITY: PRIORITY_SEASON},
-    )  # fmt: skip
+    )
     efficiency_job = dg.define_asset_job(
-        "measure_efficiency", dg.AssetSelection.assets(*EFFICIENCY_ASSETS), partitions_def=partitions.season_detector,
+        "measure_efficiency",
+        dg.AssetSelection.assets(*EFFICIENCY_ASSETS),
+        partitions_def=partitions.season_detector,
         description="Injection and recovery of events in a closed season of a detector.",
         tags={PRIORITY: PRIORITY_EFFICIENCY},
-    )  # fmt: skip
+    )
     survey_job = dg.define_asset_job(
-        "join_survey", dg.AssetSelection.assets(*SURVEY_ASSETS), partitions_def=partitions.bulge_region,
+        "join_survey",
+        dg.AssetSelection.assets(*SURVEY_ASSETS),
+        partitions_def=partitions.bulge_region,
         description="Objects and events of a sky region over all seasons.",
         tags={PRIORITY: PRIORITY_SEASON},
-    )  # fmt: skip
+    )
     spectral_jobs = _spectral_jobs(partitions) if spectral else []
     resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource()
     landing = build_landing_sensor(
-        partitions, place.calendar, day_job, spectroscopic_job=spectral_jobs[0] if spectral_jobs else None,
-        open_landing=lambda: place.landing, open_registry=lambda: _registry(place),
+        partitions,
+        place.calendar,
+        day_job,
+        spectroscopic_job=spectral_jobs[0] if spectral_jobs else None,
+        open_landing=lambda: place.landing,
+        open_registry=lambda: _registry(place),
         open_quarantine=lambda: place.quarantine,
-    )  # fmt: skip
+    )
     sensors = [landing, build_season_sensor(partitions, place, catalogue_job, day_job)]
     if spectral_jobs:
         sensors.append(build_region_sensor(place, spectral_jobs[1]))
@@ -97,17 +106,19 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
 def _spectral_jobs(partitions: Partitions) -> list[Any]:
     """Jobs of the spectroscopic wing: a day of a detector, a region of the sky."""
     spectra = dg.define_asset_job(
-        "extract_spectra_of_day", dg.AssetSelection.assets(*SPECTRAL_DAY_ASSETS),
+        "extract_spectra_of_day",
+        dg.AssetSelection.assets(*SPECTRAL_DAY_ASSETS),
         partitions_def=partitions.spectroscopic_day_detector,
         description="Contamination models, 2D and 1D spectra of the dispersed exposures of a day of a detector.",
         tags={PRIORITY: PRIORITY_DAY},
-    )  # fmt: skip
+    )
     redshifts = dg.define_asset_job(
-        "measure_redshifts", dg.AssetSelection.assets(*SPECTRAL_REGION_ASSETS),
+        "measure_redshifts",
+        dg.AssetSelection.assets(*SPECTRAL_REGION_ASSETS),
         partitions_def=partitions.spectroscopic_region,
         description="Combined spectra, time series and redshifts of a sky region, with what is there.",
         tags={PRIORITY: PRIORITY_SEASON},
-    )  # fmt: skip
+    )
     return [spectra, redshifts]
 
 

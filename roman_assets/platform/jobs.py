@@ -45,9 +45,13 @@ class RunState:
 
 
 def superfluous(
-    jobs: Iterable[JobState], runs: Mapping[str, RunState], now: datetime, *, settle_s: float = SETTLE_S,
+    jobs: Iterable[JobState],
+    runs: Mapping[str, RunState],
+    now: datetime,
+    *,
+    settle_s: float = SETTLE_S,
     keep_s: float = KEEP_FINISHED_S,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Names of the Jobs to delete, with the reason. A Job of a run that goes on is never among them."""
     doomed: dict[str, str] = {}
     for job in jobs:
@@ -64,9 +68,15 @@ def superfluous(
 
 
 def clean_jobs(
-    batch: Any, instance: dg.DagsterInstance, namespace: str, *, say: Say, dry_run: bool = False,
-    settle_s: float = SETTLE_S, keep_s: float = KEEP_FINISHED_S,
-) -> list[str]:  # fmt: skip
+    batch: Any,
+    instance: dg.DagsterInstance,
+    namespace: str,
+    *,
+    say: Say,
+    dry_run: bool = False,
+    settle_s: float = SETTLE_S,
+    keep_s: float = KEEP_FINISHED_S,
+) -> list[str]:
     """Delete the superfluous Jobs of a namespace, with their pods; returns their names.
 
     `batch` is the cluster's `kubernetes.client.BatchV1Api`.
@@ -96,9 +106,12 @@ def _job_state(job: Any) -> JobState:
     labels = job.metadata.labels
     ends = [c.last_transition_time for c in job.status.conditions or [] if c.type in ("Complete", "Failed")]
     return JobState(
-        job.metadata.name, labels[RUN_LABEL], labels.get(COMPONENT_LABEL, ""), job.metadata.creation_timestamp,
+        job.metadata.name,
+        labels[RUN_LABEL],
+        labels.get(COMPONENT_LABEL, ""),
+        job.metadata.creation_timestamp,
         max(ends, default=None),
-    )  # fmt: skip
+    )
 
 
 def _run_state(instance: dg.DagsterInstance, run_id: str) -> RunState | None:

@@ -56,7 +56,9 @@ def wait(workspace: Workspace, *, say: Say, patience_s: float = 600.0) -> None:
             say(f"waiting: {state}")
             told = state
         if time.monotonic() > deadline:
-            raise RomanError(f"gave up waiting after {patience_s:.0f} s: {state}; look at the job that runs `roman migrate`")
+            raise RomanError(
+                f"gave up waiting after {patience_s:.0f} s: {state}; look at the job that runs `roman migrate`"
+            )
         time.sleep(PAUSE_S)
 
 
@@ -98,9 +100,13 @@ def _locked() -> Iterator[None]:
 
     env = os.environ
     url = URL.create(
-        "postgresql+psycopg2", env.get("DAGSTER_PG_USERNAME"), env.get("DAGSTER_PG_PASSWORD"), host,
-        int(env.get("DAGSTER_PG_PORT") or 5432), env.get("DAGSTER_PG_DB"),
-    )  # fmt: skip
+        "postgresql+psycopg2",
+        env.get("DAGSTER_PG_USERNAME"),
+        env.get("DAGSTER_PG_PASSWORD"),
+        host,
+        int(env.get("DAGSTER_PG_PORT") or 5432),
+        env.get("DAGSTER_PG_DB"),
+    )
     with create_engine(url, poolclass=NullPool).connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": DAGSTER_LOCK})
         yield  # closing the connection gives the lock back

@@ -112,9 +112,12 @@ def dagster_instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 
 
 def plan(
-    workspace: Workspace, *, seasons: Sequence[str] | None = None, days: Sequence[str] | None = None,
+    workspace: Workspace,
+    *,
+    seasons: Sequence[str] | None = None,
+    days: Sequence[str] | None = None,
     detectors: Sequence[str] | None = None,
-) -> list[Step]:  # fmt: skip
+) -> list[Step]:
     """Runs that process what the registry holds of these seasons, days and detectors (None: all).
 
     Raises
@@ -127,15 +130,11 @@ def plan(
         calendar.season(name)
     for day in days or ():
         if calendar.season_of(day) is None and day not in calendar.spectroscopic_days:
-            raise InputError(
-                f"{day} is not a day of the calendar", field="day", remedy="see `roman calendar show`"
-            )
+            raise InputError(f"{day} is not a day of the calendar", field="day", remedy="see `roman calendar show`")
     for detector in detectors or ():
         if detector not in calendar.detectors:
             raise InputError(
-                f"unknown detector {detector}",
-                field="detector",
-                remedy=f"use {', '.join(calendar.detectors)}",
+                f"unknown detector {detector}", field="detector", remedy=f"use {', '.join(calendar.detectors)}"
             )
     held = {
         (e.season, e.day, e.detector)
@@ -148,25 +147,23 @@ def plan(
     day_keys = sorted((day, detector) for _, day, detector in held)
     season_keys = sorted({(str(season), detector) for season, _, detector in held})
     steps = [Step("process_day", DAY_ASSETS[:1], day_detector_key(*key)) for key in day_keys]
-    steps += [
-        Step("establish_catalogue", ("reference_catalog",), season_detector_key(*key)) for key in season_keys
-    ]
+    steps += [Step("establish_catalogue", ("reference_catalog",), season_detector_key(*key)) for key in season_keys]
     steps += [Step("process_day", DAY_ASSETS[1:], day_detector_key(*key)) for key in day_keys]
     steps += [Step("close_season", SEASON_ASSETS, season_detector_key(*key)) for key in season_keys]
     steps += [Step("measure_efficiency", EFFICIENCY_ASSETS, season_detector_key(*key)) for key in season_keys]
     return [*steps, *([] if seasons else _spectral_steps(workspace, days, detectors))]
 
 
-def _spectral_steps(
-    workspace: Workspace, days: Sequence[str] | None, detectors: Sequence[str] | None
-) -> list[Step]:
+def _spectral_steps(workspace: Workspace, days: Sequence[str] | None, detectors: Sequence[str] | None) -> list[Step]:
     calendar = workspace.calendar
     held = {
         (e.day, e.detector)
         for e in workspace.registry.exposures(kind="spectral")
-        if e.day in calendar.spectroscopic_days and e.detector in calendar.detectors
-        and (not days or e.day in days) and (not detectors or e.detector in detectors)
-    }  # fmt: skip
+        if e.day in calendar.spectroscopic_days
+        and e.detector in calendar.detectors
+        and (not days or e.day in days)
+        and (not detectors or e.detector in detectors)
+    }
     return [Step("extract_spectra_of_day", SPECTRAL_DAY_ASSETS, day_detector_key(*key)) for key in sorted(held)]
 
 
@@ -210,10 +207,13 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, 
     job = definitions.resolve_job_def(step.job)
     selection = [dg.AssetKey(name) for name in step.assets]
     finished: Any = job.execute_in_process(
-        partition_key=step.partition, instance=instance, asset_selection=selection, raise_on_error=False,
+        partition_key=step.partition,
+        instance=instance,
+        asset_selection=selection,
+        raise_on_error=False,
         # The event log keeps everything; the terminal belongs to the progress bar and the report after it.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )  # fmt: skip
+    )
     if not finished.success:
         outcome.failed[step.label] = _reason(finished)
         return

@@ -42,8 +42,11 @@ ASSET_KINDS: dict[str, tuple[str, ...]] = {
     "redshifts": ("redshifts", "emission_lines", "redshift_quality"),
 }
 #: Assets whose partition is complete only with this kind (written last).
-CLOSING = {"psf_photometry": "psf_photometry", "daily_light_curves": "daily_light_curves",
-           "difference_sources": "difference_light_curves"}  # fmt: skip
+CLOSING = {
+    "psf_photometry": "psf_photometry",
+    "daily_light_curves": "daily_light_curves",
+    "difference_sources": "difference_light_curves",
+}
 
 Progress = Callable[[int, int, str], None]
 
@@ -102,11 +105,7 @@ def _by_partition(workspace: Workspace, asset: str, kinds: tuple[str, ...]) -> d
         for record in workspace.products.current(kind):
             held[dagster_key(record.partition)].append(record)
     closing = CLOSING.get(asset)
-    return {
-        key: records
-        for key, records in held.items()
-        if closing is None or any(r.kind == closing for r in records)
-    }
+    return {key: records for key, records in held.items() if closing is None or any(r.kind == closing for r in records)}
 
 
 def dagster_key(partition: str) -> str:
@@ -136,9 +135,12 @@ def _event(asset: str, key: str, records: list[ProductRecord], version: str) -> 
         "products": len(records),
     }
     return dg.AssetMaterialization(
-        asset_key=asset, partition=key, metadata=metadata, tags={"dagster/data_version": version},
+        asset_key=asset,
+        partition=key,
+        metadata=metadata,
+        tags={"dagster/data_version": version},
         description="reported by `roman reconcile` from the product index",
-    )  # fmt: skip
+    )
 
 
 def _damage(workspace: Workspace, records: list[ProductRecord]) -> list[str]:

@@ -63,15 +63,11 @@ def result(
     for name, png in (pictures or {}).items():
         metadata[name] = picture(png)
     return dg.MaterializeResult(
-        metadata=metadata,
-        data_version=dg.DataVersion(content_version(records)),
-        check_results=list(checks) or None,
+        metadata=metadata, data_version=dg.DataVersion(content_version(records)), check_results=list(checks) or None
     )
 
 
-def stage_result(
-    asset: str, stage: StageResult, gates: Mapping[str, tuple[str, bool]]
-) -> dg.MaterializeResult:
+def stage_result(asset: str, stage: StageResult, gates: Mapping[str, tuple[str, bool]]) -> dg.MaterializeResult:
     """A stage's outcome as the materialization of an asset, with an outcome for each of its quality gates.
 
     `gates`: description by name, and whether it stops what is downstream.
@@ -81,13 +77,12 @@ def stage_result(
     for name, (description, severe) in gates.items():
         found = outcomes.get(name)
         judged = (
-            check(name, True, f"{description}: nothing to judge") if found is None
+            check(name, True, f"{description}: nothing to judge")
+            if found is None
             else check(name, found.passed, found.description, severe=severe, **found.figures)
-        )  # fmt: skip
+        )
         reported.append(judged._replace(asset_key=dg.AssetKey(asset)))
-    made = result(
-        stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported
-    )
+    made = result(stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported)
     return made._replace(asset_key=dg.AssetKey(asset))
 
 
@@ -99,9 +94,7 @@ def check_specs(asset: str, gates: Mapping[str, tuple[str, bool]]) -> list[dg.As
     ]
 
 
-def check(
-    name: str, passed: bool, description: str, *, severe: bool = False, **figures: Any
-) -> dg.AssetCheckResult:
+def check(name: str, passed: bool, description: str, *, severe: bool = False, **figures: Any) -> dg.AssetCheckResult:
     """Outcome of an asset check with its figures; `severe` stops what is downstream in the same run."""
     return dg.AssetCheckResult(
         check_name=name,

@@ -25,13 +25,18 @@ from roman_assets.errors import InputError
 KEPT = tuple(
     event.value
     for event in (
-        dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION,
-        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, dg.DagsterEventType.RUN_START,
-        dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED,
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.ASSET_OBSERVATION,
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
+        dg.DagsterEventType.RUN_START,
+        dg.DagsterEventType.RUN_SUCCESS,
+        dg.DagsterEventType.RUN_FAILURE,
+        dg.DagsterEventType.RUN_CANCELED,
         dg.DagsterEventType.STEP_FAILURE,
     )
-)  # fmt: skip
+)
 RUNS_PER_TRANSACTION = 50
 _PAGE = 500
 #: Up to when the runs of each kind have been pruned, so that a night looks at a day's runs.
@@ -71,9 +76,13 @@ class Pruned:
 
 
 def prune_logs(
-    instance: dg.DagsterInstance, policy: Policy, now: dt.datetime, *, dry_run: bool = True,
+    instance: dg.DagsterInstance,
+    policy: Policy,
+    now: dt.datetime,
+    *,
+    dry_run: bool = True,
     progress: Progress | None = None,
-) -> Pruned:  # fmt: skip
+) -> Pruned:
     """Delete the logs of runs that ended long ago.
 
     Raises
@@ -84,8 +93,9 @@ def prune_logs(
     storage = _sql_storage(instance)
     pruned = Pruned()
     for name, statuses, days in (
-        ("well", ENDED_WELL, policy.logs_days), ("failed", (dg.DagsterRunStatus.FAILURE,), policy.failed_logs_days),
-    ):  # fmt: skip
+        ("well", ENDED_WELL, policy.logs_days),
+        ("failed", (dg.DagsterRunStatus.FAILURE,), policy.failed_logs_days),
+    ):
         if days is None:
             continue
         limit = now - dt.timedelta(days=days)
@@ -121,7 +131,10 @@ def _cursor(instance: dg.DagsterInstance, name: str) -> dt.datetime | None:
 
 
 def _runs(
-    instance: dg.DagsterInstance, statuses: Sequence[dg.DagsterRunStatus], after: dt.datetime | None, before: dt.datetime
+    instance: dg.DagsterInstance,
+    statuses: Sequence[dg.DagsterRunStatus],
+    after: dt.datetime | None,
+    before: dt.datetime,
 ) -> Iterator[dg.DagsterRun]:
     """Runs that ended between two times."""
     if after is not None:

@@ -47,16 +47,10 @@ _FULL = ("common", "pointing", "observation", "exposure", "region")
 #: By our short name; `product_type` follows the schema's name, for want of a public list of file suffixes.
 RECORD_KINDS: dict[str, RecordKind] = {
     "reference_frame": RecordKind(
-        "wfi_microlensing_reference_frame_level_3",
-        "MicrolensingReferenceFrameSchema",
-        "reference_frame",
-        _FULL,
+        "wfi_microlensing_reference_frame_level_3", "MicrolensingReferenceFrameSchema", "reference_frame", _FULL
     ),
     "light_curve": RecordKind(
-        "wfi_microlensing_light_curve_catalog_level_4",
-        "MicrolensingLightCurveCatalogSchema",
-        "light_curve",
-        _FULL,
+        "wfi_microlensing_light_curve_catalog_level_4", "MicrolensingLightCurveCatalogSchema", "light_curve", _FULL
     ),
     "object_fiducial": RecordKind(
         "wfi_microlensing_object_fiducial_catalog_level_4",
@@ -77,10 +71,7 @@ RECORD_KINDS: dict[str, RecordKind] = {
         ("common", "region"),
     ),
     "event": RecordKind(
-        "wfi_microlensing_event_catalog_level_4",
-        "MicrolensingEventCatalogSchema",
-        "event",
-        ("common", "region"),
+        "wfi_microlensing_event_catalog_level_4", "MicrolensingEventCatalogSchema", "event", ("common", "region")
     ),
     "detection_efficiency": RecordKind(
         "wfi_microlensing_detection_efficiency_catalog_level_4",
@@ -89,18 +80,10 @@ RECORD_KINDS: dict[str, RecordKind] = {
         ("common", "detection_efficiency"),
     ),
     "dqa_photometry_periodic": RecordKind(
-        "wfi_microlensing_dqa_photometry_level_3",
-        "MicrolensingDqaPhotometryL3Schema",
-        "dqa",
-        ("dqa",),
-        "periodic",
+        "wfi_microlensing_dqa_photometry_level_3", "MicrolensingDqaPhotometryL3Schema", "dqa", ("dqa",), "periodic"
     ),
     "dqa_photometry_longterm": RecordKind(
-        "wfi_microlensing_dqa_photometry_level_4",
-        "MicrolensingDqaPhotometryL4Schema",
-        "dqa",
-        ("dqa",),
-        "longterm",
+        "wfi_microlensing_dqa_photometry_level_4", "MicrolensingDqaPhotometryL4Schema", "dqa", ("dqa",), "longterm"
     ),
     "dqa_events": RecordKind(
         "wfi_microlensing_dqa_events_level_4", "MicrolensingDqaEventsSchema", "dqa", ("dqa",), "events"
@@ -109,10 +92,16 @@ RECORD_KINDS: dict[str, RecordKind] = {
     **{
         f"spec_{name}": RecordKind(f"wfi_spec_{name}_level_4", "", "", (), folder="GDPS")
         for name in (
-            "location_table", "decontam_2d", "individual_1d", "combined_1d", "catalog", "catalog_dqa", "dqa_2d"
+            "location_table",
+            "decontam_2d",
+            "individual_1d",
+            "combined_1d",
+            "catalog",
+            "catalog_dqa",
+            "dqa_2d",
         )
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -178,9 +167,7 @@ def archive_metadata(kind: str, facts: ArchiveFacts) -> dict[str, Any]:
     """
     if kind not in RECORD_KINDS or not RECORD_KINDS[kind].groups:
         raise InputError(
-            f"no archive record of kind {kind!r}",
-            field="kind",
-            remedy=f"use one of {', '.join(RECORD_KINDS)}",
+            f"no archive record of kind {kind!r}", field="kind", remedy=f"use one of {', '.join(RECORD_KINDS)}"
         )
     wanted = RECORD_KINDS[kind]
     record: dict[str, Any] = {"model_type": wanted.model_type, "product_type": wanted.product_type}
@@ -286,12 +273,7 @@ def iso_time(when: datetime) -> str:
 
 def complete_record(record: Mapping[str, Any], *, filename: str, file_date: datetime) -> dict[str, Any]:
     """A record with the keys that only the stored file can give."""
-    basic = {
-        "filename": filename,
-        "file_date": iso_time(file_date),
-        "instrument": INSTRUMENT,
-        "origin": ORIGIN,
-    }
+    basic = {"filename": filename, "file_date": iso_time(file_date), "instrument": INSTRUMENT, "origin": ORIGIN}
     whole = {**basic, **record}
     return ArchiveRecord(record.kind, whole) if isinstance(record, ArchiveRecord) else whole
 

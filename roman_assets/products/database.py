@@ -69,9 +69,7 @@ class Database:
         pause = FIRST_PAUSE_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                engine = (
-                    self._engine if self._engine is not None and self._pid == os.getpid() else self.engine
-                )
+                engine = self._engine if self._engine is not None and self._pid == os.getpid() else self.engine
                 with engine.connect().execution_options(roman_write=write) as connection, connection.begin():
                     return work(connection)
             except DBAPIError as error:

@@ -57,10 +57,14 @@ def _basic(facts: SpectralFacts) -> dict[str, Any]:
     first, last = facts.exposures[0], facts.exposures[-1]
     half = [e.exptime_s / 2 / 86400 for e in (first, last)]
     return {
-        "program": first.program, "program_complete": False, "data_release_id": "p00", "s_region": first.s_region,
-        "visit_start_time_mjd": first.mid_mjd - half[0], "visit_end_time_mjd": last.mid_mjd + half[1],
+        "program": first.program,
+        "program_complete": False,
+        "data_release_id": "p00",
+        "s_region": first.s_region,
+        "visit_start_time_mjd": first.mid_mjd - half[0],
+        "visit_end_time_mjd": last.mid_mjd + half[1],
         "optical_element": first.optical_element.lower(),
-    }  # fmt: skip
+    }
 
 
 def _run(facts: SpectralFacts) -> dict[str, Any]:
@@ -72,18 +76,22 @@ def _observation(facts: SpectralFacts) -> dict[str, Any]:
     # PPPPPCCAAASSSOOOVVV: program, plan, pass, segment, observation, visit.
     segment, visit = first.visit_id[10:13], first.visit_id[16:19]
     return {
-        "segment": int(segment) if segment.isdigit() else 0, "visit": int(visit) if visit.isdigit() else 0,
+        "segment": int(segment) if segment.isdigit() else 0,
+        "visit": int(visit) if visit.isdigit() else 0,
         "observation_id": first.exposure_id.split("_wfi")[0][:28],
         "exptime": float(sum(e.exptime_s for e in facts.exposures)),
-    }  # fmt: skip
+    }
 
 
 def _location(facts: SpectralFacts) -> dict[str, Any]:
     first = facts.exposures[0]
     return {
-        "dither": float(first.exposure), "detector": first.detector, "num_src": facts.sources,
-        "optical_model": facts.optical_model, "v3yangle": facts.position_angle,
-    }  # fmt: skip
+        "dither": float(first.exposure),
+        "detector": first.detector,
+        "num_src": facts.sources,
+        "optical_model": facts.optical_model,
+        "v3yangle": facts.position_angle,
+    }
 
 
 def _context(_facts: SpectralFacts) -> dict[str, Any]:
@@ -92,10 +100,13 @@ def _context(_facts: SpectralFacts) -> dict[str, Any]:
 
 def _wavelength(facts: SpectralFacts) -> dict[str, Any]:
     return {
-        "wl_contamination_range": facts.contamination_range, "wl_reference": REFERENCE_UM,
-        "wl_snr_global_range": facts.snr_range, "unit_flux": UNIT_FLUX, "unit_wl": UNIT_WAVELENGTH,
+        "wl_contamination_range": facts.contamination_range,
+        "wl_reference": REFERENCE_UM,
+        "wl_snr_global_range": facts.snr_range,
+        "unit_flux": UNIT_FLUX,
+        "unit_wl": UNIT_WAVELENGTH,
         "phot_filter_cut_off": facts.limit,
-    }  # fmt: skip
+    }
 
 
 def _centre(facts: SpectralFacts) -> dict[str, Any]:
@@ -108,9 +119,15 @@ def _catalogue(facts: SpectralFacts) -> dict[str, Any]:
 
 
 _BUILD = {
-    "basic": _basic, "run": _run, "observation": _observation, "location": _location, "context": _context,
-    "wavelength": _wavelength, "centre": _centre, "catalogue": _catalogue,
-}  # fmt: skip
+    "basic": _basic,
+    "run": _run,
+    "observation": _observation,
+    "location": _location,
+    "context": _context,
+    "wavelength": _wavelength,
+    "centre": _centre,
+    "catalogue": _catalogue,
+}
 _COMBINED = ("basic", "context", "wavelength", "centre", "run")
 _GROUPS = {
     "location_table": ("basic", "location", "run", "observation"),

@@ -17,7 +17,12 @@ _SOURCE = (
 )
 _SPECTRUM = (
     C("wavelength", pl.List(F64), "nm", "in vacuum, increasing; a value per pixel of the spectrum"),
-    C("flux", pl.List(F64), FLUX_DENSITY, "flux density, contamination taken out; NaN where there are no data; see flags"),
+    C(
+        "flux",
+        pl.List(F64),
+        FLUX_DENSITY,
+        "flux density, contamination taken out; NaN where there are no data; see flags",
+    ),
     C("flux_err", pl.List(F64), FLUX_DENSITY, "its standard error, that of the contamination included"),
     C("contamination", pl.List(F64), FLUX_DENSITY, "what was taken out"),
     C("flags", pl.List(U32), "", "0: good; bits are in gdps/extraction.py"),
@@ -140,7 +145,12 @@ REDSHIFTS = TableSchema(
         C("optical_element", TEXT, "", "GRISM or PRISM"),
         C("z", F64, "", "best redshift; NaN without information"),
         C("z_err", F64, "", "its standard error"),
-        C("zwarn", I32, "", "0: no warning; redrock's bits 0 to 11; 4096 contamination, 8192 one line, 16384 featureless"),
+        C(
+            "zwarn",
+            I32,
+            "",
+            "0: no warning; redrock's bits 0 to 11; 4096 contamination, 8192 one line, 16384 featureless",
+        ),
         C("class", TEXT, "", "galaxy, qso or star"),
         C("p_galaxy", F64, "", "probability of the class"),
         C("p_qso", F64, "", "probability of the class"),
@@ -183,5 +193,11 @@ EMISSION_LINES = TableSchema(
 )
 
 TABLES = (
-    LOCATION_TABLE, SPECTRA_1D_PART, COMBINED_SPECTRA, SPECTRAL_SERIES, SPECTRAL_VARIABILITY, REDSHIFTS, EMISSION_LINES,
-)  # fmt: skip
+    LOCATION_TABLE,
+    SPECTRA_1D_PART,
+    COMBINED_SPECTRA,
+    SPECTRAL_SERIES,
+    SPECTRAL_VARIABILITY,
+    REDSHIFTS,
+    EMISSION_LINES,
+)

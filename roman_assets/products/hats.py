@@ -139,9 +139,7 @@ def export_hats(
 
 def _check_name(name: str) -> None:
     if not name or not all(c.isalnum() or c in "_-" for c in name) or not name.isascii():
-        raise InputError(
-            f"unfit catalogue name {name!r}", field="name", remedy="use letters, digits, _ and -"
-        )
+        raise InputError(f"unfit catalogue name {name!r}", field="name", remedy="use letters, digits, _ and -")
 
 
 def _prepare(frame: pl.DataFrame, ra: str, dec: str, nested: Mapping[str, Sequence[str]]) -> pl.DataFrame:
@@ -178,9 +176,7 @@ def _plain(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
-def _write_catalog(
-    catalog: Path, table: pl.DataFrame, pixels: Sequence[Pixel], schema: TableSchema | None
-) -> None:
+def _write_catalog(catalog: Path, table: pl.DataFrame, pixels: Sequence[Pixel], schema: TableSchema | None) -> None:
     """Data files, `_metadata`, `_common_metadata` and `partition_info.csv`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -296,6 +292,5 @@ def nest_light_curves(objects: pl.DataFrame, curves: pl.DataFrame, epochs: pl.Da
     joined = joined.join(means, on=keys, how="left", maintain_order="left")
     joined = joined.join(lists, on=keys, how="left", maintain_order="left")
     return joined.with_columns(
-        pl.col(name).fill_null(pl.lit([], dtype=joined.schema[name]))
-        for name in ("mjd", "flux", "flux_err", "flag")
+        pl.col(name).fill_null(pl.lit([], dtype=joined.schema[name])) for name in ("mjd", "flux", "flux_err", "flag")
     )

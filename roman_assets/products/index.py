@@ -51,11 +51,7 @@ class Index:
         or any other attribute the product was given. A list or tuple means any of its values.
         """
         query = sa.select(products).where(products.c.current.is_(True))
-        for column, value in (
-            (products.c.kind, kind),
-            (products.c.partition, partition),
-            (products.c.part, part),
-        ):
+        for column, value in ((products.c.kind, kind), (products.c.partition, partition), (products.c.part, part)):
             if value is not None:
                 query = query.where(column == value)
         rest = {}
@@ -82,11 +78,7 @@ class Index:
         if kind is not None:
             query = query.where(products.c.kind == kind)
         found = [(_separation(ra, dec, r.ra, r.dec), r) for r in self._records(query) if r.ra is not None]
-        return [
-            r
-            for distance, r in sorted(found, key=lambda item: (item[0], item[1].id))
-            if distance <= radius_deg
-        ]
+        return [r for distance, r in sorted(found, key=lambda item: (item[0], item[1].id)) if distance <= radius_deg]
 
     def using(self, sha256: str) -> list[ProductRecord]:
         """Visible products made from an input of this content hash."""
@@ -140,8 +132,7 @@ class Index:
         rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
         return [
             Incident(
-                **{k: v for k, v in row.items() if k not in ("id", "created_at")},
-                created_at=_utc(row["created_at"]),
+                **{k: v for k, v in row.items() if k not in ("id", "created_at")}, created_at=_utc(row["created_at"])
             )
             for row in rows
         ]
@@ -202,9 +193,7 @@ class Index:
         """Notes that the bytes of superseded products are gone; their rows stay."""
         ids = list(product_ids)
         change = (
-            sa.update(products)
-            .where(products.c.id.in_(ids), products.c.current.is_(False))
-            .values(removed_at=when)
+            sa.update(products).where(products.c.id.in_(ids), products.c.current.is_(False)).values(removed_at=when)
         )
         self.database.write(lambda connection: connection.execute(change))
 

@@ -15,9 +15,7 @@ PROMOTED = ("day", "season", "region", "field", "detector", "optical_element", "
 products = sa.Table(
     "products",
     metadata,
-    sa.Column(
-        "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
-    ),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("partition", sa.String(200), nullable=False),
     sa.Column("part", sa.String(200), nullable=False),
@@ -65,9 +63,7 @@ sa.Index("products_sha256", products.c.sha256)
 incidents = sa.Table(
     "product_incidents",
     metadata,
-    sa.Column(
-        "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
-    ),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("partition", sa.String(200), nullable=False),
     sa.Column("part", sa.String(200), nullable=False),
@@ -76,7 +72,5 @@ incidents = sa.Table(
     sa.Column("other_sha256", sa.String(64), nullable=False),
     sa.Column("other_size", sa.BigInteger(), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.UniqueConstraint(
-        "kind", "partition", "part", "identity", "other_sha256", name="product_incidents_once"
-    ),
+    sa.UniqueConstraint("kind", "partition", "part", "identity", "other_sha256", name="product_incidents_once"),
 )

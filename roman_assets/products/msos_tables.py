@@ -17,12 +17,14 @@ F32, F64, TEXT = pl.Float32, pl.Float64, pl.String
 OBJECT_ID = C("object_id", I64, "", "HEALPix nested cell of order 29 of the reference position")
 STAR = C("star", I32, "", "row of the star in the reference catalogue of this season and detector")
 ANY_STAR = C("star", I32, "", f"{STAR.description}; beyond its end for difference sources")
-ORIGIN = C("origin", TEXT, "", "catalogue: a star of the reference catalogue; difference: a source that brightened beside "
-           "them, its fluxes are differences")
-SKY = (
-    C("ra", F64, "deg", "right ascension, ICRS"),
-    C("dec", F64, "deg", "declination, ICRS"),
+ORIGIN = C(
+    "origin",
+    TEXT,
+    "",
+    "catalogue: a star of the reference catalogue; difference: a source that brightened beside "
+    "them, its fluxes are differences",
 )
+SKY = (C("ra", F64, "deg", "right ascension, ICRS"), C("dec", F64, "deg", "declination, ICRS"))
 PLACE = (
     C("field", TEXT, "", "survey field, f01.."),
     C("detector", TEXT, "", "WFI01..WFI18"),
@@ -200,7 +202,12 @@ DIFFERENCE_SOURCES = TableSchema(
         C("flux_err", F32, "DN / s", "its standard error"),
         C("peak_flux", F32, "DN / s", "highest mean difference flux of three exposures in a row"),
         C("peak_flux_err", F32, "DN / s", "its standard error"),
-        C("reference_flux", F32, "DN / s", "flux at the position outside the brightening that the catalogue does not have"),
+        C(
+            "reference_flux",
+            F32,
+            "DN / s",
+            "flux at the position outside the brightening that the catalogue does not have",
+        ),
         C("reference_flux_err", F32, "DN / s", "its standard error"),
         C("chi2", F32, "", "median chi square per pixel during the brightening, over that of the baseline"),
         C("error_factor", F32, "", "factor on the formal errors, from the scatter of the baseline"),
@@ -208,8 +215,13 @@ DIFFERENCE_SOURCES = TableSchema(
         C("nearest_distance", F32, "pix", "its distance"),
         C("nearest_flux", F32, "DN / s", "its flux in the catalogue"),
         C("n_together", I16, "", "varying neighbours fitted together with it"),
-        C("flag", U16, "", "bits: 1 edge in some exposures, 2 the brightening reaches the first or last bin, "
-          "4 varying neighbour, 8 fewer than 20 baseline exposures"),
+        C(
+            "flag",
+            U16,
+            "",
+            "bits: 1 edge in some exposures, 2 the brightening reaches the first or last bin, "
+            "4 varying neighbour, 8 fewer than 20 baseline exposures",
+        ),
     ),
 )
 
@@ -262,7 +274,12 @@ SEASON_OBJECTS = TableSchema(
         *PLACE,
         ORIGIN,
         *_STATISTICS,
-        C("crowding", F32, "", "share of the light in the star's aperture that is its neighbours'; NaN: difference source"),
+        C(
+            "crowding",
+            F32,
+            "",
+            "share of the light in the star's aperture that is its neighbours'; NaN: difference source",
+        ),
         C("flag", U16, "", "flags of the reference catalogue; 0 for difference sources"),
         C("position_err", F32, "mas", "standard error of either coordinate; null: difference source", nullable=True),
         C("position_mjd", F64, "d", "mean epoch of the position; null: difference source", nullable=True),
@@ -272,10 +289,7 @@ SEASON_OBJECTS = TableSchema(
 
 def _parameter(name: str, unit: str, text: str, *, nullable: bool = True) -> tuple[Column, Column]:
     """A model parameter and its standard error; null where the chosen model does not have it."""
-    return (
-        C(name, F64, unit, text, nullable),
-        C(f"{name}_err", F64, unit, f"standard error of {name}", nullable=True),
-    )
+    return (C(name, F64, unit, text, nullable), C(f"{name}_err", F64, unit, f"standard error of {name}", nullable=True))
 
 
 _EVENT_MODEL = (
@@ -370,7 +384,13 @@ SURVEY_OBJECTS = TableSchema(
         C("position_mjd", F64, "d", "epoch of ra and dec; null: none of the positions has one", nullable=True),
         C("pm_ra", F64, "mas / yr", "proper motion in ra times cos dec, relative to the field's mean", nullable=True),
         C("pm_dec", F64, "mas / yr", "proper motion in dec, relative to the field's mean", nullable=True),
-        C("pm_err", F64, "mas / yr", "standard error of either; null: the seasons span less than 0.2 yr", nullable=True),
+        C(
+            "pm_err",
+            F64,
+            "mas / yr",
+            "standard error of either; null: the seasons span less than 0.2 yr",
+            nullable=True,
+        ),
         *_STATISTICS,
     ),
 )
@@ -391,6 +411,7 @@ SURVEY_EVENTS = TableSchema(
         *_EVENT_MODEL,
     ),
 )
+
 
 def _edge(name: str, unit: str, text: str) -> Column:
     return C(name, F64, unit, f"{text}; null where the kind has none", nullable=True)
@@ -417,7 +438,12 @@ DETECTION_EFFICIENCY = TableSchema(
         _edge("log_s", "", "logarithm of the planet's separation in Einstein radii"),
         _edge("log_q", "", "logarithm of its mass ratio"),
         C("injected", I32, "", "signals injected"),
-        C("detected", I32, "", "signals found; of planets, those flagged with dchi2 above 160; of controls, false ones"),
+        C(
+            "detected",
+            I32,
+            "",
+            "signals found; of planets, those flagged with dchi2 above 160; of controls, false ones",
+        ),
         C("efficiency", F64, "", "detected over injected; NaN without injections"),
         C("low", F64, "", "lower end of the binomial interval of 68.27 % (Jeffreys)"),
         C("high", F64, "", "its upper end"),

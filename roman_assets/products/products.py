@@ -18,21 +18,9 @@ import polars as pl
 from roman_assets.errors import InputError
 from roman_assets.products.identity import Identity, canonical_json
 from roman_assets.products.index import Index
-from roman_assets.products.records import (
-    IdentityConflictWarning,
-    Incident,
-    NewProduct,
-    ProductRecord,
-)
+from roman_assets.products.records import IdentityConflictWarning, Incident, NewProduct, ProductRecord
 from roman_assets.products.schemas import TableSchema, conform, find_schema
-from roman_assets.products.store import (
-    Checkpoint,
-    LocalStore,
-    StoreError,
-    check_key,
-    no_checkpoint,
-    open_store,
-)
+from roman_assets.products.store import Checkpoint, LocalStore, StoreError, check_key, no_checkpoint, open_store
 
 Format = Literal["parquet", "asdf", "json"]
 INDEX_FILE = "index.sqlite"
@@ -55,9 +43,7 @@ class Products:
         if index_url is None:
             if not isinstance(self.store, LocalStore):
                 raise InputError(
-                    "products in S3 need an index of their own",
-                    field="index_url",
-                    remedy="give a PostgreSQL URL",
+                    "products in S3 need an index of their own", field="index_url", remedy="give a PostgreSQL URL"
                 )
             index_url = f"sqlite:///{self.store.root / INDEX_FILE}"
         self.index = Index(index_url)
@@ -66,9 +52,7 @@ class Products:
     # -- making
     # ------------------------------------------------------------------------------------------------
 
-    def lookup(
-        self, kind: str, partition: str, *, part: str = "", identity: Identity
-    ) -> ProductRecord | None:
+    def lookup(self, kind: str, partition: str, *, part: str = "", identity: Identity) -> ProductRecord | None:
         """The product of this identity if it was made and its bytes are there: then nothing is to be done.
 
         One that was superseded since (a setting was changed and changed back) becomes the visible one again.
@@ -123,18 +107,7 @@ class Products:
         metadata = {**self._file_metadata(kind, partition, part, identity, facts), "title": schema.title}
         content = encode_table(conform(frame, schema), schema, metadata)
         return self._put(
-            kind,
-            partition,
-            part,
-            identity,
-            content,
-            "parquet",
-            frame.height,
-            facts,
-            caveats,
-            sky,
-            s_region,
-            archive,
+            kind, partition, part, identity, content, "parquet", frame.height, facts, caveats, sky, s_region, archive
         )
 
     def put_asdf(
@@ -161,9 +134,7 @@ class Products:
         sink = io.BytesIO()
         write_asdf(sink, {"product": metadata, **tree})
         content = sink.getvalue()
-        return self._put(
-            kind, partition, part, identity, content, "asdf", None, facts, caveats, sky, s_region, archive
-        )
+        return self._put(kind, partition, part, identity, content, "asdf", None, facts, caveats, sky, s_region, archive)
 
     def put_json(
         self,
@@ -182,9 +153,7 @@ class Products:
         """Stores a JSON document, such as a manifest of parts; see put_table."""
         facts = dict(attributes or {})
         content = canonical_json(document).encode()
-        return self._put(
-            kind, partition, part, identity, content, "json", None, facts, caveats, sky, s_region, archive
-        )
+        return self._put(kind, partition, part, identity, content, "json", None, facts, caveats, sky, s_region, archive)
 
     @staticmethod
     def _file_metadata(
@@ -278,11 +247,7 @@ class Products:
     # -----------------------------------------------------------------------------------------------
 
     def current(
-        self,
-        kind: str | None = None,
-        partition: str | None = None,
-        part: str | None = None,
-        **attributes: Any,
+        self, kind: str | None = None, partition: str | None = None, part: str | None = None, **attributes: Any
     ) -> list[ProductRecord]:
         """Visible products, by kind, partition, part and attributes (day, season, detector, field.. or any
         other).
@@ -315,9 +280,10 @@ class Products:
         self._expect(record, "parquet")
         self._check_size(record)
         return pl.scan_parquet(
-            self.store.location(record.key), storage_options=self.store.storage_options() or None,
+            self.store.location(record.key),
+            storage_options=self.store.storage_options() or None,
             credential_provider=self.store.credential_provider(),
-        )  # fmt: skip
+        )
 
     def read_asdf(self, record: ProductRecord) -> dict[str, Any]:
         """The tree of an ASDF product, its arrays in memory."""

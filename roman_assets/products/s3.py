@@ -46,9 +46,7 @@ class S3Store:
         from botocore.config import Config
 
         retries = {"mode": "standard", "max_attempts": 6}
-        return boto3.Session().client(
-            "s3", config=Config(retries=retries, connect_timeout=10, read_timeout=60)
-        )
+        return boto3.Session().client("s3", config=Config(retries=retries, connect_timeout=10, read_timeout=60))
 
     def _name(self, key: str) -> str:
         check_key(key)
@@ -162,9 +160,7 @@ class S3Store:
 
     def _age_hours(self, name: str) -> float:
         head = self._head(name)
-        return (
-            0.0 if head is None else float((datetime.now(UTC) - head["LastModified"]).total_seconds() / 3600)
-        )
+        return 0.0 if head is None else float((datetime.now(UTC) - head["LastModified"]).total_seconds() / 3600)
 
     def get(self, key: str) -> bytes:
         return self._body(self._name(key), "read")

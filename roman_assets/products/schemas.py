@@ -154,15 +154,10 @@ def validate(frame: pl.DataFrame, schema: TableSchema) -> None:
     for column in schema.columns:
         found = frame.schema[column.name]
         if found != column.dtype:
-            raise _error(
-                schema, column.name, f"type {found} instead of {column.dtype}", "cast it, or use conform()"
-            )
+            raise _error(schema, column.name, f"type {found} instead of {column.dtype}", "cast it, or use conform()")
         if not column.nullable and (count := frame[column.name].null_count()):
             raise _error(
-                schema,
-                column.name,
-                f"{count} null values in a column that allows none",
-                "fill them, or use NaN",
+                schema, column.name, f"{count} null values in a column that allows none", "fill them, or use NaN"
             )
     if not _is_sorted(frame, schema):
         raise _error(schema, schema.sort[0], "rows are not sorted", f"sort by {', '.join(schema.sort)}")
@@ -206,10 +201,7 @@ def _check_names(frame: pl.DataFrame, schema: TableSchema) -> None:
     extra = [name for name in frame.columns if name not in schema.names]
     if extra:
         raise _error(
-            schema,
-            extra[0],
-            f"columns the schema does not have: {', '.join(extra)}",
-            "drop them or add them there",
+            schema, extra[0], f"columns the schema does not have: {', '.join(extra)}", "drop them or add them there"
         )
 
 

@@ -78,9 +78,7 @@ def open_store(root: str) -> Store:
         return S3Store(root)
     if "://" in root:
         raise InputError(
-            f"products cannot be kept at {root}",
-            field="root",
-            remedy="give a folder or s3://bucket/prefix",
+            f"products cannot be kept at {root}", field="root", remedy="give a folder or s3://bucket/prefix"
         )
     return LocalStore(root)
 
@@ -88,11 +86,7 @@ def open_store(root: str) -> Store:
 def check_key(key: str) -> str:
     """A key that stays inside its store; InputError for absolute paths, `..` and control characters."""
     parts = key.split("/")
-    if (
-        not key
-        or any(part in ("", ".", "..") for part in parts)
-        or any(ord(c) < 32 or c == "\\" for c in key)
-    ):
+    if not key or any(part in ("", ".", "..") for part in parts) or any(ord(c) < 32 or c == "\\" for c in key):
         raise InputError(f"unsafe object key {key!r}", field="key", remedy="use plain relative names")
     return key
 

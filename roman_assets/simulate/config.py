@@ -165,16 +165,12 @@ def patch_of(config: MiniSurvey, detector: str, season: int) -> int:
     return index if season % 2 == 0 else len(config.detectors) - 1 - index
 
 
-def detector_frame(
-    config: MiniSurvey, detector: str, season: int, dx: float = 0.0, dy: float = 0.0
-) -> DetectorFrame:
+def detector_frame(config: MiniSurvey, detector: str, season: int, dx: float = 0.0, dy: float = 0.0) -> DetectorFrame:
     """Pointing of one detector; a dither (dx, dy) moves every star by about that many pixels."""
     patch = patch_of(config, detector, season)
     along = (patch - (len(config.detectors) - 1) / 2) * DETECTOR_PITCH_DEG
     angle = np.radians(config.roll)
-    ra, dec = plane_to_sky(
-        np.array(-along * np.cos(angle)), np.array(along * np.sin(angle)), config.ra, config.dec
-    )
+    ra, dec = plane_to_sky(np.array(-along * np.cos(angle)), np.array(along * np.sin(angle)), config.ra, config.dec)
     centre = (config.size_px - 1) / 2
     roll = (config.roll + 180.0 * season) % 360.0
     return DetectorFrame(float(ra), float(dec), centre + dx, centre + dy, roll)

@@ -36,8 +36,14 @@ PROGRAMS = {"GRISM": ("Wide area grism field", "HLWAS"), "PRISM": ("Time domain 
 #: Sources are at least this far apart [px]: nearer ones would be one entry of a catalogue.
 APART_PX = 10.0
 #: Lines of star-forming galaxies: rest wavelength in vacuum [nm], flux relative to H-alpha.
-LINES = {"OII": (372.8, 0.5), "Hb": (486.27, 0.3), "OIII4960": (496.03, 0.25), "OIII5008": (500.82, 0.75),
-         "Ha": (656.46, 1.0), "SII": (672.6, 0.2)}  # fmt: skip
+LINES = {
+    "OII": (372.8, 0.5),
+    "Hb": (486.27, 0.3),
+    "OIII4960": (496.03, 0.25),
+    "OIII5008": (500.82, 0.75),
+    "Ha": (656.46, 1.0),
+    "SII": (672.6, 0.2),
+}
 
 
 @dataclass(frozen=True)
@@ -119,15 +125,30 @@ def _sources(field: DispersedField, rng: np.random.Generator) -> tuple[pl.DataFr
     redshift = np.where(star, 0.0, rng.uniform(*field.redshifts, count))
     colour = np.where(star, 0.35, rng.uniform(-0.1, 0.25, count))  # F106 - F184
     line = np.where(star, 0.0, field.line_flux * rng.lognormal(0.0, 0.4, count))
-    catalogue = pl.DataFrame({
-        "id": np.arange(1, count + 1), "ra": ra, "dec": dec, "mag_f106": mag + 0.7 * colour, "mag_f129": mag + 0.3 * colour,
-        "mag_f158": mag, "mag_f184": mag - 0.3 * colour, "hlr_arcsec": np.where(star, 0.0, rng.uniform(0.1, 0.3, count)),
-        "ellipticity": np.where(star, 0.0, rng.uniform(0.0, 0.5, count)), "pa_deg": rng.uniform(0, 180, count),
-        "star_flag": star,
-    })  # fmt: skip
-    truth = pl.DataFrame({
-        "id": catalogue["id"], "class": np.where(star, "star", "galaxy"), "z": redshift, "ha_flux": line, "mag_f158": mag,
-    })  # fmt: skip
+    catalogue = pl.DataFrame(
+        {
+            "id": np.arange(1, count + 1),
+            "ra": ra,
+            "dec": dec,
+            "mag_f106": mag + 0.7 * colour,
+            "mag_f129": mag + 0.3 * colour,
+            "mag_f158": mag,
+            "mag_f184": mag - 0.3 * colour,
+            "hlr_arcsec": np.where(star, 0.0, rng.uniform(0.1, 0.3, count)),
+            "ellipticity": np.where(star, 0.0, rng.uniform(0.0, 0.5, count)),
+            "pa_deg": rng.uniform(0, 180, count),
+            "star_flag": star,
+        }
+    )
+    truth = pl.DataFrame(
+        {
+            "id": catalogue["id"],
+            "class": np.where(star, "star", "galaxy"),
+            "z": redshift,
+            "ha_flux": line,
+            "mag_f158": mag,
+        }
+    )
     return catalogue, truth
 
 
@@ -166,9 +187,16 @@ def _write(
     side = max(field.width, field.height)
     start = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(hours=12, minutes=10 * number)
     config = MiniSurvey(
-        seed=field.seed, detectors=(field.detector,), size_px=side, optical_element="F158", ra=field.ra, dec=field.dec,
-        exposure_time_s=field.exposure_time_s, first_day=field.days[0], program=5,
-    )  # fmt: skip
+        seed=field.seed,
+        detectors=(field.detector,),
+        size_px=side,
+        optical_element="F158",
+        ra=field.ra,
+        dec=field.dec,
+        exposure_time_s=field.exposure_time_s,
+        first_day=field.days[0],
+        program=5,
+    )
     defects = bad_pixels(config, 0)[: field.height, : field.width]
     frame: Frame = expose(image, config, rng, defects)
     facts = ExposureFacts(config, Visit(0, number + 1, start, 0.0, 0.0), field.detector, field.frame(roll))
@@ -179,7 +207,11 @@ def _write(
     model.meta.exposure.type = "WFI_SPECTRAL"
     model.meta.program.title, model.meta.program.subcategory = PROGRAMS[field.element]
     model.meta.wcsinfo.s_region = field.frame(roll).footprint((field.height, field.width))
-    model.meta["subarray"] = {"xstart": int(field.window.xstart), "ystart": int(field.window.ystart), "gain": config.gain}
+    model.meta["subarray"] = {
+        "xstart": int(field.window.xstart),
+        "ystart": int(field.window.ystart),
+        "gain": config.gain,
+    }
     model.validate()
     path = folder / name
     part = path.with_name(f".{name}.{os.getpid()}.part")

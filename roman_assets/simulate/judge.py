@@ -81,11 +81,9 @@ def _match_stars(
         inside = truth.filter(pl.col("x").is_between(0, size - 1) & pl.col("y").is_between(0, size - 1))
         separation, index = _nearest(*(t[c].to_numpy() for t in (inside, mine) for c in ("ra", "dec")))
         pair = mine[index.tolist()].with_columns(
-            true_mag=inside["mag_f146"], source_id=inside["source_id"], separation=pl.Series(separation),
-        )  # fmt: skip
-        same = pair.filter(
-            (pl.col("separation") < MATCH_MAS) & ((pl.col("mag") - pl.col("true_mag")).abs() < 0.75)
+            true_mag=inside["mag_f146"], source_id=inside["source_id"], separation=pl.Series(separation)
         )
+        same = pair.filter((pl.col("separation") < MATCH_MAS) & ((pl.col("mag") - pl.col("true_mag")).abs() < 0.75))
         hit += same.filter(pl.col("true_mag") < 21).height
         total += inside.filter(pl.col("mag_f146") < 21).height
         frames.append(same.with_columns(varies=pl.col("source_id").is_in(list(varying))))
@@ -106,11 +104,7 @@ def _match_events(
         return int(detectable.sum()), 0, 0
     distance, _ = _nearest(*(t[c].to_numpy() for t in (true_events, lenses) for c in ("ra", "dec")))
     back, _ = _nearest(*(t[c].to_numpy() for t in (lenses, true_events) for c in ("ra", "dec")))
-    return (
-        int(detectable.sum()),
-        int((detectable & (distance < MATCH_MAS)).sum()),
-        int((back >= MATCH_MAS).sum()),
-    )
+    return (int(detectable.sum()), int((detectable & (distance < MATCH_MAS)).sum()), int((back >= MATCH_MAS).sum()))
 
 
 def judge_redshifts(products: Products, truth: Path, tolerance: float = 0.003) -> tuple[int, int, int]:

@@ -124,11 +124,7 @@ def header(facts: ExposureFacts) -> dict[str, Any]:
             "target_aperture": "WFI_CEN",
             "pa_aperture": facts.pointing.roll,
         },
-        "program": {
-            "title": "Galactic Bulge Time Domain Survey",
-            "category": "CCS",
-            "subcategory": "GBTDS",
-        },
+        "program": {"title": "Galactic Bulge Time Domain Survey", "category": "CCS", "subcategory": "GBTDS"},
         "visit": {"start_time": start, "nexposures": 1, "status": "SUCCESSFUL"},
         "wcsinfo": {
             "aperture_name": f"{facts.detector}_FULL",

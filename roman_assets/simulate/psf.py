@@ -157,19 +157,12 @@ class EpsfSpline:
         return out
 
 
-def _taps(
-    offset: float, half: int, centre: int, oversample: int
-) -> tuple[list[tuple[int, int]], list[float]]:
+def _taps(offset: float, half: int, centre: int, oversample: int) -> tuple[list[tuple[int, int]], list[float]]:
     """Phases, first rows and cubic B-spline weights of the four samples around a stamp's first pixel."""
     start = (centre - half - offset) * oversample
     index = int(np.floor(start))
     t = start - index
-    weights = [
-        (1 - t) ** 3 / 6,
-        (3 * t**3 - 6 * t**2 + 4) / 6,
-        (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
-        t**3 / 6,
-    ]
+    weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6]
     places = [(k % oversample, k // oversample) for k in range(index - 1, index + 3)]
     return places, weights
 
@@ -225,7 +218,6 @@ def _add(canvas: Any, spline: EpsfSpline, x: float, y: float, i: int, j: int, fl
     rows = slice(max(j - half, 0), min(j + half + 1, canvas.shape[0]))
     columns = slice(max(i - half, 0), min(i + half + 1, canvas.shape[1]))
     cut = stamp[
-        rows.start - (j - half) : rows.stop - (j - half),
-        columns.start - (i - half) : columns.stop - (i - half),
+        rows.start - (j - half) : rows.stop - (j - half), columns.start - (i - half) : columns.stop - (i - half)
     ]
     canvas[rows, columns] += flux * cut

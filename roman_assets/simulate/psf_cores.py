@@ -25,9 +25,7 @@ def psf_core_table(detectors: Sequence[str] = DETECTORS, elements: Sequence[str]
     rows = []
     for element in elements:
         for detector in detectors:
-            samples = pixel_integrated_psf(
-                detector, element, oversample=OVERSAMPLE, half_width_px=HALF_WIDTH_PX
-            )
+            samples = pixel_integrated_psf(detector, element, oversample=OVERSAMPLE, half_width_px=HALF_WIDTH_PX)
             rows.append((detector, element, OVERSAMPLE, samples.astype(np.float32).ravel().tolist()))
     return pl.DataFrame(
         rows,

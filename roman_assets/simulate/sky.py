@@ -130,9 +130,14 @@ def make_patch(config: MiniSurvey, index: int) -> Patch:
 
 
 def _with_faint_events(
-    patch: Patch, config: MiniSurvey, index: int, rng: np.random.Generator, x: Array, y: Array,
+    patch: Patch,
+    config: MiniSurvey,
+    index: int,
+    rng: np.random.Generator,
+    x: Array,
+    y: Array,
     te_range: tuple[float, float],
-) -> Patch:  # fmt: skip
+) -> Patch:
     """The patch with `faint_events` more sources, each lensed once; every second one beside a bright star."""
     count, last = config.faint_events, config.size_px - 1 - EDGE_PX
     new_x, new_y = rng.uniform(EDGE_PX, last, (2, count))
@@ -153,20 +158,22 @@ def _with_faint_events(
 
     number = old + np.arange(count)
     return replace(
-        patch, source_id=joined("source_id", 1_000_000 * index + number), ra=joined("ra", ra), dec=joined("dec", dec),
-        mag=joined("mag", mag), pm_ra=joined("pm_ra", still), pm_dec=joined("pm_dec", still),
-        event_star=joined("event_star", number), t0_mjd=joined("t0_mjd", t0), u0=joined("u0", u0),
+        patch,
+        source_id=joined("source_id", 1_000_000 * index + number),
+        ra=joined("ra", ra),
+        dec=joined("dec", dec),
+        mag=joined("mag", mag),
+        pm_ra=joined("pm_ra", still),
+        pm_dec=joined("pm_dec", still),
+        event_star=joined("event_star", number),
+        t0_mjd=joined("t0_mjd", t0),
+        u0=joined("u0", u0),
         te_days=joined("te_days", te),
-    )  # fmt: skip
+    )
 
 
 def _pick(
-    rng: np.random.Generator,
-    allowed: NDArray[np.bool_],
-    mag: Array,
-    limits: tuple[float, float],
-    count: int,
-    name: str,
+    rng: np.random.Generator, allowed: NDArray[np.bool_], mag: Array, limits: tuple[float, float], count: int, name: str
 ) -> NDArray[np.int64]:
     able = np.flatnonzero(allowed & (mag > limits[0]) & (mag < limits[1]))
     if len(able) < count:

@@ -53,8 +53,11 @@ def spectral_psf_table(
             wings, _ = radial_profile(samples, OVERSAMPLE, radii)
             rows.append((detector, wavelength, core.ravel().tolist(), wings.astype(np.float32).tolist()))
     schema: dict[str, Any] = {
-        "detector": pl.String, "wavelength_um": pl.Float64, "core": pl.List(pl.Int32), "wings": pl.List(pl.Float32),
-    }  # fmt: skip
+        "detector": pl.String,
+        "wavelength_um": pl.Float64,
+        "core": pl.List(pl.Int32),
+        "wings": pl.List(pl.Float32),
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

@@ -125,11 +125,7 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[dict[str, object]]:
 
 
 def simulate_survey(
-    config: MiniSurvey,
-    out_dir: str | Path,
-    *,
-    progress: Progress | None = None,
-    workers: int | None = None,
+    config: MiniSurvey, out_dir: str | Path, *, progress: Progress | None = None, workers: int | None = None
 ) -> SimulatedSurvey:
     """Simulates a mini survey.
 
@@ -149,9 +145,7 @@ def simulate_survey(
     patches = [_patch(config, index) for index in range(len(config.detectors))]
     visits = timetable(config)
     # Detector by detector: a worker keeps the PSF of the detector it is at.
-    tasks = [
-        _Task(config, visit, detector, str(exposures)) for detector in config.detectors for visit in visits
-    ]
+    tasks = [_Task(config, visit, detector, str(exposures)) for detector in config.detectors for visit in visits]
     count = min(workers if workers is not None else os.cpu_count() or 1, len(tasks))
     rows = []
     for row in _run(tasks, count):
@@ -170,11 +164,7 @@ def simulate_survey(
 def write_manifest(folder: Path, files: tuple[Path, ...]) -> Path:
     """Delivery manifest of files in `folder`: JSON `{"files": [{"name", "size", "sha256"}, ...]}`."""
     entries = [
-        {
-            "name": file.name,
-            "size": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
+        {"name": file.name, "size": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
         for file in sorted(files)
     ]
     path = folder / MANIFEST

@@ -62,18 +62,12 @@ def psf_wings_table(
     for element in elements:
         for detector in detectors:
             samples = pixel_integrated_psf(
-                detector,
-                element,
-                oversample=OVERSAMPLE,
-                half_width_px=HALF_WIDTH_PX,
-                wavelengths=wavelengths,
+                detector, element, oversample=OVERSAMPLE, half_width_px=HALF_WIDTH_PX, wavelengths=wavelengths
             )
             profile, energy = radial_profile(samples, OVERSAMPLE, radii)
             columns = {"radius_px": radii, "profile": profile, "encircled_energy": energy}
             part = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Float32))
-            parts.append(
-                part.select(pl.lit(detector).alias("detector"), pl.lit(element).alias("optical_element"), "*")
-            )
+            parts.append(part.select(pl.lit(detector).alias("detector"), pl.lit(element).alias("optical_element"), "*"))
     return pl.concat(parts)
 
 

@@ -64,9 +64,7 @@ class _Reader:
 
     def count(self, value: Any, field: str, low: int, high: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.fail(
-                field, f"{value!r} is not a whole number in [{low}, {high}]", "correct the value."
-            )
+            raise self.fail(field, f"{value!r} is not a whole number in [{low}, {high}]", "correct the value.")
         return value
 
     def date(self, value: Any, field: str) -> dt.date:
@@ -162,9 +160,7 @@ def _seasons(reader: _Reader, value: Any) -> tuple[Season, ...]:
         for day in days:
             if day in owner:
                 problem = f"{day} is in season {owner[day]} and again in {name}"
-                raise reader.fail(
-                    f"{where}.days", problem, "seasons must not overlap: correct first or count."
-                )
+                raise reader.fail(f"{where}.days", problem, "seasons must not overlap: correct first or count.")
             owner[day] = name
         seasons.append(Season(name, tuple(sorted(days))))
     reader.unique((season.name for season in seasons), "seasons")

@@ -115,9 +115,7 @@ class Calendar:
     def field_at(self, ra: float, dec: float) -> str | None:
         """Name of the field whose centre is nearest to an ICRS position [deg], within its radius, or None."""
         nearest = min(
-            ((separation_deg(ra, dec, f.ra, f.dec), f) for f in self.fields),
-            key=lambda found: found[0],
-            default=None,
+            ((separation_deg(ra, dec, f.ra, f.dec), f) for f in self.fields), key=lambda found: found[0], default=None
         )
         if nearest is None or nearest[0] > nearest[1].radius_deg:
             return None

@@ -57,20 +57,12 @@ def build_partitions(calendar: Calendar) -> Partitions:
         region=StaticPartitionsDefinition(list(calendar.region_names())),
         bulge_region=StaticPartitionsDefinition(list(calendar.region_names(BULGE))),
         spectroscopic_region=StaticPartitionsDefinition(list(calendar.region_names(SPECTROSCOPIC))),
-        spectroscopic_day_detector=by_detector(
-            "day", StaticPartitionsDefinition(list(calendar.spectroscopic_days))
-        ),
+        spectroscopic_day_detector=by_detector("day", StaticPartitionsDefinition(list(calendar.spectroscopic_days))),
         day_to_season=MultiPartitionMapping(
-            {
-                "day": DimensionPartitionMapping("season", StaticPartitionMapping(day_season)),
-                "detector": same_detector,
-            }
+            {"day": DimensionPartitionMapping("season", StaticPartitionMapping(day_season)), "detector": same_detector}
         ),
         season_to_day=MultiPartitionMapping(
-            {
-                "season": DimensionPartitionMapping("day", StaticPartitionMapping(season_days)),
-                "detector": same_detector,
-            }
+            {"season": DimensionPartitionMapping("day", StaticPartitionMapping(season_days)), "detector": same_detector}
         ),
     )
 

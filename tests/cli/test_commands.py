@@ -41,10 +41,12 @@ def lens_file(path: Path) -> Path:
     flat = 120 + rng.normal(0, 1, time.size)
     frame = pl.DataFrame(
         {
-            "id": ["lens"] * time.size + ["flat"] * time.size, "time": np.concatenate([time, time]),
-            "flux": np.concatenate([lens, flat]), "flux_err": np.ones(2 * time.size),
+            "id": ["lens"] * time.size + ["flat"] * time.size,
+            "time": np.concatenate([time, time]),
+            "flux": np.concatenate([lens, flat]),
+            "flux_err": np.ones(2 * time.size),
         }
-    )  # fmt: skip
+    )
     frame.write_csv(path)
     return path
 
@@ -61,7 +63,9 @@ def test_find_events_on_own_light_curves(runner: CliRunner, tmp_path: Path) -> N
 
 def test_fit_event_on_own_light_curve(runner: CliRunner, tmp_path: Path) -> None:
     plot = tmp_path / "fit.png"
-    result = run(runner, tmp_path, "fit-event", str(lens_file(tmp_path / "own.csv")), "--id", "lens", "--plot", str(plot))
+    result = run(
+        runner, tmp_path, "fit-event", str(lens_file(tmp_path / "own.csv")), "--id", "lens", "--plot", str(plot)
+    )
     assert result.exit_code == 0
     assert "tE (d)" in result.output
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -80,7 +84,9 @@ def test_several_light_curves_need_a_choice(runner: CliRunner, tmp_path: Path) -
         run(runner, tmp_path, "fit-event", str(lens_file(tmp_path / "own.csv")))
 
 
-def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_errors_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """No traceback for what a user did wrong: file, problem, remedy, exit code 1."""
     monkeypatch.setattr("sys.argv", ["roman", "--home", str(tmp_path), "ingest", str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit) as stopped:

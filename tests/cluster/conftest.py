@@ -14,9 +14,16 @@ from tests.cluster.platform import Platform, installed
 
 #: Two days of two detectors in the shipped calendar's first season and third field.
 SURVEY = MiniSurvey(
-    seed=11, detectors=("WFI01", "WFI02"), days=2, visits_per_day=8, size_px=96, n_events=3, n_variables=2,
-    ra=267.81729, dec=-29.21266,
-)  # fmt: skip
+    seed=11,
+    detectors=("WFI01", "WFI02"),
+    days=2,
+    visits_per_day=8,
+    size_px=96,
+    n_events=3,
+    n_variables=2,
+    ra=267.81729,
+    dec=-29.21266,
+)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -25,7 +25,10 @@ from roman_assets.platform.workspace import Workspace
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).parent / "overlay"
 NAMESPACE = "roman-test"
-IMAGES = {"localhost/roman-assets:test": "ROMAN_TEST_IMAGE", "localhost/roman-services:test": "ROMAN_TEST_SERVICES_IMAGE"}
+IMAGES = {
+    "localhost/roman-assets:test": "ROMAN_TEST_IMAGE",
+    "localhost/roman-services:test": "ROMAN_TEST_SERVICES_IMAGE",
+}
 RUN_ID, OP = "dagster/run-id", "dagster/op"
 
 _SENSOR = """
@@ -140,9 +143,7 @@ class Platform:
 
     def launch(self, job: str, tags: dict[str, str]) -> str:
         """Launch a job as the UI does; returns the run's identifier."""
-        selector = {
-            "pipelineName": job, "repositoryName": "__repository__", "repositoryLocationName": "roman_assets",
-        }  # fmt: skip
+        selector = {"pipelineName": job, "repositoryName": "__repository__", "repositoryLocationName": "roman_assets"}
         metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
         parameters = {"selector": selector, "executionMetadata": metadata, "mode": "default"}
         answer = self.graphql(_LAUNCH, {"p": parameters})["launchPipelineExecution"]
@@ -202,9 +203,12 @@ def killer(name: str, node: str, identifier: str) -> dict[str, Any]:
     """A pod on a node, with its processes in view and the right to stop them (the cluster must admit such pods)."""
     image = next(iter(IMAGES))
     container = {
-        "name": "kill", "image": os.environ.get(IMAGES[image]) or image, "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", _KILL, identifier, "/proc"], "securityContext": {"privileged": True, "runAsUser": 0},
-    }  # fmt: skip
+        "name": "kill",
+        "image": os.environ.get(IMAGES[image]) or image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", _KILL, identifier, "/proc"],
+        "securityContext": {"privileged": True, "runAsUser": 0},
+    }
     spec = {"hostPID": True, "nodeName": node, "restartPolicy": "Never", "containers": [container]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
@@ -287,9 +291,13 @@ def connect(folder: Path, forwards: list[subprocess.Popen[bytes]]) -> Platform:
     settings = {"storage": {"postgres": storage}, "telemetry": {"enabled": False}}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
     workspace = Workspace(
-        folder, products_root="s3://roman-products/assets", index_url=url, registry_url=url,
-        landing_root="s3://roman-landing/level2", quarantine_root="s3://roman-products/quarantine",
-    )  # fmt: skip
+        folder,
+        products_root="s3://roman-products/assets",
+        index_url=url,
+        registry_url=url,
+        landing_root="s3://roman-landing/level2",
+        quarantine_root="s3://roman-products/quarantine",
+    )
     return Platform(workspace, folder, forwards, f"http://{web}")
 
 
@@ -304,7 +312,9 @@ def address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) ->
     command = [_tool("kubectl"), "-n", NAMESPACE, "port-forward", f"service/{service}", f"{local}:{port}"]
     # A forwarded port ends with the container that it leads to, and the test restarts PostgreSQL's.
     again = ["sh", "-c", 'while :; do "$@"; sleep 0.5; done', "forward", *command]
-    forwards.append(subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
+    forwards.append(
+        subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    )
     wait_until(f"{service} answers through a forwarded port", lambda: answers("127.0.0.1", local, 1.0), 30)
     return f"127.0.0.1:{local}"
 

@@ -30,16 +30,7 @@ from roman_assets.platform.reconcile import reconcile
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.survey.partitions import day_detector_key
-from tests.cluster.platform import (
-    OP,
-    ROOT,
-    RUN_ID,
-    Platform,
-    fill_memory,
-    kill_container,
-    kubectl,
-    wait_until,
-)
+from tests.cluster.platform import OP, ROOT, RUN_ID, Platform, fill_memory, kill_container, kubectl, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -142,9 +133,12 @@ def _measure_overhead(platform: Platform, records: list[dg.RunRecord]) -> None:
     MEASURED["tick_to_first_step_s"] = round(min(begun) - min(ticks), 1)
     MEASURED["tick_to_last_first_step_s"] = round(max(begun) - min(ticks), 1)
     MEASURED["pod_overhead_per_step_s"] = {
-        "median": round(statistics.median(extra), 1), "min": round(min(extra), 1), "max": round(max(extra), 1),
-        "steps": len(extra), "runs at once": len(records),
-    }  # fmt: skip
+        "median": round(statistics.median(extra), 1),
+        "min": round(min(extra), 1),
+        "max": round(max(extra), 1),
+        "steps": len(extra),
+        "runs at once": len(records),
+    }
 
 
 # --- under fire ----------------------------------------------------------------------------------------
@@ -249,9 +243,7 @@ def _seasons_done(platform: Platform) -> bool:
 # --- what came of it -----------------------------------------------------------------------------------
 
 
-def test_products_equal_those_of_an_embedded_run(
-    platform: Platform, survey: SimulatedSurvey, tmp_path: Path
-) -> None:
+def test_products_equal_those_of_an_embedded_run(platform: Platform, survey: SimulatedSurvey, tmp_path: Path) -> None:
     """The same files through the same stages in one process on this machine: the same bytes, all of them."""
     # Alerts look back at the days that were there: of days done side by side, the later ones are done once more.
     keys = [f"{day}|{detector}" for day in DAYS for detector in DETECTORS]
@@ -297,8 +289,10 @@ def test_nothing_is_lost_doubled_or_half_visible(
 
 def test_terminating_a_run_stops_its_pods(platform: Platform) -> None:
     """The UI's button: the run is cancelled, and neither its pod nor its step's goes on."""
-    run_id = platform.launch("measure_efficiency", {"dagster/partition": "WFI01|s01",
-                             "dagster/partition/season": "s01", "dagster/partition/detector": "WFI01"})  # fmt: skip
+    run_id = platform.launch(
+        "measure_efficiency",
+        {"dagster/partition": "WFI01|s01", "dagster/partition/season": "s01", "dagster/partition/detector": "WFI01"},
+    )
     wait_until("the step works", lambda: platform.pods(run_id=run_id, op="detection_efficiency", phase="Running"), 180)
     began = time.monotonic()
     platform.terminate(run_id)
@@ -367,8 +361,12 @@ query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNod
 
 def test_pages_with_every_partition_materialized(platform: Platform) -> None:
     """What the lineage page and an asset's partitions page ask, with 6,696 partitions of an asset materialized."""
-    keys = [str(day_detector_key(day, detector)) for season in platform.workspace.calendar.seasons
-            for day in season.days for detector in platform.workspace.calendar.detectors]  # fmt: skip
+    keys = [
+        str(day_detector_key(day, detector))
+        for season in platform.workspace.calendar.seasons
+        for day in season.days
+        for detector in platform.workspace.calendar.detectors
+    ]
     with platform.instance() as instance:
         known = instance.get_materialized_partitions(dg.AssetKey("psf_photometry"))
 

@@ -11,16 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cluster.platform import (
-    NAMESPACE,
-    Platform,
-    address,
-    connect,
-    kill_from_a_pod,
-    kubectl,
-    stop,
-    wait_until,
-)
+from tests.cluster.platform import NAMESPACE, Platform, address, connect, kill_from_a_pod, kubectl, stop, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 VIEWER = "roman-webserver-readonly"

@@ -85,7 +85,9 @@ def monitoring(tmp_path: Path) -> Iterator[Path]:
 
 def test_dashboards_are_installed(monitoring: Path) -> None:
     perform(monitoring, "Deploy")
-    maps = json.loads(kubectl("get", "configmaps", "-n", "monitoring", "-l", "grafana_dashboard=1", "-o", "json"))["items"]
+    maps = json.loads(kubectl("get", "configmaps", "-n", "monitoring", "-l", "grafana_dashboard=1", "-o", "json"))[
+        "items"
+    ]
     (one,) = maps
     there = {name: json.loads(text)["title"] for name, text in one["data"].items()}
     assert there.keys() == {path.name for path in (ROOT / "monitoring" / "dashboards").glob("*.json")}
@@ -96,7 +98,9 @@ def test_migration_between_minor_versions(platform: Platform, tmp_path: Path) ->
     label = "app.kubernetes.io/name=roman-daemon"
     before, runs = pods(label), len(platform.runs())
     told = perform(tmp_path, "Upgrade")
-    assert 0 < told.index("condition met") < told.index("dagster instance migrate"), "it did not wait for the daemon's end"
+    assert 0 < told.index("condition met") < told.index("dagster instance migrate"), (
+        "it did not wait for the daemon's end"
+    )
     after = pods(label)
     assert len(before) == len(after) == 1
     assert not before.keys() & after.keys()

@@ -88,5 +88,3 @@ def test_the_pod_that_kills_is_valid(version: str, monkeypatch: pytest.MonkeyPat
     kubernetes_validate.validate(pod, version, strict=True)
     assert pod["spec"]["containers"][0]["image"] == "registry.example/roman-assets:1"
     assert pod["spec"]["nodeName"] == "node-1"
-
-

@@ -140,9 +140,7 @@ def number_of(visit: int, exposure: int, detector: int, element: str = "f146") -
     return f"r0000201001001001{visit:03d}_{exposure:04d}_wfi{detector:02d}_{element}_cal.asdf"
 
 
-def another(
-    parts: Parts, visit: int = 1, exposure: int = 1, detector: int = 1, day: str = "2027-03-01"
-) -> Parts:
+def another(parts: Parts, visit: int = 1, exposure: int = 1, detector: int = 1, day: str = "2027-03-01") -> Parts:
     """The valid file as another exposure."""
     name = number_of(visit, exposure, detector)
     return parts.edit(

@@ -146,9 +146,7 @@ def test_blocks_without_checksum_pass(parts):
 )
 def test_unknown_tags(parts, tag):
     assert reason_of(parts.edit(("origin: STSCI/SOC", f"origin: {tag} [ls]")).bytes) is Reason.UNKNOWN_TAG
-    assert (
-        reason_of(parts.edit(("origin: STSCI/SOC", f"{tag} origin: STSCI/SOC")).bytes) is Reason.UNKNOWN_TAG
-    )
+    assert reason_of(parts.edit(("origin: STSCI/SOC", f"{tag} origin: STSCI/SOC")).bytes) is Reason.UNKNOWN_TAG
 
 
 def test_a_redefined_tag_prefix_gains_nothing(parts):
@@ -226,9 +224,7 @@ def test_zlib_bomb_that_lies_about_its_size(parts, zlib_bomb):
     )
     data = parts.block(0, Payload(zlib_bomb, b"zlib", data_bytes=SIDE * SIDE * 4)).bytes
     assert reason_of(data) is Reason.EXPANSION
-    done = subprocess.run(
-        [sys.executable, "-c", code, "/dev/stdin"], input=data, capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, "/dev/stdin"], input=data, capture_output=True, check=True)
     found, memory_mb = done.stdout.decode().split()
     assert found == "expansion"
     assert int(memory_mb) < 100
@@ -253,9 +249,7 @@ def lz4_chunks(data: bytes, size: int = 1000) -> bytes:
     return b"".join(struct.pack(">I", len(chunk)) + chunk for chunk in chunks)
 
 
-@pytest.mark.parametrize(
-    ("label", "pack"), [(b"zlib", zlib.compress), (b"bzp2", bz2.compress), (b"lz4\0", lz4_chunks)]
-)
+@pytest.mark.parametrize(("label", "pack"), [(b"zlib", zlib.compress), (b"bzp2", bz2.compress), (b"lz4\0", lz4_chunks)])
 def test_honest_compression_passes_and_lies_do_not(parts, label, pack):
     plain = parts.blocks[0].stored
     stored = pack(plain)
@@ -269,9 +263,7 @@ def test_honest_compression_passes_and_lies_do_not(parts, label, pack):
 
 
 def test_unknown_compression(parts):
-    assert (
-        reason_of(parts.block(0, replace(parts.blocks[0], compression=b"zip!")).bytes) is Reason.COMPRESSION
-    )
+    assert reason_of(parts.block(0, replace(parts.blocks[0], compression=b"zip!")).bytes) is Reason.COMPRESSION
 
 
 @pytest.mark.parametrize("nesting", ["flow", "compact", "block"])
@@ -352,8 +344,13 @@ def test_array_larger_than_its_block(parts):
 def test_block_header_that_lies(parts, field, value):
     data = bytearray(parts.bytes)
     start = check_bytes(bytes(data), "x").layout.blocks[0].offset
-    offset, form = {"header": (4, ">H"), "flags": (6, ">I"), "allocated": (14, ">Q"), "used": (22, ">Q"),
-                    "data": (30, ">Q")}[field]  # fmt: skip
+    offset, form = {
+        "header": (4, ">H"),
+        "flags": (6, ">I"),
+        "allocated": (14, ">Q"),
+        "used": (22, ">Q"),
+        "data": (30, ">Q"),
+    }[field]
     struct.pack_into(form, data, start + offset, value)
     expected = {"allocated": Reason.TRUNCATED, "data": Reason.ARRAY_OUTSIDE_BLOCK}
     assert reason_of(bytes(data)) is expected.get(field, Reason.BAD_BLOCK)
@@ -390,14 +387,19 @@ def test_manifest(parts):
 @pytest.mark.parametrize(
     "text",
     [
-        "{", "[" * 100_000, "{}", '{"files": 1}', "[1]", '[{"size": 1}]',
+        "{",
+        "[" * 100_000,
+        "{}",
+        '{"files": 1}',
+        "[1]",
+        '[{"size": 1}]',
         json.dumps([{"name": NAME, "size": -1, "sha256": "0" * 64}]),
         json.dumps([{"name": NAME, "size": True, "sha256": "0" * 64}]),
         json.dumps([{"name": NAME, "size": 1, "sha256": "xyz"}]),
         json.dumps([{"name": "../x", "size": 1, "sha256": "0" * 64}]),
         json.dumps([{"name": NAME, "size": n, "sha256": "0" * 64} for n in (1, 2)]),
     ],
-)  # fmt: skip
+)
 def test_bad_manifest(text):
     with pytest.raises(InputError, match="Remedy"):
         read_manifest(text, "m.json")

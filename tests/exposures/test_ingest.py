@@ -54,10 +54,7 @@ def test_good_files(place, parts):
     place.put(another(parts, 2, detector=2), number_of(2, 1, 2))
     seen = []
     report = place.run(progress=lambda *args: seen.append(args))
-    assert report.registered == [
-        "r0000201001001001001_0001_wfi01_f146",
-        "r0000201001001001002_0001_wfi02_f146",
-    ]
+    assert report.registered == ["r0000201001001001001_0001_wfi01_f146", "r0000201001001001002_0001_wfi02_f146"]
     assert report.quarantined == report.conflicts == report.problems == []
     assert report.outside_calendar == []
     assert [(done, total) for _, done, total in seen] == [(1, 2), (2, 2)]
@@ -79,7 +76,7 @@ def test_bad_files_do_not_stop_the_good_ones(place, parts):
         6: (another(parts, 6).pixels("data", nan), None, "finite_fraction"),
         7: (another(parts, 7).pixels("data", bright), None, "sky_level"),
         8: (another(parts, 8).sub(r"\n    telescope: ROMAN", ""), None, "schema"),
-    }  # fmt: skip
+    }
     for visit, (content, data, _) in bad.items():
         place.put(content, number_of(visit, 1, 1), data)
     place.put(parts, "not_a_roman_name.asdf")

@@ -46,9 +46,7 @@ def test_manifest_settles_a_young_file(tmp_path):
     """A file with the announced size is whole, however young; with less it is still arriving."""
     put(tmp_path, "whole.asdf", b"12345", age=0)
     put(tmp_path, "partly.asdf", b"123", age=0)
-    entries = [
-        {"name": name, "size": 5, "sha256": "0" * 64} for name in ("whole.asdf", "partly.asdf", "late.asdf")
-    ]
+    entries = [{"name": name, "size": 5, "sha256": "0" * 64} for name in ("whole.asdf", "partly.asdf", "late.asdf")]
     put(tmp_path, "delivery_manifest.json", json.dumps({"files": entries}).encode())
     listing = Landing(tmp_path).list()
     assert names(listing) == ["whole.asdf"]

@@ -69,9 +69,7 @@ def test_release(quarantine, path, tmp_path):
     assert quarantine.read(SHA256) == DATA  # nothing is deleted
 
 
-@pytest.mark.parametrize(
-    "reason", ["truncated", "unknown_tag", "external_reference", "expansion", "bad_name"]
-)
+@pytest.mark.parametrize("reason", ["truncated", "unknown_tag", "external_reference", "expansion", "bad_name"])
 def test_structural_faults_cannot_be_waived(quarantine, path, reason):
     quarantine.put(path, rejected(Reason(reason)))
     with pytest.raises(InputError, match="cannot be waived"):

@@ -71,11 +71,7 @@ def test_footprints_of_shared_files_are_those_of_gwcs(shared_data):
 def test_dispersed_shared_file(shared_data):
     path = sorted(shared_data.glob("grism_scene/*_grism_cal.asdf"))[0]
     header = read_header(path)
-    assert (header.kind, header.optical_element, header.exposure_type) == (
-        "spectral",
-        "GRISM",
-        "WFI_SPECTRAL",
-    )
+    assert (header.kind, header.optical_element, header.exposure_type) == ("spectral", "GRISM", "WFI_SPECTRAL")
     assert set(header.caveats) == {VISIT_FROM_NAME, PHOTOMETRY_MISSING}
     assert np.isnan(header.conversion_megajanskys)
 
@@ -151,11 +147,7 @@ def test_bad_name(parts, tmp_path):
     ("conversion", "area", "caveats"),
     [
         ("0.25", "2.8e-13", ()),
-        (
-            "-0.25",
-            "-2.8e-13",
-            (PHOTOMETRY_NOT_POSITIVE,),
-        ),  # romanisim without CRDS: their product is positive
+        ("-0.25", "-2.8e-13", (PHOTOMETRY_NOT_POSITIVE,)),  # romanisim without CRDS: their product is positive
         ("-0.25", "2.8e-13", (PHOTOMETRY_NOT_POSITIVE,)),
         ("0.0", "2.8e-13", (PHOTOMETRY_NOT_POSITIVE,)),
         ("0.25", "-999999.0", (PHOTOMETRY_NOT_POSITIVE,)),

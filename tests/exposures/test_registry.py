@@ -48,12 +48,27 @@ def header(visit: int = 1, detector: str = "WFI01", day: str = "2027-03-01", **c
     stem = f"r0000201001001001{visit:03d}_0001_{detector.lower()}_f146"
     start = dt.datetime.fromisoformat(f"{day}T02:00:00.123456+00:00") + dt.timedelta(minutes=visit)
     values = ExposureHeader(
-        exposure_id=stem, filename=f"{stem}_cal.asdf", visit_id=stem[1:20], exposure=1, detector=detector,
-        optical_element="F146", exposure_type="WFI_IMAGE", start_time=start, mid_mjd=61465.1 + visit / 1440,
-        exptime_s=66.0, day=day, shape=(4088, 4080), ra_center=267.8, dec_center=-29.2,
-        s_region="POLYGON ICRS 1 2 3 4 5 6", conversion_megajanskys=0.25, pixel_area_sr=2.8e-13, program=2,
-        caveats=("photometry_not_positive",), schema="wfi_image-2.2.0",
-    )  # fmt: skip
+        exposure_id=stem,
+        filename=f"{stem}_cal.asdf",
+        visit_id=stem[1:20],
+        exposure=1,
+        detector=detector,
+        optical_element="F146",
+        exposure_type="WFI_IMAGE",
+        start_time=start,
+        mid_mjd=61465.1 + visit / 1440,
+        exptime_s=66.0,
+        day=day,
+        shape=(4088, 4080),
+        ra_center=267.8,
+        dec_center=-29.2,
+        s_region="POLYGON ICRS 1 2 3 4 5 6",
+        conversion_megajanskys=0.25,
+        pixel_area_sr=2.8e-13,
+        program=2,
+        caveats=("photometry_not_positive",),
+        schema="wfi_image-2.2.0",
+    )
     return replace(values, **changes)
 
 
@@ -94,10 +109,7 @@ def test_selection_and_order_of_time(registry):
 
 def test_direct_images_are_not_microlensing_images(registry):
     """Both surveys observe on 2027-10-01; a COSMOS image must not enter a bulge season."""
-    bulge, direct = (
-        arrival(1, day="2027-10-01"),
-        arrival(2, day="2027-10-01", ra_center=150.1, dec_center=2.2),
-    )
+    bulge, direct = (arrival(1, day="2027-10-01"), arrival(2, day="2027-10-01", ra_center=150.1, dec_center=2.2))
     registry.register([bulge, direct])
     assert [e.visit_id for e in registry.exposures(season="s02")] == [bulge.header.visit_id]
     found = registry.exposures(day="2027-10-01", survey="spectroscopic")
@@ -125,9 +137,7 @@ def test_other_bytes_are_a_conflict_and_the_first_stays(registry):
 
 def test_within_one_batch(registry):
     batch = [arrival(1, "a" * 64), arrival(1, "a" * 64), arrival(1, "b" * 64), arrival(2)]
-    assert registry.register(batch) == [
-        Outcome.REGISTERED, Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.REGISTERED,
-    ]  # fmt: skip
+    assert registry.register(batch) == [Outcome.REGISTERED, Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.REGISTERED]
     assert len(registry.exposures()) == 2
 
 
@@ -244,9 +254,7 @@ def test_migrations_make_the_tables_of_the_code(url):
             assert columns[column.name]["nullable"] == column.nullable, f"{table.name}.{column.name}"
             ours, theirs = column.type.python_type, columns[column.name]["type"].python_type
             assert ours is theirs, f"{table.name}.{column.name}"
-        assert {i["name"] for i in found.get_indexes(table.name) if not i["unique"]} == {
-            i.name for i in table.indexes
-        }
+        assert {i["name"] for i in found.get_indexes(table.name) if not i["unique"]} == {i.name for i in table.indexes}
     engine.dispose()
 
 

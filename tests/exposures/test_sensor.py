@@ -67,9 +67,7 @@ class Ticker:
 
     def tick(self, commit: bool = True):
         with DagsterInstance.ephemeral() as instance:
-            context = build_sensor_context(
-                instance=instance, cursor=self.cursor, definitions=self.definitions
-            )
+            context = build_sensor_context(instance=instance, cursor=self.cursor, definitions=self.definitions)
             result = self.sensor(context)
         if isinstance(result, SkipReason):
             return []
@@ -224,9 +222,7 @@ def test_tick_over_many_known_objects_is_quick(tmp_path):
     registry = Registry(ticker.url)
     from roman_assets.exposures.registry import Delivery, Outcome
 
-    registry.log(
-        [Delivery(f.name, f.uri, f.size, f.version, Outcome.QUARANTINED) for f in landing.list().files]
-    )
+    registry.log([Delivery(f.name, f.uri, f.size, f.version, Outcome.QUARANTINED) for f in landing.list().files])
     start = time.perf_counter()
     assert ticker.tick() == []
     assert time.perf_counter() - start < 5.0

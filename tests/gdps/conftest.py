@@ -64,11 +64,21 @@ def catalogue(x: list[float], y: list[float], mag: list[float], hlr: list[float]
     """A catalogue of sources at array pixels, of flat AB colours."""
     ra, dec = sky(np.array(x), np.array(y), window.nx / 2, window.ny / 2)
     n = len(x)
-    return pl.DataFrame({
-        "id": np.arange(1, n + 1), "ra": ra, "dec": dec, "hlr_arcsec": hlr, "ellipticity": [0.3] * n,
-        "pa_deg": [30.0] * n, "mag_f106": mag, "mag_f129": mag, "mag_f158": mag, "mag_f184": mag,
-        "star_flag": np.array(hlr) == 0,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "id": np.arange(1, n + 1),
+            "ra": ra,
+            "dec": dec,
+            "hlr_arcsec": hlr,
+            "ellipticity": [0.3] * n,
+            "pa_deg": [30.0] * n,
+            "mag_f106": mag,
+            "mag_f129": mag,
+            "mag_f158": mag,
+            "mag_f184": mag,
+            "star_flag": np.array(hlr) == 0,
+        }
+    )
 
 
 def make_field(
@@ -90,10 +100,12 @@ def make_field(
     data = rng.poisson(np.maximum(mean, 0) * TIME_S) / TIME_S + rng.normal(0, READ_NOISE / TIME_S, mean.shape)
     shape = mean.shape
     planes: dict[str, Any] = {
-        "data": data.astype(np.float32), "good": np.ones(shape, dtype=bool),
+        "data": data.astype(np.float32),
+        "good": np.ones(shape, dtype=bool),
         "read_variance": np.full(shape, (READ_NOISE / TIME_S) ** 2, dtype=np.float32),
-        "poisson_slope": np.full(shape, 1 / TIME_S, dtype=np.float32), "saturated": np.zeros(shape, dtype=bool),
-    }  # fmt: skip
+        "poisson_slope": np.full(shape, 1 / TIME_S, dtype=np.float32),
+        "saturated": np.zeros(shape, dtype=bool),
+    }
     frame = Frame("field", 61679.0, "WFI01", element.upper(), to_pixels=to_pixels, wcs=None, **(planes | change))
     return Field(frame, window, sources, trace, throughput, psf, truth, clean)
 
@@ -103,7 +115,10 @@ def field() -> Field:
     """Five sources, two of which overlap, one beyond the left edge, one whose order 1 begins below the window."""
     window = Window(1500.0, 1500.0, 160, 1100)
     table = catalogue(
-        [40.0, 80.3, 84.9, 130.6, -3.0], [560.0, 540.2, 600.7, 200.0, 560.0], [19.5, 20.5, 21.0, 20.0, 19.0],
-        [0.0, 0.25, 0.2, 0.3, 0.0], window,
-    )  # fmt: skip
+        [40.0, 80.3, 84.9, 130.6, -3.0],
+        [560.0, 540.2, 600.7, 200.0, 560.0],
+        [19.5, 20.5, 21.0, 20.0, 19.0],
+        [0.0, 0.25, 0.2, 0.3, 0.0],
+        window,
+    )
     return make_field(table, window)

@@ -23,9 +23,13 @@ def galaxy(
         flux = flux + strength / np.sqrt(2 * np.pi) / sigma * np.exp(-0.5 * ((WAVELENGTH - centre) / sigma) ** 2)
     n = len(WAVELENGTH)
     return Spectrum(
-        WAVELENGTH, flux + rng.normal(0, noise, n), np.full(n, noise**2), np.zeros(n), np.zeros(n, np.uint32),
+        WAVELENGTH,
+        flux + rng.normal(0, noise, n),
+        np.full(n, noise**2),
+        np.zeros(n),
+        np.zeros(n, np.uint32),
         np.full(n, lsf),
-    )  # fmt: skip
+    )
 
 
 def star_forming(z: float, strength: float = 1.0, **options: object) -> Spectrum:

@@ -17,9 +17,13 @@ def spectrum(seed: int = 0, *, start: float = 1000.0, error: float = 0.1, level:
     rng = np.random.default_rng(seed)
     wave = start + 1.1 * np.arange(N)
     return Spectrum(
-        wave, level + error * rng.normal(size=N), np.full(N, error**2), np.full(N, 0.5), np.zeros(N, dtype=np.uint32),
+        wave,
+        level + error * rng.normal(size=N),
+        np.full(N, error**2),
+        np.full(N, 0.5),
+        np.zeros(N, dtype=np.uint32),
         np.full(N, 1.5),
-    )  # fmt: skip
+    )
 
 
 def changed(given: Spectrum, **values: np.ndarray) -> Spectrum:

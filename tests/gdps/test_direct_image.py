@@ -27,9 +27,11 @@ def _image(field: Field, table: pl.DataFrame, drawn: SourceList, sources: int) -
     rng = np.random.default_rng(4)
     noisy = rng.poisson(image * 140) / 140 + rng.normal(0, 0.04, image.shape)
     return replace(
-        field.frame, data=noisy.astype(np.float32), read_variance=np.full(image.shape, 0.0016, dtype=np.float32),
+        field.frame,
+        data=noisy.astype(np.float32),
+        read_variance=np.full(image.shape, 0.0016, dtype=np.float32),
         poisson_slope=np.full(image.shape, 1 / 140, dtype=np.float32),
-    )  # fmt: skip
+    )
 
 
 def test_the_image_settles_what_flag_and_size_dispute() -> None:
@@ -46,9 +48,12 @@ def test_the_image_settles_what_flag_and_size_dispute() -> None:
 def test_shares_are_found() -> None:
     """A star, a disc, a mixture, a bulge; one too faint to tell and one off the image keep the usual share."""
     table = catalogue(
-        [30.4, 60.7, 110.2, 160.5, 40.0, 900.0], [40.3, 100.8, 50.5, 110.1, 130.0, 80.0],
-        [20.0, 20.0, 20.0, 20.0, 27.5, 20.0], [0.0, 0.4, 0.4, 0.35, 0.3, 0.3], WINDOW,
-    )  # fmt: skip
+        [30.4, 60.7, 110.2, 160.5, 40.0, 900.0],
+        [40.3, 100.8, 50.5, 110.1, 130.0, 80.0],
+        [20.0, 20.0, 20.0, 20.0, 27.5, 20.0],
+        [0.0, 0.4, 0.4, 0.35, 0.3, 0.3],
+        WINDOW,
+    )
     field = make_field(table, WINDOW)
     sources = SourceList.of(table)
     frame = _image(field, table, sources.with_bulge(SHARES), 5)

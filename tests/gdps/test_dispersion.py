@@ -55,9 +55,15 @@ def gauss_cells(pitch: float, covariance: F64 = ROUND) -> F64:
 
 
 def gauss_stamps(
-    trace: OpticalTrace, x0: float, y0: float, order: str, nodes: F64, slopes: F64 | None = None,
-    covariance: F64 = ROUND, half: int = HALF,
-) -> Stamps:  # fmt: skip
+    trace: OpticalTrace,
+    x0: float,
+    y0: float,
+    order: str,
+    nodes: F64,
+    slopes: F64 | None = None,
+    covariance: F64 = ROUND,
+    half: int = HALF,
+) -> Stamps:
     """The same Gaussian through the local matrices, sheared or not, and over the pixel, by its Fourier transform."""
     k = 2 * np.pi * np.fft.fftfreq(PSF_OVERSAMPLE * (2 * half + 1), 1 / PSF_OVERSAMPLE)
     ky, kx = k[:, None], k[None, :]
@@ -112,10 +118,12 @@ def test_against_exact_clipping(
 @pytest.mark.parametrize(
     ("covariance", "pitch", "half"),
     [
-        (ROUND, PITCH, 7), (ellipse(0.6, 0.3, 0.7), PITCH, 7), (ellipse(2.2, 0.5, 0.8), 1 / 7, 15),
+        (ROUND, PITCH, 7),
+        (ellipse(0.6, 0.3, 0.7), PITCH, 7),
+        (ellipse(2.2, 0.5, 0.8), 1 / 7, 15),
         (ellipse(2.2, 2.0, 2.0), 1 / 6, 15),
     ],
-)  # fmt: skip
+)
 def test_a_line_against_exact_clipping(
     request: pytest.FixtureRequest, element: str, covariance: F64, pitch: float, half: int
 ) -> None:
@@ -289,8 +297,11 @@ def test_bad_arguments() -> None:
     with pytest.raises(InputError, match="finite"):
         Stamps(np.full((1, 4, 4), np.inf), (2, 2), 0, 0)
     for rank, value, slopes, said in (
-        (3, 1.0, [0.0], "factors"), (4, np.nan, [0.0], "finite"), (4, 1.0, None, "sheared"), (0, 1.0, [0.0], "factors")
-    ):  # fmt: skip
+        (3, 1.0, [0.0], "factors"),
+        (4, np.nan, [0.0], "finite"),
+        (4, 1.0, None, "sheared"),
+        (0, 1.0, [0.0], "factors"),
+    ):
         with pytest.raises(InputError, match=said):
             Stamps(Factors(np.ones((1, 4, rank)), np.full((rank, 4), value)), (2, 2), 0, 0, slopes)
     with pytest.raises(InputError, match="whole number"):

@@ -10,14 +10,7 @@ import pytest
 from roman_assets.errors import InputError
 from roman_assets.gdps.contamination import ContaminationConfig, background, fit_sources, recentre
 from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.extraction import (
-    FLAGS,
-    MASKED,
-    NO_DATA,
-    ExposureSpectra,
-    ExtractionConfig,
-    extract_exposure,
-)
+from roman_assets.gdps.extraction import FLAGS, MASKED, NO_DATA, ExposureSpectra, ExtractionConfig, extract_exposure
 from roman_assets.gdps.scene import MAIN, build_scene
 from roman_assets.gdps.throughput import Throughput
 from tests.gdps.conftest import LINE_FLUX, LINE_NM, SKY, Field, catalogue, make_field
@@ -156,9 +149,11 @@ def test_empty_catalogue(field: Field) -> None:
 def test_gain(field: Field, extracted: ExposureSpectra) -> None:
     """Half the counts at two electrons to a DN are the same spectra."""
     halved = replace(
-        field.frame, data=field.frame.data / 2, read_variance=field.frame.read_variance / 4,
+        field.frame,
+        data=field.frame.data / 2,
+        read_variance=field.frame.read_variance / 4,
         poisson_slope=field.frame.poisson_slope / 2,
-    )  # fmt: skip
+    )
     config = ExtractionConfig(gain=2.0)
     result = extract_exposure(halved, field.window, field.sources, field.trace, field.throughput, field.psf, config)
     ours, theirs = result.sources[0].spectrum, extracted.sources[0].spectrum

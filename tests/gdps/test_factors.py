@@ -7,13 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from roman_assets.gdps import morphology
-from roman_assets.gdps.dispersion import (
-    WavelengthBins,
-    Window,
-    place_source,
-    straight_slopes,
-    wavelength_edges,
-)
+from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
 from roman_assets.gdps.factors import LINE_ERROR, PEAK_ERROR, factored, spline_matrix
 from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
@@ -22,9 +16,12 @@ from roman_assets.kernels.dispersion import FACTORS, Stamps
 F64 = NDArray[np.float64]
 NODES = np.array([0.95, 1.2, 1.45, 1.7, 1.95])
 SHAPES = {
-    "point": Shape(), "compact": Shape(0.5, 0.5, 0.8, 0.3), "disc": Shape(2.5, 0.7, 0.4, 0.1),
-    "edge on": Shape(6.0, 0.2, 0.785, 0.3), "across": Shape(4.0, 0.2, 0.02),
-}  # fmt: skip
+    "point": Shape(),
+    "compact": Shape(0.5, 0.5, 0.8, 0.3),
+    "disc": Shape(2.5, 0.7, 0.4, 0.1),
+    "edge on": Shape(6.0, 0.2, 0.785, 0.3),
+    "across": Shape(4.0, 0.2, 0.02),
+}
 
 
 def gaussians(height: int = 60, width: int = 62) -> F64:

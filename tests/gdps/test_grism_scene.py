@@ -43,9 +43,13 @@ def test_one_exposure(shared_data: Path) -> None:
     sources = SourceList.of(pl.read_parquet(folder / "catalog.parquet"))
     config = ExtractionConfig(ContaminationConfig(iterations=1))
     result = extract_exposure(
-        frame, Window(row["xstart"], row["ystart"], row["nx"], row["ny"]), sources, trace,
-        read_throughput(folder / "sensitivity.parquet"), config=config,
-    )  # fmt: skip
+        frame,
+        Window(row["xstart"], row["ystart"], row["nx"], row["ny"]),
+        sources,
+        trace,
+        read_throughput(folder / "sensitivity.parquet"),
+        config=config,
+    )
     truth = pl.read_parquet(folder / "truth.parquet")
     variance = frame.read_variance + frame.poisson_slope * np.maximum(result.model.sources + result.model.background, 0)
     assert float((result.residual**2 / variance)[frame.good].mean()) < 1.06

@@ -28,7 +28,9 @@ def _hankel(profile: object, k: float) -> float:
 
 @pytest.mark.parametrize("k", [0.3, 1.0, 4.0])
 def test_exponential_transform(k: float) -> None:
-    assert float(exponential_transform(k)) == pytest.approx(_hankel(lambda r: np.exp(-1.6783469900166605 * r), k), abs=2e-4)
+    assert float(exponential_transform(k)) == pytest.approx(
+        _hankel(lambda r: np.exp(-1.6783469900166605 * r), k), abs=2e-4
+    )
 
 
 @pytest.mark.parametrize("k", [0.1, 0.5, 2.0, 8.0])

@@ -96,12 +96,19 @@ def _spoiled(change: str) -> tuple[str, object]:
 @pytest.mark.parametrize(
     "change",
     [
-        "meta.product_type=other", "meta.optical_element=mirror", "meta.unit_wl=nm", "optical_model.wl_min=5.0",
-        "optical_model.wl_transform=cubic", "optical_model.orders_defined=[]", "detector_model.xy_centers={}",
-        "detector_model.plate_scale=-1", "optical_model.orders.1.ids_ijk_coeff=[[1.0]]", "optical_model.dimen_ids=3",
+        "meta.product_type=other",
+        "meta.optical_element=mirror",
+        "meta.unit_wl=nm",
+        "optical_model.wl_min=5.0",
+        "optical_model.wl_transform=cubic",
+        "optical_model.orders_defined=[]",
+        "detector_model.xy_centers={}",
+        "detector_model.plate_scale=-1",
+        "optical_model.orders.1.ids_ijk_coeff=[[1.0]]",
+        "optical_model.dimen_ids=3",
         "detector_model.pos_angle_detector=10",
     ],
-)  # fmt: skip
+)
 def test_spoiled_files_name_their_field(folder: Path, tmp_path: Path, change: str) -> None:
     tree = yaml.safe_load((folder / "Roman_grism_OpticalModel_v0.8.yaml").read_text())
     path, value = _spoiled(change)

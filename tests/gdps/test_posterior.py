@@ -16,7 +16,9 @@ def two_peaks(share: float = 0.8) -> ClassPosterior:
     """Gaussians at z = 1 (sigma 1e-4, with this share) and z = 2 (sigma 1e-3), each on its own fine points."""
     within = np.linspace(-6, 6, 61)
     z = np.unique(np.concatenate([np.linspace(0, 4, 1001), 1 + 1e-4 * within, 2 + 1e-3 * within]))
-    density = share * np.exp(-0.5 * ((z - 1) / 1e-4) ** 2) / 1e-4 + (1 - share) * np.exp(-0.5 * ((z - 2) / 1e-3) ** 2) / 1e-3
+    density = (
+        share * np.exp(-0.5 * ((z - 1) / 1e-4) ** 2) / 1e-4 + (1 - share) * np.exp(-0.5 * ((z - 2) / 1e-3) ** 2) / 1e-3
+    )
     return ClassPosterior("galaxy", z, np.log(density + 1e-300), np.zeros(len(z)), np.zeros((len(z), 1)))
 
 

@@ -125,7 +125,11 @@ def test_wide_source_is_no_problem():
 
 
 def test_frame():
-    spectra = [star_forming(1.55), galaxy(1.0, {}), replace(star_forming(1.5), flags=np.ones(len(WAVELENGTH), np.uint32))]
+    spectra = [
+        star_forming(1.55),
+        galaxy(1.0, {}),
+        replace(star_forming(1.5), flags=np.ones(len(WAVELENGTH), np.uint32)),
+    ]
     frame = measure(spectra)
     assert frame.schema == pl.Schema(SCHEMA)
     first, _, last = frame.iter_rows(named=True)
@@ -158,9 +162,13 @@ def test_broad_lines_make_a_quasar():
         flux = flux * (1 + strength * np.exp(-0.5 * ((WAVELENGTH - centre) / (0.0063 * centre)) ** 2))
     n = len(WAVELENGTH)
     spectrum = Spectrum(
-        WAVELENGTH, flux + rng.normal(0, NOISE, n), np.full(n, NOISE**2), np.zeros(n), np.zeros(n, np.uint32),
+        WAVELENGTH,
+        flux + rng.normal(0, NOISE, n),
+        np.full(n, NOISE**2),
+        np.zeros(n),
+        np.zeros(n, np.uint32),
         np.full(n, 0.95),
-    )  # fmt: skip
+    )
     result = measure_redshift(spectrum)
     assert result.kind == "qso"
     assert result.z == pytest.approx(z, abs=0.01)
@@ -176,16 +184,16 @@ def test_prism():
         away = (wavelength - LINES[name] * (1 + z)) / lsf
         flux = flux + strength / np.sqrt(2 * np.pi) / lsf * np.exp(-0.5 * away**2)
     noise = np.full(200, 5e-21)
-    spectrum = Spectrum(
-        wavelength, flux + rng.normal(0, noise), noise**2, np.zeros(200), np.zeros(200, np.uint32), lsf
-    )
+    spectrum = Spectrum(wavelength, flux + rng.normal(0, noise), noise**2, np.zeros(200), np.zeros(200, np.uint32), lsf)
     result = measure_redshift(spectrum, RedshiftConfig(band=(750.0, 1800.0)))
     assert result.z == pytest.approx(z, abs=0.002)
     assert result.zwarn == 0
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), what=st.sampled_from(["spikes", "huge", "tiny", "constant", "few", "steps", "zero"]))
+@given(
+    seed=st.integers(0, 2**32 - 1), what=st.sampled_from(["spikes", "huge", "tiny", "constant", "few", "steps", "zero"])
+)
 def test_rubbish_is_measured_without_a_crash_or_trust(seed, what):
     """Whatever is in the pixels: a row comes back, and a redshift of rubbish has a warning."""
     rng = np.random.default_rng(seed)

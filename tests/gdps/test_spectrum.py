@@ -9,19 +9,29 @@ from roman_assets.errors import InputError
 from roman_assets.gdps.spectrum import Spectrum
 
 GOOD = {
-    "wavelength": np.linspace(1000, 1900, 6), "flux": np.ones(6), "variance": np.ones(6),
-    "contamination": np.zeros(6), "flags": np.zeros(6, np.uint32), "lsf_sigma": np.ones(6),
-}  # fmt: skip
+    "wavelength": np.linspace(1000, 1900, 6),
+    "flux": np.ones(6),
+    "variance": np.ones(6),
+    "contamination": np.zeros(6),
+    "flags": np.zeros(6, np.uint32),
+    "lsf_sigma": np.ones(6),
+}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("flux", np.ones(5)), ("flags", np.zeros(7, np.uint32)), ("wavelength", np.linspace(1900, 1000, 6)),
-        ("wavelength", [1, 2, 2, 3, 4, 5]), ("wavelength", [1, 2, np.nan, 3, 4, 5]), ("wavelength", [-1, 2, 3, 4, 5, 6]),
-        ("lsf_sigma", np.zeros(6)), ("lsf_sigma", np.full(6, np.nan)), ("variance", np.ones((2, 3))),
+        ("flux", np.ones(5)),
+        ("flags", np.zeros(7, np.uint32)),
+        ("wavelength", np.linspace(1900, 1000, 6)),
+        ("wavelength", [1, 2, 2, 3, 4, 5]),
+        ("wavelength", [1, 2, np.nan, 3, 4, 5]),
+        ("wavelength", [-1, 2, 3, 4, 5, 6]),
+        ("lsf_sigma", np.zeros(6)),
+        ("lsf_sigma", np.full(6, np.nan)),
+        ("variance", np.ones((2, 3))),
     ],
-)  # fmt: skip
+)
 def test_refuses(name, value):
     with pytest.raises(InputError) as error:
         Spectrum(**(GOOD | {name: value}))

@@ -22,9 +22,10 @@ CGS_UNIT = "erg/(s cm2 Angstrom)"
 
 def table(**changes):
     columns = {
-        "WAVELENGTH": (10 * WAVELENGTH, "Angstrom"), "FLUX": (CGS * SPECTRUM.flux, CGS_UNIT),
+        "WAVELENGTH": (10 * WAVELENGTH, "Angstrom"),
+        "FLUX": (CGS * SPECTRUM.flux, CGS_UNIT),
         "ERROR": (np.full(len(WAVELENGTH), CGS * NOISE), CGS_UNIT),
-    } | changes  # fmt: skip
+    } | changes
     result = Table()
     for name, found in columns.items():
         if found is not None:
@@ -78,9 +79,11 @@ def test_flux_per_frequency(tmp_path):
 
 def test_units_from_the_caller_and_log_wavelengths(tmp_path):
     found = table(
-        WAVELENGTH=None, LOGLAM=(np.log10(10 * WAVELENGTH), None), FLUX=(CGS * SPECTRUM.flux, None),
+        WAVELENGTH=None,
+        LOGLAM=(np.log10(10 * WAVELENGTH), None),
+        FLUX=(CGS * SPECTRUM.flux, None),
         ERROR=(np.full(846, CGS * NOISE), None),
-    )  # fmt: skip
+    )
     path = written(tmp_path, found)
     (spectrum,) = read_spectra(path, units={"flux": CGS_UNIT}, lsf_sigma=1.2).values()
     same(spectrum)
@@ -92,9 +95,10 @@ def test_units_from_the_caller_and_log_wavelengths(tmp_path):
 
 def test_optional_columns(tmp_path):
     extra = {
-        "FLAGS": (np.arange(846) % 2, None), "CONTAM": (np.full(846, CGS * 1e-20), CGS_UNIT),
+        "FLAGS": (np.arange(846) % 2, None),
+        "CONTAM": (np.full(846, CGS * 1e-20), CGS_UNIT),
         "LSF_SIGMA": (np.full(846, 15.0), "Angstrom"),
-    }  # fmt: skip
+    }
     (spectrum,) = read_spectra(written(tmp_path, table(**extra))).values()
     assert spectrum.good.sum() == 423
     assert spectrum.contamination == pytest.approx(1e-20)
@@ -143,13 +147,15 @@ def test_parquet_long_and_lists(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ERROR": None}, "no uncertainty"), ({"FLUX": None}, "no table with a wavelength and a flux"),
-        ({"FLUX": (SPECTRUM.flux, "kg")}, "cannot become"), ({"FLUX": (SPECTRUM.flux, "furlong")}, "unknown"),
+        ({"ERROR": None}, "no uncertainty"),
+        ({"FLUX": None}, "no table with a wavelength and a flux"),
+        ({"FLUX": (SPECTRUM.flux, "kg")}, "cannot become"),
+        ({"FLUX": (SPECTRUM.flux, "furlong")}, "unknown"),
         ({"WAVELENGTH": (WAVELENGTH[::-1].copy(), "nm")}, "increasing"),
         ({"WAVELENGTH": (np.full(846, np.nan), "nm")}, "increasing"),
         ({"FLUX": (np.array(["x"] * 846), CGS_UNIT)}, "not numeric"),
     ],
-)  # fmt: skip
+)
 def test_errors_say_what_to_do(tmp_path, changes, words):
     path = written(tmp_path, table(**changes))
     with pytest.raises(InputError, match=words) as error:

@@ -60,7 +60,9 @@ def test_stars_by_temperature():
 
 def test_m_stars_have_water_and_a_stars_have_balmer_lines():
     cool, hot = star_flux(WAVE, 2650), star_flux(WAVE, 9500)
-    assert mean(cool, 1390, 1430) < 0.85 * np.interp(1410, [1270, 1650], [mean(cool, 1260, 1280), mean(cool, 1640, 1660)])
+    assert mean(cool, 1390, 1430) < 0.85 * np.interp(
+        1410, [1270, 1650], [mean(cool, 1260, 1280), mean(cool, 1640, 1660)]
+    )
     assert mean(hot, 486.0, 486.5) < 0.8 * mean(hot, 480, 482)
 
 

@@ -104,7 +104,9 @@ def test_inverses_and_slopes(request: pytest.FixtureRequest, kind: str) -> None:
     assert np.allclose(model.wavelength_at(500.0, 480.0, model.along(x, y), order), wave, atol=1e-9)
     step = 1e-5
     high, low = (np.stack(model.trace(500.0, 480.0, wave + s * step, order)) for s in (1, -1))
-    assert np.allclose(np.stack(model.slopes(500.0, 480.0, wave, order)), (high - low) / (2 * step), rtol=1e-5, atol=1e-4)
+    assert np.allclose(
+        np.stack(model.slopes(500.0, 480.0, wave, order)), (high - low) / (2 * step), rtol=1e-5, atol=1e-4
+    )
     edges = wavelength_edges(model, 500.0, 480.0, order)
     assert np.abs(np.diff(model.along(*model.trace(500.0, 480.0, edges, order)))).max() < 0.55
 
@@ -112,11 +114,14 @@ def test_inverses_and_slopes(request: pytest.FixtureRequest, kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (("BEAMA 15 196", "BEAMA 15"), "BEAMA"), (("DYDX_A_1 0.01 0 2e-6", ""), "DYDX_A_1"),
-        (("DLDP_A_1 45.0 0 1e-4", "DLDP_A_1 a b"), "DLDP_A_1"), (("DISP_ORDER_A 1", "DISP_ORDER_A -2"), "DISP_ORDER_A"),
-        (("DYDX_A_0 0.5 1e-3 0", "DYDX_A_0 0.5 1e-3"), "DYDX_A_0"), (("DLDP_A_1 45.0 0 1e-4", "DLDP_A_1 0"), "A"),
+        (("BEAMA 15 196", "BEAMA 15"), "BEAMA"),
+        (("DYDX_A_1 0.01 0 2e-6", ""), "DYDX_A_1"),
+        (("DLDP_A_1 45.0 0 1e-4", "DLDP_A_1 a b"), "DLDP_A_1"),
+        (("DISP_ORDER_A 1", "DISP_ORDER_A -2"), "DISP_ORDER_A"),
+        (("DYDX_A_0 0.5 1e-3 0", "DYDX_A_0 0.5 1e-3"), "DYDX_A_0"),
+        (("DLDP_A_1 45.0 0 1e-4", "DLDP_A_1 0"), "A"),
     ],
-)  # fmt: skip
+)
 def test_wrong_axe_files(axe: Path, change: tuple[str, str], field: str) -> None:
     axe.write_text(AXE.replace(*change))
     with pytest.raises(InputError) as caught:

@@ -19,16 +19,7 @@ import pytest
 import yaml
 
 from roman_assets.platform import pods
-from tests.helm.test_values import (
-    ENVIRONMENTS,
-    VALUES,
-    VERSIONS,
-    containers,
-    kustomized,
-    merge,
-    merged,
-    named,
-)
+from tests.helm.test_values import ENVIRONMENTS, VALUES, VERSIONS, containers, kustomized, merge, merged, named
 
 EVERY = pytest.mark.parametrize("environment", ENVIRONMENTS)
 
@@ -116,12 +107,16 @@ def test_every_key_is_one_that_the_chart_knows(chart: Path, environment: str) ->
 @pytest.mark.parametrize(
     ("path", "key"),
     [
-        ((), "dagsterDeamon"), (("dagsterWebserver",), "replicas"), (("computeLogManager", "config"), "s3"),
+        ((), "dagsterDeamon"),
+        (("dagsterWebserver",), "replicas"),
+        (("computeLogManager", "config"), "s3"),
         (("dagsterDaemon", "runCoordinator", "config", "queuedRunCoordinator"), "maxConcurrent"),
-        (("runLauncher", "config", "k8sRunLauncher", "runK8sConfig"), "podConfig"), (("concurrency", "runs"), "limit"),
-        (("dagster-user-deployments", "deployments", 0), "environment"), (("postgresql",), "scheme"),
+        (("runLauncher", "config", "k8sRunLauncher", "runK8sConfig"), "podConfig"),
+        (("concurrency", "runs"), "limit"),
+        (("dagster-user-deployments", "deployments", 0), "environment"),
+        (("postgresql",), "scheme"),
     ],
-)  # fmt: skip
+)
 def test_a_misspelt_key_would_be_found(chart: Path, path: tuple[Any, ...], key: str) -> None:
     values: Any = merged("production")
     place = values
@@ -184,9 +179,12 @@ def test_dagster_reads_the_instance(
     (tmp_path / "dagster.yaml").write_text(instance_of(chart, environment))
     read, _ = dagster_instance_config(str(tmp_path))
     parts = {
-        "run_storage": PostgresRunStorage, "event_log_storage": PostgresEventLogStorage,
-        "schedule_storage": PostgresScheduleStorage, "compute_logs": S3ComputeLogManager, "run_launcher": K8sRunLauncher,
-    }  # fmt: skip
+        "run_storage": PostgresRunStorage,
+        "event_log_storage": PostgresEventLogStorage,
+        "schedule_storage": PostgresScheduleStorage,
+        "compute_logs": S3ComputeLogManager,
+        "run_launcher": K8sRunLauncher,
+    }
     for name, kind in parts.items():
         result = process_config(Shape(kind.config_type()), read[name]["config"])
         assert result.success, (name, [error.message for error in result.errors or []])
@@ -245,9 +243,11 @@ def test_a_step_has_the_size_and_place_of_its_profile(chart: Path, environment: 
 
     launcher = yaml.safe_load(instance_of(chart, environment))["run_launcher"]["config"]
     (code,) = [
-        c for d in rendered(chart, environment) for c in containers(d)
+        c
+        for d in rendered(chart, environment)
+        for c in containers(d)
         if any(item["name"] == "DAGSTER_CONTAINER_CONTEXT" for item in c.get("env", []))
-    ]  # fmt: skip
+    ]
     (given,) = [json.loads(item["value"]) for item in code["env"] if item["name"] == "DAGSTER_CONTAINER_CONTEXT"]
     everywhere, own = (
         K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config))
@@ -256,11 +256,16 @@ def test_a_step_has_the_size_and_place_of_its_profile(chart: Path, environment: 
     context = everywhere.merge(K8sContainerContext.create_from_config(given)).merge(own)
     job = construct_dagster_k8s_job(
         DagsterK8sJobConfig(
-            job_image="roman-assets:1", dagster_home=launcher["dagster_home"], service_account_name="dagster",
+            job_image="roman-assets:1",
+            dagster_home=launcher["dagster_home"],
+            service_account_name="dagster",
             instance_config_map=launcher["instance_config_map"],
         ),
-        ["dagster", "api", "execute_step"], "dagster-step-1", context.run_k8s_config, component="step_worker",
-    )  # fmt: skip
+        ["dagster", "api", "execute_step"],
+        "dagster-step-1",
+        context.run_k8s_config,
+        component="step_worker",
+    )
     made = {"apiVersion": "batch/v1", "kind": "Job", **ApiClient().sanitize_for_serialization(job)}
     kubernetes_validate.validate(made, VERSIONS[-1], strict=True)
     pod = made["spec"]["template"]["spec"]

@@ -20,22 +20,84 @@ ENVIRONMENTS = ("development", "staging", "production")
 VERSIONS = ("1.31", "1.32", "1.33", "1.34")
 #: Top-level values of the official chart, 1.13.
 CHART_KEYS = {
-    "global", "dagsterHome", "imagePullSecrets", "nameOverride", "fullnameOverride", "rbacEnabled", "dagsterWebserver",
-    "dagster-user-deployments", "postgresql", "generatePostgresqlPasswordSecret", "generateCeleryConfigSecret",
-    "rabbitmq", "redis", "flower", "ingress", "computeLogManager", "scheduler", "runLauncher", "pythonLogs",
-    "dagsterDaemon", "busybox", "migrate", "telemetry", "serviceAccount", "retention", "concurrency",
-    "additionalInstanceConfig", "extraManifests", "pipelineRun",
-}  # fmt: skip
+    "global",
+    "dagsterHome",
+    "imagePullSecrets",
+    "nameOverride",
+    "fullnameOverride",
+    "rbacEnabled",
+    "dagsterWebserver",
+    "dagster-user-deployments",
+    "postgresql",
+    "generatePostgresqlPasswordSecret",
+    "generateCeleryConfigSecret",
+    "rabbitmq",
+    "redis",
+    "flower",
+    "ingress",
+    "computeLogManager",
+    "scheduler",
+    "runLauncher",
+    "pythonLogs",
+    "dagsterDaemon",
+    "busybox",
+    "migrate",
+    "telemetry",
+    "serviceAccount",
+    "retention",
+    "concurrency",
+    "additionalInstanceConfig",
+    "extraManifests",
+    "pipelineRun",
+}
 #: Values of a webserver, a daemon and a code location, 1.13.
 COMPONENT_KEYS = {
-    "replicaCount", "image", "nameOverride", "service", "workspace", "env", "envConfigMaps", "envSecrets", "labels",
-    "deploymentLabels", "nodeSelector", "affinity", "tolerations", "podSecurityContext", "securityContext", "resources",
-    "readinessProbe", "livenessProbe", "startupProbe", "annotations", "enableReadOnly", "dbStatementTimeout",
-    "dbPoolRecycle", "logLevel", "schedulerName", "volumes", "volumeMounts", "pathPrefix", "enabled", "runCoordinator",
-    "heartbeatTolerance", "runMonitoring", "runRetries", "sensors", "schedules", "name", "port", "codeServerArgs",
-    "dagsterApiGrpcArgs", "includeConfigInLaunchedRuns", "initContainerResources", "deploymentStrategy",
-    "serviceAccount", "initContainers", "sidecarContainers",
-}  # fmt: skip
+    "replicaCount",
+    "image",
+    "nameOverride",
+    "service",
+    "workspace",
+    "env",
+    "envConfigMaps",
+    "envSecrets",
+    "labels",
+    "deploymentLabels",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "podSecurityContext",
+    "securityContext",
+    "resources",
+    "readinessProbe",
+    "livenessProbe",
+    "startupProbe",
+    "annotations",
+    "enableReadOnly",
+    "dbStatementTimeout",
+    "dbPoolRecycle",
+    "logLevel",
+    "schedulerName",
+    "volumes",
+    "volumeMounts",
+    "pathPrefix",
+    "enabled",
+    "runCoordinator",
+    "heartbeatTolerance",
+    "runMonitoring",
+    "runRetries",
+    "sensors",
+    "schedules",
+    "name",
+    "port",
+    "codeServerArgs",
+    "dagsterApiGrpcArgs",
+    "includeConfigInLaunchedRuns",
+    "initContainerResources",
+    "deploymentStrategy",
+    "serviceAccount",
+    "initContainers",
+    "sidecarContainers",
+}
 
 
 def merge(below: Any, above: Any) -> Any:
@@ -138,8 +200,12 @@ def test_limits_are_in_one_place(values: dict[str, Any]) -> None:
     runs = limits["runs"]
     assert all(0 < item["limit"] <= runs["maxConcurrentRuns"] for item in runs["tagConcurrencyLimits"])
     with pytest.raises(Exception, match="incompatible"):
-        validate_concurrency_config({**instance, "run_coordinator": {**instance["run_coordinator"], "config": {
-            **queue, "max_concurrent_runs": 5}}})  # fmt: skip
+        validate_concurrency_config(
+            {
+                **instance,
+                "run_coordinator": {**instance["run_coordinator"], "config": {**queue, "max_concurrent_runs": 5}},
+            }
+        )
 
 
 def test_runs_are_looked_after_as_without_the_chart(values: dict[str, Any]) -> None:
@@ -190,9 +256,10 @@ def test_every_container_asks_for_what_it_needs(values: dict[str, Any]) -> None:
 
 def test_variables_are_read_by_the_package(values: dict[str, Any], manifests: list[dict[str, Any]]) -> None:
     source = {
-        name for path in (ROOT / "roman_assets").rglob("*.py")
+        name
+        for path in (ROOT / "roman_assets").rglob("*.py")
         for name in re.findall(r"ROMAN_[A-Z0-9_]+", path.read_text())
-    }  # fmt: skip
+    }
     given = {item["name"] for item in code_location(values)["env"]}
     given |= named(manifests, "ConfigMap", "roman-environment")["data"].keys()
     ours = {name for name in given if name.startswith("ROMAN_")}
@@ -217,9 +284,7 @@ def test_production_is_on_eks() -> None:
 
 def test_environments_share_no_bucket_account_or_database() -> None:
     staging, production = merged("staging"), merged("production")
-    for path in (
-        ("postgresql", "postgresqlHost"), ("serviceAccount", "annotations"), ("computeLogManager", "config"),
-    ):  # fmt: skip
+    for path in (("postgresql", "postgresqlHost"), ("serviceAccount", "annotations"), ("computeLogManager", "config")):
         first, second = staging, production
         for key in path:
             first, second = first[key], second[key]
@@ -306,9 +371,7 @@ def test_workloads_are_restricted(manifests: list[dict[str, Any]]) -> None:
 
 
 def test_services_and_budgets_select_something(manifests: list[dict[str, Any]]) -> None:
-    labels = [
-        d["spec"]["template"]["metadata"]["labels"] for d in manifests if d["kind"] == "Deployment"
-    ]
+    labels = [d["spec"]["template"]["metadata"]["labels"] for d in manifests if d["kind"] == "Deployment"]
     checked = 0
     for document in manifests:
         spec = document.get("spec", {})
@@ -403,4 +466,6 @@ def test_exporter_is_scraped_under_the_name_that_rules_know() -> None:
     assert set(dashboards["data"]) == {p.name for p in (ROOT / "monitoring" / "dashboards").glob("*.json")}
     for path, value in leaves(stack):
         if re.search(r"password|secret", path.lower()):
-            assert str(value) in {"grafana-admin", "user", "password", "roman-alerts"} or "/secrets/" in str(value), path
+            assert str(value) in {"grafana-admin", "user", "password", "roman-alerts"} or "/secrets/" in str(value), (
+                path
+            )

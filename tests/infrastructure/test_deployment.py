@@ -14,15 +14,23 @@ from tests.infrastructure.templates import NAMES, TEMPLATES
 #: Types that moto's CloudFormation does not make: left out below, their names and attributes replaced by stand-ins. For
 #: these there is cfn-lint's schema and test_policies.py only.
 NOT_IN_MOTO = {
-    "AWS::Budgets::Budget", "AWS::CloudWatch::Alarm", "AWS::EKS::AccessEntry", "AWS::EKS::Addon", "AWS::EKS::Cluster",
-    "AWS::EKS::Nodegroup", "AWS::IAM::OIDCProvider", "AWS::RDS::DBCluster", "AWS::RDS::DBClusterParameterGroup",
-    "AWS::RDS::DBInstance", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret", "AWS::SNS::Subscription",
+    "AWS::Budgets::Budget",
+    "AWS::CloudWatch::Alarm",
+    "AWS::EKS::AccessEntry",
+    "AWS::EKS::Addon",
+    "AWS::EKS::Cluster",
+    "AWS::EKS::Nodegroup",
+    "AWS::IAM::OIDCProvider",
+    "AWS::RDS::DBCluster",
+    "AWS::RDS::DBClusterParameterGroup",
+    "AWS::RDS::DBInstance",
+    "AWS::S3::BucketPolicy",
+    "AWS::SecretsManager::Secret",
+    "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
-}  # fmt: skip
-#: moto does not split the defaults of lists.
-CIDRS = {
-    name: TEMPLATES["network"]["Parameters"][name]["Default"] for name in ("PrivateCidrs", "PublicCidrs")
 }
+#: moto does not split the defaults of lists.
+CIDRS = {name: TEMPLATES["network"]["Parameters"][name]["Default"] for name in ("PrivateCidrs", "PublicCidrs")}
 ADMINISTRATOR = "arn:aws:iam::123456789012:role/administrators"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 ISSUER = "oidc.eks.us-east-1.amazonaws.com/id/ABC"
@@ -67,9 +75,11 @@ class Cloud:
     def deploy(self, name: str, **parameters: str) -> dict[str, str]:
         """Create a stack; its outputs."""
         self.client.create_stack(
-            StackName=name, TemplateBody=reduced(name), Capabilities=["CAPABILITY_NAMED_IAM"],
+            StackName=name,
+            TemplateBody=reduced(name),
+            Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
-        )  # fmt: skip
+        )
         (stack,) = self.client.describe_stacks(StackName=name)["Stacks"]
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack
         return {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
@@ -108,18 +118,30 @@ def test_a_new_installation(cloud: Cloud) -> None:
     )
     group = cloud.service("ec2").create_security_group(GroupName="nodes", Description="x", VpcId=network["VpcId"])
     database = cloud.deploy(
-        "database", VpcId=network["VpcId"], PrivateSubnetIds=network["PrivateSubnetIds"], KmsKeyArn=key,
+        "database",
+        VpcId=network["VpcId"],
+        PrivateSubnetIds=network["PrivateSubnetIds"],
+        KmsKeyArn=key,
         ClientSecurityGroupId=group["GroupId"],
-    )  # fmt: skip
+    )
     cloud.deploy(
-        "roles", OidcProviderArn=f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}", OidcIssuer=ISSUER,
-        LandingBucket=storage["LandingBucket"], ProductsBucket=storage["ProductsBucket"], KmsKeyArn=key,
-        LogsBucket=storage["LogsBucket"], ClusterName=eks["ClusterName"],
-    )  # fmt: skip
+        "roles",
+        OidcProviderArn=f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}",
+        OidcIssuer=ISSUER,
+        LandingBucket=storage["LandingBucket"],
+        ProductsBucket=storage["ProductsBucket"],
+        KmsKeyArn=key,
+        LogsBucket=storage["LogsBucket"],
+        ClusterName=eks["ClusterName"],
+    )
     cloud.deploy(
-        "alarms", KmsKeyArn=key, DatabaseClusterId=database["DatabaseClusterId"], Email="a@example.org",
-        ProductsBucket=storage["ProductsBucket"], ClusterName=eks["ClusterName"],
-    )  # fmt: skip
+        "alarms",
+        KmsKeyArn=key,
+        DatabaseClusterId=database["DatabaseClusterId"],
+        Email="a@example.org",
+        ProductsBucket=storage["ProductsBucket"],
+        ClusterName=eks["ClusterName"],
+    )
     _buckets(cloud, storage)
     _roles(cloud)
     assert len(cloud.service("ec2").describe_launch_templates()["LaunchTemplates"]) == 6
@@ -150,7 +172,9 @@ def test_what_a_mission_cloud_gives(cloud: Cloud) -> None:
     ec2 = cloud.service("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"]["SubnetId"]
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
+            "SubnetId"
+        ]
         for n, zone in enumerate("ab")
     ]
     ami = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
@@ -162,9 +186,15 @@ def test_what_a_mission_cloud_gives(cloud: Cloud) -> None:
     role = "arn:aws:iam::123456789012:role/mission-nodes"
     provider = f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}"
     eks = cloud.deploy(
-        "eks", KmsKeyArn=KEY, PrivateSubnetIds=network["PrivateSubnetIds"], AdministratorArn=ADMINISTRATOR, NodeAmiId=ami,
-        ExistingNodeRoleArn=role, ExistingOidcProviderArn=provider, SpotNodes="no",
-    )  # fmt: skip
+        "eks",
+        KmsKeyArn=KEY,
+        PrivateSubnetIds=network["PrivateSubnetIds"],
+        AdministratorArn=ADMINISTRATOR,
+        NodeAmiId=ami,
+        ExistingNodeRoleArn=role,
+        ExistingOidcProviderArn=provider,
+        SpotNodes="no",
+    )
     assert eks["OidcProviderArn"] == provider
     assert eks["NodeRoleArn"] == role
     assert {"OidcProvider", "NodeRole"}.isdisjoint(cloud.made("eks"))

@@ -16,9 +16,13 @@ from tests.infrastructure.templates import FOLDER, NAMES, TEMPLATES, document, r
 
 #: What keeps data: a stack's end must not be theirs.
 DATA = (
-    "AWS::SecretsManager::Secret", "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository", "AWS::Logs::LogGroup",
+    "AWS::SecretsManager::Secret",
+    "AWS::S3::Bucket",
+    "AWS::KMS::Key",
+    "AWS::ECR::Repository",
+    "AWS::Logs::LogGroup",
     "AWS::EKS::Cluster",
-)  # fmt: skip
+)
 #: Actions that know no resource: the only ones with "*".
 NO_RESOURCE = re.compile(r"(autoscaling|ec2):(Describe|Get)\w+")
 PARTS = re.compile(r"(Environment|KmsKeyArn|Key|Existing\w+)")
@@ -207,7 +211,9 @@ def test_no_secret_is_a_parameter() -> None:
 
 
 def test_node_groups_are_those_that_steps_ask_for_and_scale_to_zero() -> None:
-    groups = {r["Properties"]["Labels"]["roman-assets/pool"]: r["Properties"] for _, r in resources("AWS::EKS::Nodegroup")}
+    groups = {
+        r["Properties"]["Labels"]["roman-assets/pool"]: r["Properties"] for _, r in resources("AWS::EKS::Nodegroup")
+    }
     for pool, p in groups.items():
         least = p["ScalingConfig"]["MinSize"]
         assert least == p["ScalingConfig"]["DesiredSize"] == (1 if pool == "platform" else 0), pool
@@ -230,12 +236,18 @@ def test_node_groups_are_those_that_steps_ask_for_and_scale_to_zero() -> None:
 @pytest.mark.parametrize(
     ("template", "parameter"),
     [
-        ("network", "ExistingVpcId"), ("network", "ExistingPrivateSubnetIds"), ("eks", "ExistingClusterName"),
-        ("eks", "ExistingOidcProviderArn"), ("eks", "ExistingNodeRoleArn"), ("eks", "NodeAmiId"),
-        ("storage", "ExistingLandingBucket"), ("alarms", "ExistingTopicArn"), ("roles", "PermissionsBoundaryArn"),
+        ("network", "ExistingVpcId"),
+        ("network", "ExistingPrivateSubnetIds"),
+        ("eks", "ExistingClusterName"),
+        ("eks", "ExistingOidcProviderArn"),
+        ("eks", "ExistingNodeRoleArn"),
+        ("eks", "NodeAmiId"),
+        ("storage", "ExistingLandingBucket"),
+        ("alarms", "ExistingTopicArn"),
+        ("roles", "PermissionsBoundaryArn"),
         ("database", "SnapshotIdentifier"),
     ],
-)  # fmt: skip
+)
 def test_what_a_mission_cloud_gives_is_taken(template: str, parameter: str) -> None:
     body: dict[str, Any] = TEMPLATES[template]
     assert body["Parameters"][parameter]["Default"] == ""

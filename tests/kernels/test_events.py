@@ -11,13 +11,17 @@ from roman_assets.errors import InputError
 from roman_assets.kernels import events as kernels
 
 prop = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-GRID = {
-    "teff_min": 0.05, "teff_max": 3.0, "teff_ratio": 1.5, "steps_per_teff": 3.0, "reach": 5.0, "high_sigma": 3.0,
-}  # fmt: skip
+GRID = {"teff_min": 0.05, "teff_max": 3.0, "teff_ratio": 1.5, "steps_per_teff": 3.0, "reach": 5.0, "high_sigma": 3.0}
 LENS = {
-    "n_bands": 1, "free_blend": True, "u0": [0.03, 0.1, 0.3, 1.0], "tolerance": 1e-6, "max_iterations": 60,
-    "coarse_above": 2000, "te_range": (1e-3, 1e4), "u0_max": 5.0,
-}  # fmt: skip
+    "n_bands": 1,
+    "free_blend": True,
+    "u0": [0.03, 0.1, 0.3, 1.0],
+    "tolerance": 1e-6,
+    "max_iterations": 60,
+    "coarse_above": 2000,
+    "te_range": (1e-3, 1e4),
+    "u0_max": 5.0,
+}
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -171,9 +175,7 @@ def test_fit_agrees_with_scipy(seed):
     truth = np.array([t0, u0, np.log(te), fs, fb])
     f = model(truth) + rng.normal(0, 1, len(t))
     peer = least_squares(lambda p: model(p) - f, truth, method="lm", xtol=1e-14, ftol=1e-14, gtol=1e-14)
-    ours = kernels.point_lens_fit(
-        [0, len(t)], t, f, np.ones(len(t)), [0, 1], [t0 + 0.3], [1.4 * u0 * te], **LENS
-    )
+    ours = kernels.point_lens_fit([0, len(t)], t, f, np.ones(len(t)), [0, 1], [t0 + 0.3], [1.4 * u0 * te], **LENS)
     assert ours.flags[0] == kernels.CONVERGED
     assert ours.chi2[0] == pytest.approx(2 * peer.cost, abs=1e-5)
     covariance = np.linalg.inv(peer.jac.T @ peer.jac)

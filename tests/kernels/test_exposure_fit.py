@@ -38,9 +38,15 @@ class Scene:
 
     def fit(self, expected: object = None, **options: object) -> ExposureFit:
         return exposure_fit(
-            PsfField.of(self.psf), self.frame, self.stars, self.data, self.weight, self.basis,
-            self.truth if expected is None else expected, **{"tolerance": 1e-3, "max_rounds": 60, **options},  # type: ignore[arg-type]
-        )  # fmt: skip
+            PsfField.of(self.psf),
+            self.frame,
+            self.stars,
+            self.data,
+            self.weight,
+            self.basis,
+            self.truth if expected is None else expected,
+            **{"tolerance": 1e-3, "max_rounds": 60, **options},  # type: ignore[arg-type]
+        )
 
     def design(self) -> np.ndarray:
         """Columns of the stars and of the sky, (pixels, n + 3)."""
@@ -131,12 +137,7 @@ def test_each_star_takes_the_epsf_of_its_cell() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(field: str, value: float) -> None:
     scene = Scene(1)
-    arrays = {
-        "data": scene.data,
-        "weight": scene.weight,
-        "basis": scene.basis,
-        "expected": scene.truth.copy(),
-    }
+    arrays = {"data": scene.data, "weight": scene.weight, "basis": scene.basis, "expected": scene.truth.copy()}
     arrays[field].flat[arrays[field].size // 2] = value
     with pytest.raises(InputError, match=field):
         exposure_fit(PsfField.of(scene.psf), scene.frame, scene.stars, **arrays)

@@ -26,9 +26,7 @@ from roman_assets.kernels.photometry import (
     splat,
 )
 
-prop = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+prop = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 OVERSAMPLE = 4
 HALVES = (3, 7, 11)
@@ -52,9 +50,7 @@ FRAME = PaddedFrame(36, 44)
 
 def random_stars(rng: np.random.Generator, n: int, frame: PaddedFrame = FRAME, edge: float = 3.0) -> Stars:
     return Stars.of(
-        rng.uniform(-edge, frame.nx - 1 + edge, n),
-        rng.uniform(-edge, frame.ny - 1 + edge, n),
-        rng.choice(HALVES, n),
+        rng.uniform(-edge, frame.nx - 1 + edge, n), rng.uniform(-edge, frame.ny - 1 + edge, n), rng.choice(HALVES, n)
     )
 
 
@@ -164,13 +160,7 @@ def test_bits_do_not_depend_on_the_level(monkeypatch, level):
         stamps = [s for d in range(3) for s in psf_stamps(PSF, stars, d)]
         sums = [f(PSF, frame, stars, image, weight) for f in (matched_sums, position_sums)]
         fitted = [fit.flux, fit.flux_err, fit.chi2, fit.sky, fit.residual]
-        return [
-            *stamps,
-            *sums,
-            render(PSF, frame, stars, flux),
-            splat(PSF, frame, stars, flux, image),
-            *fitted,
-        ]
+        return [*stamps, *sums, render(PSF, frame, stars, flux), splat(PSF, frame, stars, flux, image), *fitted]
 
     base = at_level(monkeypatch, "baseline", everything)
     wide = at_level(monkeypatch, level, everything)
@@ -205,10 +195,7 @@ class Problem:
         terms = [np.ones_like(u), u, v, u * u, u * v, v * v, u**3, v**3][:n_sky]
         self.basis = np.array([frame.padded(t) for t in terms], dtype=np.float32).reshape(-1, *frame.shape)
         self.weight = np.stack(
-            [
-                frame.padded(rng.uniform(0.2, 1.5, u.shape) * (rng.random(u.shape) > 0.02))
-                for _ in range(frames)
-            ]
+            [frame.padded(rng.uniform(0.2, 1.5, u.shape) * (rng.random(u.shape) > 0.02)) for _ in range(frames)]
         )
         scene = np.stack([render(PSF, frame, s, self.truth) for s in self.stars])
         noise = rng.normal(size=scene.shape) / np.sqrt(np.maximum(self.weight, 1e-3))
@@ -218,9 +205,16 @@ class Problem:
         given = {"data": self.data, "weight": self.weight, **changes}
         start = given.pop("start", np.zeros(self.n))
         return joint_fit(
-            PSF, self.frame, self.stars, given["data"], given["weight"], self.basis, start,
-            tolerance=1e-7, max_iterations=5000,
-        )  # fmt: skip
+            PSF,
+            self.frame,
+            self.stars,
+            given["data"],
+            given["weight"],
+            self.basis,
+            start,
+            tolerance=1e-7,
+            max_iterations=5000,
+        )
 
     def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fluxes, sky (frames, terms) and the covariance of the fluxes, by dense least squares."""
@@ -421,11 +415,8 @@ def test_sums_invalid_shapes():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("data", np.nan), ("data", np.inf), ("weight", np.nan), ("weight", -1.0), ("start", np.nan),
-    ],
-)  # fmt: skip
+    ("name", "value"), [("data", np.nan), ("data", np.inf), ("weight", np.nan), ("weight", -1.0), ("start", np.nan)]
+)
 def test_joint_fit_invalid_values(name, value):
     """Each of these came back as a converged fit of NaN before."""
     problem = Problem(np.random.default_rng(4), 10)

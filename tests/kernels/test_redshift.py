@@ -57,8 +57,13 @@ def test_nnls_with_twins_and_absent_columns(seed):
 
 
 def test_nnls_refuses():
-    for matrix, right in (([[1, 2], [3, 1]], [1, 1]), ([[-1.0]], [1]), ([[np.nan]], [1]), (np.eye(25), np.ones(25)),
-                          (np.eye(2), np.ones(3))):  # fmt: skip
+    for matrix, right in (
+        ([[1, 2], [3, 1]], [1, 1]),
+        ([[-1.0]], [1]),
+        ([[np.nan]], [1]),
+        (np.eye(25), np.ones(25)),
+        (np.eye(2), np.ones(3)),
+    ):
         with pytest.raises(InputError):
             nnls(matrix, right)
 
@@ -155,10 +160,14 @@ def test_masked_pixels_do_not_matter():
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"flux": np.nan}, "flux"), ({"weight": np.inf}, "weight"), ({"log_1pz": [5.0]}, "log_1pz"),
-        ({"lsf": np.ones(3)}, "lsf"), ({"rate": [1.0]}, "rate"), ({"log_1pz": [np.nan]}, "log_1pz"),
+        ({"flux": np.nan}, "flux"),
+        ({"weight": np.inf}, "weight"),
+        ({"log_1pz": [5.0]}, "log_1pz"),
+        ({"lsf": np.ones(3)}, "lsf"),
+        ({"rate": [1.0]}, "rate"),
+        ({"log_1pz": [np.nan]}, "log_1pz"),
     ],
-)  # fmt: skip
+)
 def test_scan_refuses(change, field):
     rng = np.random.default_rng(2)
     names = dict(zip(("wavelength", "flux", "weight", "lsf"), spectrum(rng), strict=True))

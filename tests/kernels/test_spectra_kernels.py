@@ -17,20 +17,28 @@ GEOMETRY = Geometry(2044.5, 2044.5, -20.0, 10.0, 100.0, 3e-5)
 def optics(**change: Any) -> Optics:
     rng = np.random.default_rng(1)
     given: dict[str, Any] = {
-        "xmap": rng.normal(size=(2, 2)), "ymap": rng.normal(size=(2, 2)), "ids": rng.normal(size=(3, 2, 2)),
-        "crv": rng.normal(size=(2, 2, 2)), "reference": 1.5, "logarithmic": True, "geometry": GEOMETRY,
-    }  # fmt: skip
+        "xmap": rng.normal(size=(2, 2)),
+        "ymap": rng.normal(size=(2, 2)),
+        "ids": rng.normal(size=(3, 2, 2)),
+        "crv": rng.normal(size=(2, 2, 2)),
+        "reference": 1.5,
+        "logarithmic": True,
+        "geometry": GEOMETRY,
+    }
     return Optics(**(given | change))
 
 
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"ymap": np.ones((3, 2))}, "ymap"), ({"ids": np.ones((2, 2))}, "ids"),
-        ({"crv": np.full((2, 2, 2), np.nan)}, "optics"), ({"ids": np.ones((MAX_TERMS + 1, 2, 2))}, "ids"),
-        ({"geometry": Geometry(1, 1, 0, 0, 0, 1)}, "optics"), ({"reference": -1.0}, "optics"),
+        ({"ymap": np.ones((3, 2))}, "ymap"),
+        ({"ids": np.ones((2, 2))}, "ids"),
+        ({"crv": np.full((2, 2, 2), np.nan)}, "optics"),
+        ({"ids": np.ones((MAX_TERMS + 1, 2, 2))}, "ids"),
+        ({"geometry": Geometry(1, 1, 0, 0, 0, 1)}, "optics"),
+        ({"reference": -1.0}, "optics"),
     ],
-)  # fmt: skip
+)
 def test_bad_optics(change: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as caught:
         optics(**change)
@@ -62,10 +70,13 @@ def test_same_bits_at_every_level(
     results = []
     for name in ("baseline", level):
         monkeypatch.setenv("ROMAN_SIMD", name)
-        results.append((
-            disperse(stamps, trace, light, box).tobytes(), disperse_adjoint(stamps, trace, pixels, box).tobytes(),
-            trace_points(optics(), rng.uniform(size=40) * 0 + 7, 9.0, np.linspace(1, 2, 40))[0].tobytes(),
-        ))  # fmt: skip
+        results.append(
+            (
+                disperse(stamps, trace, light, box).tobytes(),
+                disperse_adjoint(stamps, trace, pixels, box).tobytes(),
+                trace_points(optics(), rng.uniform(size=40) * 0 + 7, 9.0, np.linspace(1, 2, 40))[0].tobytes(),
+            )
+        )
     assert results[0] == results[1]
 
 

@@ -19,9 +19,11 @@ from roman_assets.survey.model import Calendar, Season
 
 DAYS = ("2027-03-01", "2027-03-02", "2027-03-03")
 CALENDAR = Calendar(
-    "test", (Season("s01", DAYS), Season("s02", ("2027-09-01",))), ("WFI01", "WFI02"),
+    "test",
+    (Season("s01", DAYS), Season("s02", ("2027-09-01",))),
+    ("WFI01", "WFI02"),
     spectroscopic_days=("2027-03-10",),
-)  # fmt: skip
+)
 
 
 def at(text: str) -> dt.datetime:
@@ -46,7 +48,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def materialize(instance: dg.DagsterInstance, asset: str, *keys: str, metadata: dict[str, object] | None = None) -> None:
+def materialize(
+    instance: dg.DagsterInstance, asset: str, *keys: str, metadata: dict[str, object] | None = None
+) -> None:
     """Report partitions as materialized."""
     for key in keys:
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata or {}))
@@ -60,14 +64,32 @@ def arrive(workspace: Workspace, day: str, detector: str, survey: str = "bulge")
         name = f"{day}-{detector}-{survey}"
         text = {c.name: "x" for c in EXPOSURES.columns}
         numbers = {
-            "size": 1, "exposure": 1, "mid_mjd": 1.0, "exptime_s": 1.0, "ny": 1, "nx": 1, "ra_center": 0.0,
-            "dec_center": 0.0, "program": 1, "conversion_megajanskys": 1.0, "pixel_area_sr": 1.0,
-        }  # fmt: skip
+            "size": 1,
+            "exposure": 1,
+            "mid_mjd": 1.0,
+            "exptime_s": 1.0,
+            "ny": 1,
+            "nx": 1,
+            "ra_center": 0.0,
+            "dec_center": 0.0,
+            "program": 1,
+            "conversion_megajanskys": 1.0,
+            "pixel_area_sr": 1.0,
+        }
         times = {"start_time": dt.datetime(2027, 3, 1), "registered_at": dt.datetime(2027, 3, 1)}
         row = {
-            **text, **numbers, **times, "exposure_id": name, "change": change, "day": day, "detector": detector,
-            "survey": survey, "inside_calendar": True, "status": "good", "caveats": "[]",
-        }  # fmt: skip
+            **text,
+            **numbers,
+            **times,
+            "exposure_id": name,
+            "change": change,
+            "day": day,
+            "detector": detector,
+            "survey": survey,
+            "inside_calendar": True,
+            "status": "good",
+            "caveats": "[]",
+        }
         connection.execute(EXPOSURES.insert(), [row])
         connection.execute(COUNTERS.update().values(value=change))
 

@@ -37,15 +37,24 @@ def close_season() -> None:
 
 def product(workspace: Workspace, number: int, kind: str = "season_events") -> None:
     """A product of a few bytes."""
-    workspace.products.put_json(kind, f"season=s01/detector=WFI{number:02d}", {"n": number}, Identity((f"{number}",), "1"))
+    workspace.products.put_json(
+        kind, f"season=s01/detector=WFI{number:02d}", {"n": number}, Identity((f"{number}",), "1")
+    )
 
 
 def refuse(workspace: Workspace, name: str, reason: str) -> None:
     """A file in quarantine, as the delivery log has it."""
     delivery = Delivery(
-        uri=name, size=1, version="1", name=name, sha256="0" * 64, outcome=Outcome.QUARANTINED, reason=reason,
-        message="refused", exposure_id=None,
-    )  # fmt: skip
+        uri=name,
+        size=1,
+        version="1",
+        name=name,
+        sha256="0" * 64,
+        outcome=Outcome.QUARANTINED,
+        reason=reason,
+        message="refused",
+        exposure_id=None,
+    )
     workspace.registry.log([delivery])
 
 
@@ -89,7 +98,9 @@ def queue(instance: dg.DagsterInstance, number: int) -> None:
         )
 
 
-def start_sensor(instance: dg.DagsterInstance, *, failed: bool, repository: str = "__repository__", at: float = 0.0) -> None:
+def start_sensor(
+    instance: dg.DagsterInstance, *, failed: bool, repository: str = "__repository__", at: float = 0.0
+) -> None:
     """A sensor that is on, with one tick (by default now)."""
     from dagster._core.scheduler import instigation as i
     from dagster._utils.error import SerializableErrorInfo
@@ -102,9 +113,16 @@ def start_sensor(instance: dg.DagsterInstance, *, failed: bool, repository: str 
     selector = source.get_selector().get_id()
     failures = 2 if failed else 0
     tick = i.TickData(
-        source.get_id(), "landing_sensor", kind, status, at or time.time(), selector_id=selector, failure_count=failures,
-        consecutive_failure_count=failures, error=SerializableErrorInfo("broken", [], None) if failed else None,
-    )  # fmt: skip
+        source.get_id(),
+        "landing_sensor",
+        kind,
+        status,
+        at or time.time(),
+        selector_id=selector,
+        failure_count=failures,
+        consecutive_failure_count=failures,
+        error=SerializableErrorInfo("broken", [], None) if failed else None,
+    )
     instance.create_tick(tick)
 
 

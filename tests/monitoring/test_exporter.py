@@ -89,9 +89,7 @@ def test_what_happens_is_counted(workspace: Workspace, instance: dg.DagsterInsta
     assert metrics("roman_runs_ended_total", status="FAILURE", group="msos", dagster_job="close_season") == 2
 
 
-def test_of_a_sensor_that_moved_the_one_that_ticks_is_meant(
-    instance: dg.DagsterInstance, metrics: Metrics
-) -> None:
+def test_of_a_sensor_that_moved_the_one_that_ticks_is_meant(instance: dg.DagsterInstance, metrics: Metrics) -> None:
     scene.start_sensor(instance, failed=False)
     scene.start_sensor(instance, failed=True, repository="of_last_year", at=time.time() - 1e6)
     metrics.poller.poll()

@@ -72,9 +72,12 @@ def test_rules_behave_as_their_tests_say() -> None:
 
 def test_example_of_alertmanager_is_valid() -> None:
     done = subprocess.run(
-        [program("amtool"), "check-config", "alertmanager.example.yaml"], cwd=MONITORING, capture_output=True, text=True,
+        [program("amtool"), "check-config", "alertmanager.example.yaml"],
+        cwd=MONITORING,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -149,18 +152,25 @@ def prometheus(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
         scrape = {"job_name": "roman-exporter", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
         settings = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": ["rules.yaml"],
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yaml"],
             "scrape_configs": [scrape],
-        }  # fmt: skip
+        }
         (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(settings))
         port = free_port()
         with (tmp_path / "prometheus.log").open("wb") as log:
             started.append(
                 subprocess.Popen(
-                    [binary, f"--config.file={tmp_path}/prometheus.yaml", f"--storage.tsdb.path={tmp_path}/tsdb",
-                     f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log,
+                    [
+                        binary,
+                        f"--config.file={tmp_path}/prometheus.yaml",
+                        f"--storage.tsdb.path={tmp_path}/tsdb",
+                        f"--web.listen-address=127.0.0.1:{port}",
+                    ],
+                    stdout=log,
+                    stderr=log,
                 )
-            )  # fmt: skip
+            )
         return Prometheus(f"http://127.0.0.1:{port}")
 
     yield start
@@ -211,10 +221,17 @@ def test_cluster_queries_are_on_one_dashboard_only() -> None:
     boards = {board for board, _, query in queries() if CLUSTER.search(query)}
     assert boards == {"kubernetes"}
     known = {
-        "kube_pod_status_phase", "kube_node_labels", "kube_job_status_failed", "kube_job_status_active",
-        "container_cpu_usage_seconds_total", "container_memory_working_set_bytes",
-        "kube_pod_container_resource_requests", "kube_pod_container_resource_limits",
-        "kube_pod_container_status_last_terminated_reason", "kube_pod_container_status_restarts_total", "kube_pod_info",
-    }  # fmt: skip
+        "kube_pod_status_phase",
+        "kube_node_labels",
+        "kube_job_status_failed",
+        "kube_job_status_active",
+        "container_cpu_usage_seconds_total",
+        "container_memory_working_set_bytes",
+        "kube_pod_container_resource_requests",
+        "kube_pod_container_resource_limits",
+        "kube_pod_container_status_last_terminated_reason",
+        "kube_pod_container_status_restarts_total",
+        "kube_pod_info",
+    }
     used = {name for _, _, query in queries() for name in re.findall(r"\b(?:kube|container)_[a-z_]+", query)}
     assert used == known

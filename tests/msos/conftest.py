@@ -23,9 +23,7 @@ from roman_assets.simulate.survey import simulate_survey
 
 pytest.importorskip("galsim")
 
-CONFIG = MiniSurvey(
-    seed=11, detectors=("WFI01",), days=1, visits_per_day=8, size_px=112, n_events=2, n_variables=2
-)
+CONFIG = MiniSurvey(seed=11, detectors=("WFI01",), days=1, visits_per_day=8, size_px=112, n_events=2, n_variables=2)
 
 
 @dataclass(frozen=True)

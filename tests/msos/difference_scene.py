@@ -56,9 +56,15 @@ class Season:
 
 
 def make_season(
-    exposures: int = 48, *, stars: int = 250, extra: Sequence[tuple[float, float, np.ndarray]] = (), seed: int = 1,
-    days: float = 2.0, noise: bool = True, faintest: float = 3.0,
-) -> Season:  # fmt: skip
+    exposures: int = 48,
+    *,
+    stars: int = 250,
+    extra: Sequence[tuple[float, float, np.ndarray]] = (),
+    seed: int = 1,
+    days: float = 2.0,
+    noise: bool = True,
+    faintest: float = 3.0,
+) -> Season:
     """`extra`: sources (x, y, flux of each exposure (exposures,) [DN/s]) that the constant sky does not have."""
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(-5, SIDE + 4, (2, stars))
@@ -88,10 +94,18 @@ def _exposure(rng, number, mjd, plane, x, y, flux, places, scale, noise):
     data = model + (np.sqrt(variance) * rng.standard_normal(model.shape) if noise else 0)
     flat = np.ones((SIDE, SIDE), dtype=np.float32)
     return Frame(
-        f"exposure{number}", float(mjd), "WFI01", "F146", data.astype(np.float32), np.ones((SIDE, SIDE), bool),
-        flat * np.float32((READ_NOISE / TIME_S) ** 2), flat / np.float32(TIME_S), plane.inverse, plane,
+        f"exposure{number}",
+        float(mjd),
+        "WFI01",
+        "F146",
+        data.astype(np.float32),
+        np.ones((SIDE, SIDE), bool),
+        flat * np.float32((READ_NOISE / TIME_S) ** 2),
+        flat / np.float32(TIME_S),
+        plane.inverse,
+        plane,
         np.zeros((SIDE, SIDE), bool),
-    )  # fmt: skip
+    )
 
 
 def lens(mjd: np.ndarray, t0: float, u0: float, te: float, flux: float) -> np.ndarray:

@@ -10,11 +10,7 @@ from roman_assets.errors import InputError
 from roman_assets.msos.anomaly import find_anomaly, host_lens
 from roman_assets.msos.binary_bins import reduced
 from roman_assets.msos.binary_lens import fit_binary_lens
-from roman_assets.msos.binary_magnification import (
-    BinaryLensConfig,
-    binary_magnification,
-    centre_of_magnification,
-)
+from roman_assets.msos.binary_magnification import BinaryLensConfig, binary_magnification, centre_of_magnification
 from roman_assets.msos.binary_minimum import NAMES, Problem, linear_covariance, minimum, model_of, orbit
 from roman_assets.msos.binary_posterior import covariance_about, explore
 from roman_assets.msos.event_models import ModelConfig, model_curve, twins
@@ -204,7 +200,9 @@ def test_bins_that_follow_a_model_keep_what_tells_it_from_its_neighbours():
     for index, step in ((1, 0.002), (2, 0.01), (4, 0.002), (5, 0.1), (6, 0.01)):
         other = p.copy()
         other[index] += step
-        assert few.chi2(other) - few.chi2(p) == pytest.approx(whole.chi2(other) - whole.chi2(p), rel=0.05, abs=1.0), index
+        assert few.chi2(other) - few.chi2(p) == pytest.approx(whole.chi2(other) - whole.chi2(p), rel=0.05, abs=1.0), (
+            index
+        )
 
 
 def test_bins_do_not_hide_what_the_model_does_not_know():

@@ -102,9 +102,7 @@ def test_exposures_agree_with_the_catalogue(survey, catalogue):
 
     for frame in survey.frames[:3]:
         fit = fit_exposure(frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf)
-        zero = ensemble_zero_point(
-            fit.flux, fit.flux_err, catalogue.stars.flux, catalogue.flux_err, fit.flag == 0
-        )
+        zero = ensemble_zero_point(fit.flux, fit.flux_err, catalogue.stars.flux, catalogue.flux_err, fit.flag == 0)
         assert zero.scale == pytest.approx(1.0, abs=0.01)
         assert zero.scatter < 0.05
 
@@ -149,9 +147,7 @@ def test_gaps_do_not_change_the_model():
 
 
 def test_apply():
-    np.testing.assert_allclose(
-        ErrorModel(2.0, 0.01).apply(np.array([100.0, -100.0]), np.array([1.0, 1.0])), 5**0.5
-    )
+    np.testing.assert_allclose(ErrorModel(2.0, 0.01).apply(np.array([100.0, -100.0]), np.array([1.0, 1.0])), 5**0.5)
 
 
 def detector(rng, gradient, n=4000, error=0.005):

@@ -52,9 +52,7 @@ def test_sensitivity_that_varies_over_the_array_is_in_the_model():
     brighter = quiet.sky.flux * Registration((0, 0), 1.0, terms).sensitivity(quiet.sky.x, quiet.sky.y)
     frame, registration = quiet.load(0)
     sky = replace(quiet.sky, flux=quiet.sky.flux**2 / brighter)
-    left = [
-        np.abs(residual_image(frame, sky, replace(registration, terms=t)).image).max() for t in (terms, None)
-    ]
+    left = [np.abs(residual_image(frame, sky, replace(registration, terms=t)).image).max() for t in (terms, None)]
     assert left[0] < 0.1 * left[1]
 
 
@@ -108,7 +106,12 @@ def test_masked_pixels_do_not_count(season):
 
 @pytest.mark.parametrize(
     "registration",
-    [Registration((0, 0), 0.0), Registration((0, 0), np.nan), Registration((np.nan, 0), 1.0), Registration((0, 0), -1.0)],
+    [
+        Registration((0, 0), 0.0),
+        Registration((0, 0), np.nan),
+        Registration((np.nan, 0), 1.0),
+        Registration((0, 0), -1.0),
+    ],
 )
 def test_no_registration_is_refused(season, registration):
     with pytest.raises(InputError, match="zero point"):

@@ -148,8 +148,15 @@ def test_on_disk_as_in_memory(season, tmp_path):
 def test_stars_that_saturate_again_and_again():
     season = make_season(12)
     star = int(np.argmin(np.hypot(season.x - 32, season.y - 32)))
-    other = int(np.argmax(np.where((np.abs(season.x - 32) < 20) & (np.abs(season.y - 32) < 20),
-                                   np.hypot(season.x - season.x[star], season.y - season.y[star]), 0)))  # fmt: skip
+    other = int(
+        np.argmax(
+            np.where(
+                (np.abs(season.x - 32) < 20) & (np.abs(season.y - 32) < 20),
+                np.hypot(season.x - season.x[star], season.y - season.y[star]),
+                0,
+            )
+        )
+    )
     for number, frame in enumerate(season.frames):
         where = np.zeros((SIDE, SIDE), bool)
         for k, often in ((star, 4), (other, 1)):

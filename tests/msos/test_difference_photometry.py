@@ -61,7 +61,9 @@ def test_flux_is_unbiased_and_errors_are_true(season, truth):
     # A constant may be left: what stars beside it leave of their own errors, which are none here.
     assert abs(pull.mean()) < 4 / np.sqrt(N)
     assert 0.75 < pull.std() < 1.25
-    amplitude = (series.flux * truth / series.error**2)[series.good].sum() / (truth**2 / series.error**2)[series.good].sum()
+    amplitude = (series.flux * truth / series.error**2)[series.good].sum() / (truth**2 / series.error**2)[
+        series.good
+    ].sum()
     assert amplitude == pytest.approx(1.0, abs=0.03)
     assert np.median(series.chi2) == pytest.approx(1.0, abs=0.15)
 

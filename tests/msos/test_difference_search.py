@@ -58,9 +58,15 @@ def white(bins=12, shape=(40, 60), seed=0, weight=4.0):
     signal = (rng.standard_normal(norm.shape) * np.sqrt(weight)).astype(np.float32)
     grid = ReferenceGrid((shape[0] // 2, shape[1] // 2), *(np.zeros((1, 1)) for _ in range(4)), None, (0.0, 0.0))
     return SeasonCube(
-        grid, [(4 * b, 4 * b + 4) for b in range(bins)], signal, norm, np.zeros(shape, np.float32), np.zeros(0, np.int64),
-        np.ones(4 * bins, bool), {},
-    )  # fmt: skip
+        grid,
+        [(4 * b, 4 * b + 4) for b in range(bins)],
+        signal,
+        norm,
+        np.zeros(shape, np.float32),
+        np.zeros(0, np.int64),
+        np.ones(4 * bins, bool),
+        {},
+    )
 
 
 def test_a_lens_is_found_in_time_and_space(lensed):
@@ -203,9 +209,16 @@ def peaks_at(places, significance, bins=6, flux=100.0):
     signal = np.zeros((n, bins), np.float32)
     signal[:, 2] = np.broadcast_to(flux, n) * norm[:, 2]
     return Peaks(
-        x, y, np.array(significance, dtype=float), np.full(n, 2), np.ones(n, dtype=np.int64), signal, norm, np.ones(n),
+        x,
+        y,
+        np.array(significance, dtype=float),
+        np.full(n, 2),
+        np.ones(n, dtype=np.int64),
+        signal,
+        norm,
+        np.ones(n),
         np.zeros(n),
-    )  # fmt: skip
+    )
 
 
 def test_wings_of_a_brighter_source_are_no_peaks():

@@ -36,10 +36,18 @@ def curves():
 
 
 SMALL = InjectionConfig(
-    te_edges=(0.01, 0.05, 2.0, 5.0), u0_edges=(0.0, 0.3, 1.0), mag_edges=(18.0, 20.0, 24.0), per_cell=6,
-    log_s=(0.0, 0.4), log_q=(-6.0, -2.0), planets_per_cell=6, planet_te=(3.0, 6.0), planet_u0=(0.05, 0.5),
-    planet_mag=(17.0, 20.0), controls=40,
-)  # fmt: skip
+    te_edges=(0.01, 0.05, 2.0, 5.0),
+    u0_edges=(0.0, 0.3, 1.0),
+    mag_edges=(18.0, 20.0, 24.0),
+    per_cell=6,
+    log_s=(0.0, 0.4),
+    log_q=(-6.0, -2.0),
+    planets_per_cell=6,
+    planet_te=(3.0, 6.0),
+    planet_u0=(0.05, 0.5),
+    planet_mag=(17.0, 20.0),
+    controls=40,
+)
 
 
 @pytest.fixture(scope="module")

@@ -72,8 +72,10 @@ def test_elements_with_different_epochs_are_fitted_together():
     rng = np.random.default_rng(44)
     main, second = sim.dense_epochs(rng, 900), sim.sparse_epochs(rng) + 2
     lens = (61469.0, 0.2, 1.5)
-    flux = {"F146": 50 + 100 * sim.paczynski(main, *lens)[None].repeat(2, 0),
-            "F087": 5 + 30 * sim.paczynski(second, *lens)[None].repeat(2, 0)}  # fmt: skip
+    flux = {
+        "F146": 50 + 100 * sim.paczynski(main, *lens)[None].repeat(2, 0),
+        "F087": 5 + 30 * sim.paczynski(second, *lens)[None].repeat(2, 0),
+    }
     flux["F146"][0] = 150.0
     flux["F087"][0] = 35.0
     flux = {name: f + rng.normal(0, 1, f.shape) for name, f in flux.items()}
@@ -175,7 +177,7 @@ def as_text(separator, header=None):
         ("a.dat", "# a comment\n" + as_text(" ", "hjd f sigma")),
         ("a.tbl.txt", IPAC + as_text(" ", "| HJD | Relative_Flux | Relative_Flux_Uncertainty |")),
     ],
-)  # fmt: skip
+)
 def test_text_formats(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     ((key, curve),) = read_light_curves(tmp_path / name).items()
@@ -186,10 +188,15 @@ def test_text_formats(tmp_path, name, text):
 
 
 def test_long_and_list_tables_say_the_same(tmp_path):
-    long = pl.DataFrame({
-        "object_id": [7] * 4 + [9] * 2, "filter": ["F146"] * 3 + ["F087"] + ["F146"] * 2,
-        "mjd": [3.0, 1.0, 2.0, 1.0, 5.0, 6.0], "flux": [30.0, 10.0, 20.0, 1.0, 5.0, None], "flux_err": [1.0] * 6,
-    })  # fmt: skip
+    long = pl.DataFrame(
+        {
+            "object_id": [7] * 4 + [9] * 2,
+            "filter": ["F146"] * 3 + ["F087"] + ["F146"] * 2,
+            "mjd": [3.0, 1.0, 2.0, 1.0, 5.0, 6.0],
+            "flux": [30.0, 10.0, 20.0, 1.0, 5.0, None],
+            "flux_err": [1.0] * 6,
+        }
+    )
     long.write_parquet(tmp_path / "long.parquet")
     long.write_csv(tmp_path / "long.csv")
     lists = long.group_by("object_id", "filter", maintain_order=True).agg("mjd", "flux", "flux_err")

@@ -8,23 +8,13 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.frames import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    pixel_map,
-    prepare,
-    sky_of,
-    tangent_plane,
-)
+from roman_assets.msos.frames import DO_NOT_USE, JUMP_DET, SATURATED, pixel_map, prepare, sky_of, tangent_plane
 
 from .conftest import CONFIG
 
 
 def changed(image, **planes):
-    return replace(
-        image, **{name: value.astype(getattr(image, name).dtype) for name, value in planes.items()}
-    )
+    return replace(image, **{name: value.astype(getattr(image, name).dtype) for name, value in planes.items()})
 
 
 def test_map_inverts_the_wcs(survey):

@@ -93,16 +93,18 @@ def test_two_sources_are_measured() -> None:
 
 
 #: Two lenses are tried on all of these and win on none: a coarse grid and few fits do.
-QUICK = EventConfig(models=ModelConfig(binary=BinaryLensConfig(alphas=12, log_q=(-3.0,), rhos=(1e-3,), starts=2, kept=1)))
+QUICK = EventConfig(
+    models=ModelConfig(binary=BinaryLensConfig(alphas=12, log_q=(-3.0,), rhos=(1e-3,), starts=2, kept=1))
+)
 
 
 @pytest.mark.parametrize(
     ("flux", "mjd", "expected"),
     [(disc, ONE_SEASON, "finite_source"), (moving, TWO_SEASONS, "parallax"), (two, ONE_SEASON, "binary_source")],
-)  # fmt: skip
+)
 def test_events_get_the_model_that_made_them(
     flux: Callable[[np.ndarray], np.ndarray], mjd: np.ndarray, expected: str
-) -> None:  # fmt: skip
+) -> None:
     values = flux(mjd)
     noisy = values + np.random.default_rng(5).normal(0, ERROR, len(mjd))
     table = find_events(
@@ -148,9 +150,7 @@ def test_offsets_vanish_at_the_reference() -> None:
 
 def test_l2_is_a_hundredth_further_out() -> None:
     earth = Observer(268.0, -29.5, "earth")
-    for ours, theirs in zip(
-        FIELD.projected([60000.0, 60090.0]), earth.projected([60000.0, 60090.0]), strict=True
-    ):
+    for ours, theirs in zip(FIELD.projected([60000.0, 60090.0]), earth.projected([60000.0, 60090.0]), strict=True):
         assert ours == pytest.approx(1.01 * theirs)
 
 
@@ -162,9 +162,19 @@ def test_annual_parallax_agrees_with_mulensmodel() -> None:
         coords="17:52:00 -29:30:00",
     )
     event = {
-        "t0": 57180.0, "u0": 0.3, "te": 60.0, "pi_en": 0.3, "pi_ee": -0.2, "t0_par": 57180.0, "ra": 268.0,
-        "dec": -29.5, "model": "PSPL_PARALLAX", "bands": ["F146"], "fs": [1.0], "fb": [0.0],
-    }  # fmt: skip
+        "t0": 57180.0,
+        "u0": 0.3,
+        "te": 60.0,
+        "pi_en": 0.3,
+        "pi_ee": -0.2,
+        "t0_par": 57180.0,
+        "ra": 268.0,
+        "dec": -29.5,
+        "model": "PSPL_PARALLAX",
+        "bands": ["F146"],
+        "fs": [1.0],
+        "fb": [0.0],
+    }
     # Ours is seen from L2, a hundredth further out: the parallax vector scales with it.
     ours = model_curve(event | {"pi_en": 0.3 / 1.01, "pi_ee": -0.2 / 1.01}, "F146", mjd)
     assert ours == pytest.approx(model.get_magnification(mjd + 2400000.5), rel=1e-5)

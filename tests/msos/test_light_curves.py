@@ -44,9 +44,7 @@ def test_sums_by_hand():
     error = np.array([[1.0, 2.0, 1.0, 1.0]])
     flag = np.array([[0, 0, NO_DATA, SATURATED]], dtype=np.uint8)
     mjd = np.array([1.0, 2.0, 3.0, 4.0])
-    row = daily_sums(np.array([7], dtype=np.int32), mjd, flux, error, flag, np.array([10.0])).row(
-        0, named=True
-    )
+    row = daily_sums(np.array([7], dtype=np.int32), mjd, flux, error, flag, np.array([10.0])).row(0, named=True)
     assert row["star"] == 7
     assert row["n"] == 2
     assert row["sum_w"] == pytest.approx(1.25)
@@ -67,18 +65,16 @@ def test_star_without_a_good_point():
     assert np.isnan([row["first_mjd"], row["last_mjd"], row["max_mjd"]]).all()
 
 
-@pytest.mark.parametrize(("bit", "used"), [(0, True), (EDGE, True)] + [
-    (b, False) for b in (NO_DATA, SATURATED, MASKED, BAD_FIT, COSMIC_RAY)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bit", "used"), [(0, True), (EDGE, True)] + [(b, False) for b in (NO_DATA, SATURATED, MASKED, BAD_FIT, COSMIC_RAY)]
+)
 def test_usable_by_flag(bit, used):
     one = np.ones((1, 1))
     assert usable(one, one, np.full((1, 1), bit, np.uint8)).item() is used
     assert bool(bit & UNUSED_FLAGS) is not used
 
 
-@pytest.mark.parametrize(
-    ("flux", "error"), [(np.nan, 1.0), (1.0, np.nan), (1.0, 0.0), (1.0, -1.0), (1.0, np.inf)]
-)
+@pytest.mark.parametrize(("flux", "error"), [(np.nan, 1.0), (1.0, np.nan), (1.0, 0.0), (1.0, -1.0), (1.0, np.inf)])
 def test_usable_needs_numbers(flux, error):
     flag = np.zeros((1, 1), np.uint8)
     assert not usable(np.full((1, 1), flux), np.full((1, 1), error), flag).item()
@@ -96,13 +92,7 @@ def alerts(values, rules=ALERT_RULES, flag=None, reference_err=0.0):
     mjd, flux, error, zeros = series(values)
     count = len(flux)
     return rising(
-        mjd,
-        flux,
-        error,
-        zeros if flag is None else flag,
-        np.zeros(count),
-        np.full(count, reference_err),
-        rules,
+        mjd, flux, error, zeros if flag is None else flag, np.zeros(count), np.full(count, reference_err), rules
     )
 
 
@@ -172,10 +162,14 @@ def test_transpose_does_not_depend_on_the_order_of_arrival(seed, data):
         rows = rng.permutation(stars)[: rng.integers(1, stars + 1)].astype(np.int32)
         parts.append(
             pl.DataFrame(
-                {"star": rows, "flux": rng.normal(size=len(rows)), "flux_err": rng.random(len(rows)),
-                 "flag": np.zeros(len(rows), np.uint8)}
+                {
+                    "star": rows,
+                    "flux": rng.normal(size=len(rows)),
+                    "flux_err": rng.random(len(rows)),
+                    "flag": np.zeros(len(rows), np.uint8),
+                }
             )
-        )  # fmt: skip
+        )
     order = data.draw(st.permutations(range(epochs)))
     block = transpose(parts, mjd, stars)
     other = transpose([parts[k] for k in order], [mjd[k] for k in order], stars)

@@ -16,12 +16,21 @@ def table(
     """Two candidates of teff 0.1 d, the second `separation_px` south of the first."""
     return pl.DataFrame(
         {
-            "object_id": [1, 2], "ra": [268.0, 268.0], "dec": [-29.0, -29.0 - separation_px * PIXEL_DEG], "t0": t0,
-            "teff": [0.1, 0.1], "t0_err": [0.001, None], "dchi2_flat": dchi2, "event_class": ["single_lens", "single_lens"],
-            "probability": [0.98, 0.98], "p_microlensing": [0.98, 0.98], "veto": [0, 1], "reason": ["a lens", "a lens"],
+            "object_id": [1, 2],
+            "ra": [268.0, 268.0],
+            "dec": [-29.0, -29.0 - separation_px * PIXEL_DEG],
+            "t0": t0,
+            "teff": [0.1, 0.1],
+            "t0_err": [0.001, None],
+            "dchi2_flat": dchi2,
+            "event_class": ["single_lens", "single_lens"],
+            "probability": [0.98, 0.98],
+            "p_microlensing": [0.98, 0.98],
+            "veto": [0, 1],
+            "reason": ["a lens", "a lens"],
         },
         schema_overrides={"veto": pl.UInt32, "probability": pl.Float32, "p_microlensing": pl.Float32},
-    )  # fmt: skip
+    )
 
 
 def test_the_weaker_signal_is_the_ghost() -> None:
@@ -29,7 +38,10 @@ def test_the_weaker_signal_is_the_ghost() -> None:
     assert found["event_class"].to_list() == ["single_lens", "artefact"]
     assert found["veto"].to_list() == [0, 1 | VETO_NEIGHBOUR]
     assert "object 1" in found["reason"][1]
-    assert veto_ghosts(table(0.9, dchi2=(120.0, 3000.0)), CLASSES)["event_class"].to_list() == ["artefact", "single_lens"]
+    assert veto_ghosts(table(0.9, dchi2=(120.0, 3000.0)), CLASSES)["event_class"].to_list() == [
+        "artefact",
+        "single_lens",
+    ]
 
 
 def test_events_apart_in_time_or_place_are_two() -> None:

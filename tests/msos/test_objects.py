@@ -135,9 +135,7 @@ def test_negative_mean_flux_has_no_magnitude():
 def test_rows_do_not_influence_each_other():
     block = noisy(np.random.default_rng(5))
     whole = statistics(block, ZERO_POINT)
-    half = statistics(
-        SeriesBlock(block.mjd, block.flux[20:], block.flux_err[20:], block.flag[20:]), ZERO_POINT
-    )
+    half = statistics(SeriesBlock(block.mjd, block.flux[20:], block.flux_err[20:], block.flag[20:]), ZERO_POINT)
     assert whole[20:].equals(half, null_equal=True)
 
 

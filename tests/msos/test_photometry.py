@@ -47,9 +47,7 @@ def test_scatter_is_near_the_photon_limit(survey, photometry):
     mag = survey.stars["mag_f146"].to_numpy()
     use = survey.bright(22) & (mag > 19)
     flux = np.where(
-        np.array([p.flag for p in photometry])[:, use] == 0,
-        np.array([p.flux for p in photometry])[:, use],
-        np.nan,
+        np.array([p.flag for p in photometry])[:, use] == 0, np.array([p.flux for p in photometry])[:, use], np.nan
     )
     frame = survey.frames[0]
     geometry = PaddedFrame(*frame.shape)

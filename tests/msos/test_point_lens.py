@@ -7,14 +7,7 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import (
-    Band,
-    FitOptions,
-    LightCurve,
-    fit_point_lens,
-    fit_point_lenses,
-    model_flux,
-)
+from roman_assets.msos.point_lens import Band, FitOptions, LightCurve, fit_point_lens, fit_point_lenses, model_flux
 from tests.msos.event_curves import events, paczynski, sparse_epochs
 
 
@@ -60,9 +53,7 @@ def test_bands_share_the_lens_and_not_the_flux():
     bands = []
     for name, n, fs, fb in (("F146", 300, 900.0, 100.0), ("F087", 40, 50.0, 30.0), ("F213", 30, 400.0, 0.0)):
         t = np.sort(rng.uniform(0, 30, n))
-        bands.append(
-            Band(name, t, fs * paczynski(t, 14.0, 0.2, 4.0) + fb + rng.normal(0, 3, n), np.full(n, 3.0))
-        )
+        bands.append(Band(name, t, fs * paczynski(t, 14.0, 0.2, 4.0) + fb + rng.normal(0, 3, n), np.full(n, 3.0)))
     fit = fit_point_lens(LightCurve(tuple(bands)), [(13.5, 1.0)])
     assert fit.fs == pytest.approx([900, 50, 400], rel=0.05)
     assert np.abs((fit.fs - [900, 50, 400]) / fit.fs_err).max() < 4
@@ -78,9 +69,7 @@ def test_shift_and_scale():
     t = np.sort(rng.uniform(0, 30, 200))
     f = 100 * paczynski(t, 14.0, 0.2, 4.0) + 20 + rng.normal(0, 3, 200)
     one = fit_point_lens(LightCurve((Band("b", t, f, np.full(200, 3.0)),)), [(13.5, 1.0)])
-    two = fit_point_lens(
-        LightCurve((Band("b", t + 2.4e6, 1e-6 * f, np.full(200, 3e-6)),)), [(13.5 + 2.4e6, 1.0)]
-    )
+    two = fit_point_lens(LightCurve((Band("b", t + 2.4e6, 1e-6 * f, np.full(200, 3e-6)),)), [(13.5 + 2.4e6, 1.0)])
     assert two.t0 - 2.4e6 == pytest.approx(one.t0, abs=1e-6)
     assert (two.u0, two.te, two.chi2) == pytest.approx((one.u0, one.te, one.chi2), rel=1e-5)
 
@@ -102,8 +91,9 @@ def test_sparse_events_keep_honest_errors():
     mjd = sparse_epochs(rng)
     flux, error, truth = events(rng, mjd, 200, te=(0.3, 0.8), u0=(0.05, 0.5), flux=(3.0, 4.0))
     curves = [LightCurve((Band("F146", mjd, f, e),)) for f, e in zip(flux, error, strict=True)]
-    fits = fit_point_lenses(curves, [[(a, b * c)] for a, b, c in
-                                     zip(truth["t0"], truth["u0"], truth["te"], strict=True)])  # fmt: skip
+    fits = fit_point_lenses(
+        curves, [[(a, b * c)] for a, b, c in zip(truth["t0"], truth["u0"], truth["te"], strict=True)]
+    )
     pull = np.array([(f.t0 - t) / f.t0_err for f, t in zip(fits, truth["t0"], strict=True) if f.dchi2 > 300])
     assert len(pull) > 100
     assert (np.abs(pull) < 3).mean() > 0.98

@@ -69,9 +69,14 @@ def run(script: str, folder: Path, timeout: float, **given: str) -> tuple[int, s
     log = folder / "log.txt"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            ["bash", "-c", text], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stream,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            ["bash", "-c", text],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             code = process.wait(timeout=timeout)
         finally:

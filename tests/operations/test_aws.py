@@ -68,10 +68,15 @@ class Account:
         self.url, self.folder = url, folder
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ROMAN_", "PG"))}
         self.environment = kept | {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": "", "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "PATH": f"{folder / 'bin'}:{kept['PATH']}",
-        }  # fmt: skip
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_PAGER": "",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "PATH": f"{folder / 'bin'}:{kept['PATH']}",
+        }
         # `aws rds` of 1.45 does not read AWS_ENDPOINT_URL.
         program = folder / "bin" / "aws"
         program.parent.mkdir()
@@ -89,9 +94,14 @@ class Account:
         """Output of a script, whose every command must succeed."""
         text = f"set -euo pipefail\nPS4='+ ${{SECONDS}}s '\nset -x\n{script}"
         done = subprocess.run(
-            ["bash", "-c", text], cwd=self.folder, env=self.environment | given, capture_output=True, text=True,
-            timeout=900, check=False,
-        )  # fmt: skip
+            ["bash", "-c", text],
+            cwd=self.folder,
+            env=self.environment | given,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-4000:]
         return done.stdout
 
@@ -112,9 +122,10 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
             template = reduced(name, lists=True).replace("stand-in//Cluster//ClusterSecurityGroupId", group)
             (folder / "infrastructure" / f"{name}.yaml").write_text(template)
         made.run(
-            "\n".join(blocks("aws", INFRASTRUCTURE)), OPERATORS_EMAIL="operators@example.org",
+            "\n".join(blocks("aws", INFRASTRUCTURE)),
+            OPERATORS_EMAIL="operators@example.org",
             ADMINISTRATOR_ARN=f"arn:aws:iam::{ACCOUNT}:role/administrators",
-        )  # fmt: skip
+        )
         yield made
 
 
@@ -143,11 +154,14 @@ def database_and_versions(account: Account) -> str:
         DBClusterParameterGroupName="roman", DBParameterGroupFamily="aurora-postgresql16", Description="x"
     )
     rds.create_db_cluster(
-        DBClusterIdentifier="roman-production", Engine="aurora-postgresql", MasterUsername="roman",
-        MasterUserPassword="of-the-test", DBClusterParameterGroupName="roman",
+        DBClusterIdentifier="roman-production",
+        Engine="aurora-postgresql",
+        MasterUsername="roman",
+        MasterUserPassword="of-the-test",
+        DBClusterParameterGroupName="roman",
         DBSubnetGroupName=rds.describe_db_subnet_groups()["DBSubnetGroups"][0]["DBSubnetGroupName"],
         VpcSecurityGroupIds=[g["GroupId"] for g in ec2.describe_security_groups()["SecurityGroups"]][:2],
-    )  # fmt: skip
+    )
     secrets = account.client("secretsmanager")
     for name, user in (("roman/dagster-database", "dagster"), ("roman/products-database", "roman_products")):
         value = {"username": user, "password": f"{user}Password", "host": "old.example.org", "port": "5432"}
@@ -173,9 +187,11 @@ def test_commands_of_the_guide(account: Account, monkeypatch: pytest.MonkeyPatch
             connection.execute(sa.text("CREATE DATABASE dagster OWNER administrator"))
         place = sa.make_url(url)
         out = account.run(
-            "\n".join(blocks("aws", GUIDE)), KEY=KEY, VERSION=first,
+            "\n".join(blocks("aws", GUIDE)),
+            KEY=KEY,
+            VERSION=first,
             ADMINISTRATOR_URL=f"postgresql://administrator@{place.host}:{place.port}/dagster",
-        )  # fmt: skip
+        )
         with engine.connect() as connection:
             query = "SELECT datname, rolname FROM pg_database JOIN pg_roles r ON r.oid = datdba"
             owners = dict(connection.execute(sa.text(query)).all())
@@ -190,9 +206,14 @@ def test_commands_of_the_guide(account: Account, monkeypatch: pytest.MonkeyPatch
     (new,) = rds.describe_db_clusters(DBClusterIdentifier="roman-production-restored")["DBClusters"]
     for name in ("DBSubnetGroup", "DBClusterParameterGroup"):
         assert new[name] == old[name], name
-    assert {m["DBInstanceIdentifier"] for m in new["DBClusterMembers"]} == {f"roman-production-restored-{n}" for n in (1, 2)}
+    assert {m["DBInstanceIdentifier"] for m in new["DBClusterMembers"]} == {
+        f"roman-production-restored-{n}" for n in (1, 2)
+    }
     secret = account.client("secretsmanager").get_secret_value(SecretId="roman/products-database")["SecretString"]
     assert json.loads(secret) == {
-        "username": "roman_products", "password": "roman_productsPassword", "host": new["Endpoint"], "port": "5432",
-    }  # fmt: skip
+        "username": "roman_products",
+        "password": "roman_productsPassword",
+        "host": new["Endpoint"],
+        "port": "5432",
+    }
     assert "ResultsByTime" in out

@@ -23,6 +23,7 @@ NOT_RUN = {
     "server of ../shared/cluster (1.20 under a newer Go)",
 }
 
+
 def test_every_block_says_what_it_needs() -> None:
     marks = [mark for mark, _ in BLOCK.findall(GUIDE)]
     assert set(marks) == set(KINDS)
@@ -64,8 +65,16 @@ def test_every_roman_command_parses() -> None:
         command.make_context(name, existing, resilient_parsing=False)
         checked.add(" ".join(call[:2]) if call[0] in ("quarantine", "calendar") else call[0])
     assert {
-        "process", "backfill", "reconcile", "retention", "exporter", "ui", "ingest", "quarantine list", "quarantine release",
-    } <= checked  # fmt: skip
+        "process",
+        "backfill",
+        "reconcile",
+        "retention",
+        "exporter",
+        "ui",
+        "ingest",
+        "quarantine list",
+        "quarantine release",
+    } <= checked
 
 
 def test_files_that_are_named_exist() -> None:

@@ -14,9 +14,17 @@ from roman_assets.simulate.judge import judge
 from tests.pipeline.conftest import Processed
 
 ASSETS = (
-    "exposures", "reference_catalog", "psf_photometry", "daily_light_curves", "season_light_curves",
-    "difference_sources", "season_objects", "season_events", "survey_objects", "survey_events",
-)  # fmt: skip
+    "exposures",
+    "reference_catalog",
+    "psf_photometry",
+    "daily_light_curves",
+    "season_light_curves",
+    "difference_sources",
+    "season_objects",
+    "season_events",
+    "survey_objects",
+    "survey_events",
+)
 
 #: One worker, so that the survey is processed once.
 pytestmark = pytest.mark.xdist_group("processed")
@@ -97,16 +105,23 @@ def test_archive_records_are_valid(processed: Processed) -> None:
             validate_record(archived)
             kinds.add(record.kind)
     assert kinds >= {
-        "reference_catalog", "psf_photometry", "season_light_curves", "season_objects", "season_events",
-        "survey_objects", "survey_events",
-    }  # fmt: skip
+        "reference_catalog",
+        "psf_photometry",
+        "season_light_curves",
+        "season_objects",
+        "season_events",
+        "survey_objects",
+        "survey_events",
+    }
 
 
 def test_metadata_shows_figures_and_pictures(processed: Processed) -> None:
     wanted = {
-        "exposures": "first_exposure", "psf_photometry": "photometry_picture", "daily_light_curves": "zero_points",
+        "exposures": "first_exposure",
+        "psf_photometry": "photometry_picture",
+        "daily_light_curves": "zero_points",
         "season_objects": "scatter",
-    }  # fmt: skip
+    }
     with dagster_instance(processed.workspace) as instance:
         for name, picture in wanted.items():
             event = instance.get_latest_materialization_event(dg.AssetKey(name))

@@ -18,7 +18,9 @@ def test_two_filters(tmp_path: Path) -> None:
     common = {"seed": 21, "detectors": ("WFI01",), "days": 1, "size_px": 64, "n_events": 1, "n_variables": 1}
     wide = simulate_survey(MiniSurvey(visits_per_day=8, **common), tmp_path / "f146", workers=2)  # type: ignore[arg-type]
     blue = simulate_survey(
-        MiniSurvey(visits_per_day=4, optical_element="F087", zero_point=26.3, **common), tmp_path / "f087", workers=2  # type: ignore[arg-type]
+        MiniSurvey(visits_per_day=4, optical_element="F087", zero_point=26.3, **common),
+        tmp_path / "f087",
+        workers=2,  # type: ignore[arg-type]
     )
     workspace = fresh_workspace(tmp_path / "home", wide)
     take_in(workspace, [*wide.exposures, *blue.exposures])
@@ -30,7 +32,9 @@ def test_two_filters(tmp_path: Path) -> None:
     assert set(objects["optical_element"]) == {"F146", "F087"}
     truth = wide.truth("stars").filter(pl.col("mag_f146") < 21)
     for element in ("F146", "F087"):
-        mine = objects.filter((pl.col("optical_element") == element) & (pl.col("flag") == 0) & pl.col("mag").is_not_nan())
+        mine = objects.filter(
+            (pl.col("optical_element") == element) & (pl.col("flag") == 0) & pl.col("mag").is_not_nan()
+        )
         dx = (mine["ra"].to_numpy()[:, None] - truth["ra"].to_numpy()) * np.cos(np.deg2rad(29.2)) * 3.6e6
         dy = (mine["dec"].to_numpy()[:, None] - truth["dec"].to_numpy()) * 3.6e6
         separation = np.hypot(dx, dy)

@@ -35,7 +35,11 @@ def _figures(processed: Processed) -> dict[str, dict[str, float]]:
     bright = catalogue.filter(pl.col("mag") < 22)
     good = photometry.filter(pl.col("flag") == 0)
     return {
-        "reference_catalog": {"stars": catalogue.height, "bright_flux": _median(bright["flux"]), "x": _median(bright["x"])},
+        "reference_catalog": {
+            "stars": catalogue.height,
+            "bright_flux": _median(bright["flux"]),
+            "x": _median(bright["x"]),
+        },
         "psf_photometry": {"rows": photometry.height, "flux": _median(good["flux"]), "err": _median(good["flux_err"])},
         "daily_light_curves": {"rows": daily.height, "flux": _median(daily.filter(pl.col("flag") == 0)["flux"])},
         "season_objects": {"rows": objects.height, "mag": _median(objects["mag"].drop_nans())},

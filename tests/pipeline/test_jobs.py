@@ -81,13 +81,17 @@ def test_jobs_of_runs_that_are_over_are_deleted() -> None:
         over = empty.execute_in_process(instance=instance).run_id
         going = instance.create_run_for_job(empty, status=dg.DagsterRunStatus.STARTED).run_id
         batch = Batch(
-            job("over", over), job("over-finished", over, finished=True), job("going", going),
+            job("over", over),
+            job("over-finished", over, finished=True),
+            job("going", going),
             job("unknown-and-gone", "nobody"),
-        )  # fmt: skip
+        )
         said: list[str] = []
         assert clean_jobs(batch, instance, "roman", say=said.append, settle_s=-1, dry_run=True) == [
-            "over", "over-finished", "unknown-and-gone",
-        ]  # fmt: skip
+            "over",
+            "over-finished",
+            "unknown-and-gone",
+        ]
         assert batch.deleted == []
         clean_jobs(batch, instance, "roman", say=said.append, settle_s=-1)
         assert batch.deleted == ["over", "over-finished", "unknown-and-gone"]

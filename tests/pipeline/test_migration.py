@@ -32,19 +32,29 @@ def environment(postgresql_url: str, tmp_path: Path) -> Iterator[dict[str, str]]
             connection.execute(sa.text(f"CREATE DATABASE {name}"))
     own = url.set(database=names[1]).render_as_string(hide_password=False)
     (tmp_path / "dagster").mkdir()
-    storage = {"hostname": {"env": "DAGSTER_PG_HOST"}, "port": int(url.port or 5432), "username": url.username,
-               "password": {"env": "DAGSTER_PG_PASSWORD"}, "db_name": {"env": "DAGSTER_PG_DB"},
-               "scheme": "postgresql+psycopg2"}  # fmt: skip
+    storage = {
+        "hostname": {"env": "DAGSTER_PG_HOST"},
+        "port": int(url.port or 5432),
+        "username": url.username,
+        "password": {"env": "DAGSTER_PG_PASSWORD"},
+        "db_name": {"env": "DAGSTER_PG_DB"},
+        "scheme": "postgresql+psycopg2",
+    }
     settings = {"storage": {"postgres": {"postgres_db": storage}}, "telemetry": {"enabled": False}}
     (tmp_path / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(settings))
     yield {
         **{name: value for name, value in os.environ.items() if not name.startswith(("ROMAN_", "DAGSTER_"))},
-        "ROMAN_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster"),
-        "ROMAN_INDEX_URL": own, "ROMAN_REGISTRY_URL": own, "ROMAN_POOLS": "season=7",
-        "DAGSTER_PG_HOST": str(url.host), "DAGSTER_PG_PORT": str(url.port or 5432),
-        "DAGSTER_PG_USERNAME": str(url.username), "DAGSTER_PG_PASSWORD": url.password or "none",
+        "ROMAN_HOME": str(tmp_path / "home"),
+        "DAGSTER_HOME": str(tmp_path / "dagster"),
+        "ROMAN_INDEX_URL": own,
+        "ROMAN_REGISTRY_URL": own,
+        "ROMAN_POOLS": "season=7",
+        "DAGSTER_PG_HOST": str(url.host),
+        "DAGSTER_PG_PORT": str(url.port or 5432),
+        "DAGSTER_PG_USERNAME": str(url.username),
+        "DAGSTER_PG_PASSWORD": url.password or "none",
         "DAGSTER_PG_DB": names[0],
-    }  # fmt: skip
+    }
     with engine.connect() as connection:
         for name in names:
             connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -20,9 +20,15 @@ from roman_assets.survey.calendar import calendar_for_files
 
 pytestmark = pytest.mark.xdist_group("prism")
 FIELD = DispersedField(
-    element="PRISM", galaxies=5, stars=4, width=170, height=560, rolls=(20.0, 35.0), change=-0.4,
+    element="PRISM",
+    galaxies=5,
+    stars=4,
+    width=170,
+    height=560,
+    rolls=(20.0, 35.0),
+    change=-0.4,
     days=("2027-10-01", "2027-10-06", "2027-10-11"),
-)  # fmt: skip
+)
 VARIABLE = FIELD.galaxies + 1
 
 

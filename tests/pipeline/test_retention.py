@@ -19,16 +19,18 @@ KEYS = ("2027-03-01|WFI01", "2027-03-02|WFI01")
 
 
 @dg.asset(
-    name="psf_photometry", partitions_def=dg.StaticPartitionsDefinition(list(KEYS)),
+    name="psf_photometry",
+    partitions_def=dg.StaticPartitionsDefinition(list(KEYS)),
     check_specs=[dg.AssetCheckSpec("completeness", asset="psf_photometry")],
-)  # fmt: skip
+)
 def photometry(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     for number in range(30):
         context.log.info(f"exposure {number}")
     return dg.MaterializeResult(
-        metadata={"measurements": 7}, data_version=dg.DataVersion("abc"),
+        metadata={"measurements": 7},
+        data_version=dg.DataVersion("abc"),
         check_results=[dg.AssetCheckResult(check_name="completeness", passed=True)],
-    )  # fmt: skip
+    )
 
 
 @dg.asset(name="season_events")

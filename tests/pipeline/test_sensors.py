@@ -80,7 +80,9 @@ def test_season_sensor_asks_for_the_catalogue_and_then_for_the_days_that_waited(
         assert [str(r.partition_key) for r in left] == ["2027-03-02|WFI01"]
 
 
-def test_alerts_are_asked_for_again_when_an_earlier_day_comes_late(workspace: Workspace, survey: SimulatedSurvey) -> None:
+def test_alerts_are_asked_for_again_when_an_earlier_day_comes_late(
+    workspace: Workspace, survey: SimulatedSurvey
+) -> None:
     """The second day was done first: its alerts did not look back on the first."""
     with dagster_instance(workspace) as instance:
         take_in(workspace, sorted(survey.exposures)[:13])

@@ -35,9 +35,14 @@ pytestmark = pytest.mark.xdist_group("grism")
 FIELD = DispersedField(galaxies=6, stars=1, width=160, rolls=(20.0, 35.0), line_flux=1.5e-18)
 GOLDEN = Path(__file__).with_name("golden_spectra.json")
 ASSETS = (
-    "dispersed_exposures", "contamination_models", "spectra_2d", "spectra_1d", "combined_spectra", "spectral_series",
+    "dispersed_exposures",
+    "contamination_models",
+    "spectra_2d",
+    "spectra_1d",
+    "combined_spectra",
+    "spectral_series",
     "redshifts",
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -113,11 +118,15 @@ def test_models_explain_the_exposures_and_say_with_what(done: Spectroscopy) -> N
 def test_archive_records_are_valid(done: Spectroscopy) -> None:
     products, seen = done.workspace.products, set()
     for kind, schema in (
-        ("location_table", "spec_location_table"), ("contamination_models", "spec_dqa_2d"),
-        ("spectra_2d", "spec_decontam_2d"), ("spectra_1d_part", "spec_individual_1d"),
-        ("combined_spectra", "spec_combined_1d"), ("redshifts", "spec_catalog"), ("emission_lines", "spec_catalog"),
+        ("location_table", "spec_location_table"),
+        ("contamination_models", "spec_dqa_2d"),
+        ("spectra_2d", "spec_decontam_2d"),
+        ("spectra_1d_part", "spec_individual_1d"),
+        ("combined_spectra", "spec_combined_1d"),
+        ("redshifts", "spec_catalog"),
+        ("emission_lines", "spec_catalog"),
         ("redshift_quality", "spec_catalog_dqa"),
-    ):  # fmt: skip
+    ):
         for record in products.current(kind):
             stored = products.read_archive(record)
             assert stored is not None
@@ -245,16 +254,35 @@ def test_own_files_by_command(
 
     monkeypatch.chdir(tmp_path)
     run = CliRunner()
-    made = run.invoke(app, [
-        "extract", *map(str, done.exposures), "--catalogue", str(done.folder / "sources"), "--out", str(tmp_path / "own"),
-        *more,
-    ])  # fmt: skip
+    made = run.invoke(
+        app,
+        [
+            "extract",
+            *map(str, done.exposures),
+            "--catalogue",
+            str(done.folder / "sources"),
+            "--out",
+            str(tmp_path / "own"),
+            *more,
+        ],
+    )
     assert made.exit_code == 0, made.output
     assert ("exposures together" in made.output) == bool(more)
-    measured = run.invoke(app, [
-        "redshift", str(tmp_path / "own" / "combined_spectra.parquet"), "--out", str(tmp_path / "z.parquet"),
-        "--plot", str(tmp_path / "plots"), "--id", "1", "--id", "2",
-    ])  # fmt: skip
+    measured = run.invoke(
+        app,
+        [
+            "redshift",
+            str(tmp_path / "own" / "combined_spectra.parquet"),
+            "--out",
+            str(tmp_path / "z.parquet"),
+            "--plot",
+            str(tmp_path / "plots"),
+            "--id",
+            "1",
+            "--id",
+            "2",
+        ],
+    )
     assert measured.exit_code == 0, measured.output
     truth = pl.read_parquet(done.folder / "truth" / "spectra.parquet")
     table = pl.read_parquet(tmp_path / "z.parquet")

@@ -20,9 +20,16 @@ pytestmark = pytest.mark.xdist_group("two_seasons")
 def two_seasons(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
     """A workspace with two seasons processed, and the survey."""
     config = MiniSurvey(
-        seed=11, detectors=("WFI01", "WFI02"), days=1, seasons=2, visits_per_day=8, size_px=64, n_events=1, n_variables=1,
+        seed=11,
+        detectors=("WFI01", "WFI02"),
+        days=1,
+        seasons=2,
+        visits_per_day=8,
+        size_px=64,
+        n_events=1,
+        n_variables=1,
         proper_motion_mas_yr=3.0,
-    )  # fmt: skip
+    )
     survey = simulate_survey(config, tmp_path_factory.mktemp("seasons"), workers=2)
     workspace = fresh_workspace(tmp_path_factory.mktemp("home"), survey)
     take_in(workspace, list(survey.exposures))
@@ -46,7 +53,10 @@ def test_objects_are_matched_over_seasons(two_seasons) -> None:  # type: ignore[
 def test_proper_motions_are_those_of_the_simulation(two_seasons) -> None:  # type: ignore[no-untyped-def]
     workspace, survey = two_seasons
     objects = pl.concat([workspace.products.read_table(r) for r in workspace.products.current("survey_objects")])
-    assert objects.filter(pl.col("n_seasons") == 1)["pm_ra"].null_count() == objects.filter(pl.col("n_seasons") == 1).height
+    assert (
+        objects.filter(pl.col("n_seasons") == 1)["pm_ra"].null_count()
+        == objects.filter(pl.col("n_seasons") == 1).height
+    )
     moving = objects.filter((pl.col("n_seasons") == 2) & (pl.col("pm_err") < 1.5))
     assert moving.height >= 10
     first, second = (survey.truth("stars").filter(pl.col("season") == season) for season in ("s01", "s02"))

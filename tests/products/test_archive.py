@@ -92,8 +92,7 @@ def test_missing_key_is_refused(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "missing"),
-    [("light_curve", "exptime"), ("event", "s_region"), ("detection_efficiency", "inject_medium")],
+    ("kind", "missing"), [("light_curve", "exptime"), ("event", "s_region"), ("detection_efficiency", "inject_medium")]
 )
 def test_missing_fact_is_named(kind, missing):
     with pytest.raises(InputError, match=missing):

@@ -15,14 +15,7 @@ from roman_assets.products.archive import ArchiveFacts, archive_metadata
 from roman_assets.products.retention import collect, orphans
 
 DAY = "day=2027-03-01/detector=WFI01"
-STEPS = (
-    "encoded",
-    "temporary_written",
-    "object_written",
-    "archive_written",
-    "index_changed",
-    "index_committed",
-)
+STEPS = ("encoded", "temporary_written", "object_written", "archive_written", "index_changed", "index_committed")
 FACTS = ArchiveFacts(season="s01", s_region="POLYGON ICRS 268 -29 268.1 -29 268.1 -29.1")
 
 

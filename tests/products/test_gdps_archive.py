@@ -18,10 +18,18 @@ KINDS = [name for name, kind in RECORD_KINDS.items() if kind.folder == "GDPS"]
 
 def exposure(**changes: Any) -> Any:
     values = {
-        "exposure_id": "r0000201001002003016_0001_wfi01_grism", "visit_id": "0000201001002003016", "exposure": 1,
-        "detector": "WFI01", "optical_element": "GRISM", "mid_mjd": 61500.5, "exptime_s": 400.0, "program": 2,
-        "s_region": "POLYGON ICRS 1 1 1 2 2 2", "ra_center": 150.0, "dec_center": 2.0,
-    }  # fmt: skip
+        "exposure_id": "r0000201001002003016_0001_wfi01_grism",
+        "visit_id": "0000201001002003016",
+        "exposure": 1,
+        "detector": "WFI01",
+        "optical_element": "GRISM",
+        "mid_mjd": 61500.5,
+        "exptime_s": 400.0,
+        "program": 2,
+        "s_region": "POLYGON ICRS 1 1 1 2 2 2",
+        "ra_center": 150.0,
+        "dec_center": 2.0,
+    }
     return SimpleNamespace(**(values | changes))
 
 
@@ -29,7 +37,9 @@ FACTS = SpectralFacts([exposure(), exposure(mid_mjd=61500.6)], sources=12, posit
 
 
 def complete(kind: str, facts: SpectralFacts = FACTS) -> dict[str, Any]:
-    return complete_record(spectral_metadata(kind, facts), filename="a.parquet", file_date=datetime(2027, 3, 1, tzinfo=UTC))
+    return complete_record(
+        spectral_metadata(kind, facts), filename="a.parquet", file_date=datetime(2027, 3, 1, tzinfo=UTC)
+    )
 
 
 def test_there_are_the_seven_of_the_archive() -> None:

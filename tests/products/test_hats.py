@@ -28,17 +28,11 @@ def catalogue(n=3000, seed=0, spread=0.2):
 
 def great_circle(ra, dec, ra0, dec0):
     a, d, a0, d0 = map(np.radians, (ra, dec, ra0, dec0))
-    return np.degrees(
-        np.arccos(np.clip(np.sin(d) * np.sin(d0) + np.cos(d) * np.cos(d0) * np.cos(a - a0), -1, 1))
-    )
+    return np.degrees(np.arccos(np.clip(np.sin(d) * np.sin(d0) + np.cos(d) * np.cos(d0) * np.cos(a - a0), -1, 1)))
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(0, 12 * 4**29 - 1), min_size=1, max_size=200),
-    st.integers(1, 20),
-    st.integers(0, 8),
-)
+@given(st.lists(st.integers(0, 12 * 4**29 - 1), min_size=1, max_size=200), st.integers(1, 20), st.integers(0, 8))
 def test_pixels_hold_every_row_once(numbers, max_rows, max_order):
     cells = np.sort(np.array(numbers, dtype=np.int64))
     pixels = adaptive_pixels(cells, max_rows, max_order)
@@ -100,11 +94,7 @@ def test_nested_light_curves_come_back_from_lsdb(tmp_path):
         flag=pl.Series(np.zeros((n - 1, epochs), int).tolist(), dtype=pl.List(pl.UInt8)),
     )
     times = pl.DataFrame(
-        {
-            "optical_element": "F146",
-            "epoch": np.arange(epochs)[::-1],
-            "mjd": 61465.0 + np.arange(epochs)[::-1],
-        }
+        {"optical_element": "F146", "epoch": np.arange(epochs)[::-1], "mjd": 61465.0 + np.arange(epochs)[::-1]}
     )
     frame = nest_light_curves(objects, curves, times)
     assert frame.height == n
@@ -121,9 +111,7 @@ def test_light_curves_of_other_length_than_their_epochs_are_refused():
     base = catalogue(2).with_columns(optical_element=pl.lit("F146"))
     objects = base.with_columns(flux=pl.lit(1.0), flux_err=pl.lit(0.1), flag=pl.lit(0))
     lists = [[1.0, 2.0], [1.0]]
-    curves = base.with_columns(
-        flux=pl.Series(lists), flux_err=pl.Series(lists), flag=pl.Series([[0, 0], [0]])
-    )
+    curves = base.with_columns(flux=pl.Series(lists), flux_err=pl.Series(lists), flag=pl.Series([[0, 0], [0]]))
     times = pl.DataFrame({"optical_element": "F146", "epoch": [0, 1], "mjd": [1.0, 2.0]})
     with pytest.raises(InputError, match="1 light curves"):
         nest_light_curves(objects, curves, times)

@@ -181,13 +181,8 @@ def test_asdf_product_round_trip_and_same_bytes(products, tmp_path):
 
 def test_json_product_round_trip(products):
     parts = [put(products, part=f"e{k}") for k in range(3)]
-    document = {
-        "parts": [{"part": r.part, "sha256": r.sha256} for r in parts],
-        "missing": ["e9: quarantined"],
-    }
-    record = products.put_json(
-        "psf_photometry", DAY, document, identity(inputs=tuple(r.sha256 for r in parts))
-    )
+    document = {"parts": [{"part": r.part, "sha256": r.sha256} for r in parts], "missing": ["e9: quarantined"]}
+    record = products.put_json("psf_photometry", DAY, document, identity(inputs=tuple(r.sha256 for r in parts)))
     assert products.read_json(record) == document
     with pytest.raises(InputError, match="read_json"):
         products.read_table(record)
@@ -214,10 +209,7 @@ def test_archive_record_lies_beside_the_product(products):
     archive = products.read_archive(record)
     assert archive["filename"] == record.key.rsplit("/", 1)[-1]
     assert archive["expstart"] == "2027-03-01T02:00:00.000"
-    assert (
-        abs((datetime.now(UTC) - datetime.fromisoformat(archive["file_date"] + "+00:00")).total_seconds())
-        < 60
-    )
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(archive["file_date"] + "+00:00")).total_seconds()) < 60
     plain = products.put_table("psf_photometry_part", DAY, frame, identity(), part="")
     assert plain.sha256 == record.sha256, "the file's date stays outside the hash"
     wrong = {**archive_metadata("light_curve", facts), "season": "season1"}
@@ -304,9 +296,7 @@ def test_migrations_make_the_tables_that_the_code_expects(products):
     made = sa.MetaData()
     made.reflect(products.index.database.engine)
     for name, table in metadata.tables.items():
-        assert {c.name: c.nullable for c in made.tables[name].columns} == {
-            c.name: c.nullable for c in table.columns
-        }
+        assert {c.name: c.nullable for c in made.tables[name].columns} == {c.name: c.nullable for c in table.columns}
         assert {i.name for i in made.tables[name].indexes} == {i.name for i in table.indexes}
 
 

@@ -131,9 +131,7 @@ def test_nothing_is_visible_of_an_upload_that_fails(store: S3Store, proxy: Proxy
     assert not uploads.get("Uploads"), "its parts were freed"
 
 
-def test_a_part_with_another_checksum_is_refused(
-    store: S3Store, large: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_with_another_checksum_is_refused(store: S3Store, large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if memory or the way damaged a part after its hash was taken: the server must not take it."""
     real = store._client.upload_part
 
@@ -155,9 +153,7 @@ def test_a_damaged_object_of_many_parts_is_noticed_and_replaced(store: S3Store, 
     assert store.get("a") == large
 
 
-def test_secrets_do_not_reach_logs_or_plans(
-    store: S3Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_secrets_do_not_reach_logs_or_plans(store: S3Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     products = Products(f"s3://{store.bucket}/products", f"sqlite:///{tmp_path}/index.sqlite")
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     with caplog.at_level(logging.DEBUG):

@@ -102,9 +102,7 @@ def test_validate_is_strict_about_order_and_type():
 
 
 def test_nan_is_a_value():
-    assert (
-        conform(part_frame().with_columns(flux=pl.lit(float("nan"), pl.Float32)), PART)["flux"].is_nan().all()
-    )
+    assert conform(part_frame().with_columns(flux=pl.lit(float("nan"), pl.Float32)), PART)["flux"].is_nan().all()
 
 
 def test_unknown_kind_names_the_known_ones():

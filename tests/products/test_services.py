@@ -122,9 +122,7 @@ def test_products_in_s3(bucket, tmp_path):
 
 def test_index_in_postgresql(postgres_url, tmp_path):
     products = Products(str(tmp_path), postgres_url)
-    first = products.put_table(
-        "psf_photometry_part", DAY, part_frame(), identity(), attributes={"visit": "7"}
-    )
+    first = products.put_table("psf_photometry_part", DAY, part_frame(), identity(), attributes={"visit": "7"})
     assert first.outcome == "new"
     assert products.lookup("psf_photometry_part", DAY, identity=identity()) == first
     with pytest.warns(IdentityConflictWarning):
@@ -169,9 +167,7 @@ def test_workers_race_on_postgresql_from_an_empty_database(postgres_url, tmp_pat
         try:
             own = Products(str(tmp_path), postgres_url)
             for version in range(5):
-                own.put_table(
-                    "psf_photometry_part", DAY, part_frame(seed=version), identity(code_version=str(version))
-                )
+                own.put_table("psf_photometry_part", DAY, part_frame(seed=version), identity(code_version=str(version)))
         except Exception as error:
             errors.append(error)
 

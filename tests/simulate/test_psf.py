@@ -40,12 +40,7 @@ def test_spline_agrees_with_galsim_drawing_the_star_itself(spline, dx, dy):
     # Integrated over pixels by summing a fine image: GalSim's own pixel convolution is not in it.
     fine = 31
     image = optics.drawImage(
-        nx=9 * fine,
-        ny=9 * fine,
-        scale=0.11 / fine,
-        offset=(dx * fine, dy * fine),
-        method="no_pixel",
-        dtype=float,
+        nx=9 * fine, ny=9 * fine, scale=0.11 / fine, offset=(dx * fine, dy * fine), method="no_pixel", dtype=float
     ).array
     direct = image.reshape(9, fine, 9, fine).sum(axis=(1, 3))
     assert np.abs(spline.stamp(dx, dy, 4) - direct).max() < 1e-4
@@ -101,9 +96,7 @@ def test_epsf_reference_is_valid_and_normalised(tmp_path):
     from roman_assets.simulate.reference import write_epsf_reference
 
     grid = [(500.0, 500.0), (3500.0, 500.0)]
-    path = write_epsf_reference(
-        tmp_path / "epsf.asdf", "WFI02", "F146", positions=grid, extended_half_width_px=40
-    )
+    path = write_epsf_reference(tmp_path / "epsf.asdf", "WFI02", "F146", positions=grid, extended_half_width_px=40)
     with roman_datamodels.open(path) as model:
         model.validate()
         assert model.meta.instrument.detector == "WFI02"

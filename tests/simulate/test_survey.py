@@ -18,9 +18,7 @@ from roman_assets.simulate.survey import noiseless_scene
 
 pytest.importorskip("galsim")
 
-TINY = MiniSurvey(
-    seed=5, days=1, visits_per_day=2, size_px=64, n_events=1, n_variables=1, detectors=("WFI01", "WFI02")
-)
+TINY = MiniSurvey(seed=5, days=1, visits_per_day=2, size_px=64, n_events=1, n_variables=1, detectors=("WFI01", "WFI02"))
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +80,14 @@ def test_file_wcs_finds_the_true_pixels(survey):
 
 
 def test_bright_isolated_star_has_its_true_flux():
-    config = MiniSurvey(
-        size_px=160, density=1 / 160**2, margin_px=0, n_events=0, n_variables=0, days=1, seed=3
-    )
+    config = MiniSurvey(size_px=160, density=1 / 160**2, margin_px=0, n_events=0, n_variables=0, days=1, seed=3)
     visit = timetable(config)[0]
     image = noiseless_scene(config, visit, "WFI01") - config.sky
     patch = make_patch(config, 0)
     x, y = detector_frame(config, "WFI01", 0).to_pixel(patch.ra, patch.dec)
     rows, columns = np.mgrid[:160, :160]
     inside = np.hypot(columns - x[0], rows - y[0]) < 30
-    wings = pl.read_parquet(
-        Path(next(iter(roman_assets.msos.__path__))) / "data" / "psf_wings.parquet"
-    ).filter(
+    wings = pl.read_parquet(Path(next(iter(roman_assets.msos.__path__))) / "data" / "psf_wings.parquet").filter(
         (pl.col("detector") == "WFI01") & (pl.col("optical_element") == "F146") & (pl.col("radius_px") == 30)
     )
     assert inside.sum() > 2700, "the star must lie well inside for this test"

@@ -40,10 +40,6 @@ def test_shipped_table_is_what_the_tool_makes(tmp_path):
     pytest.importorskip("galsim")
     made = psf_wings_table(("WFI07",), ("F146",))
     path = write_wings(tmp_path / "deep" / "wings.parquet", made)
-    shipped = pl.read_parquet(SHIPPED).filter(
-        (pl.col("detector") == "WFI07") & (pl.col("optical_element") == "F146")
-    )
+    shipped = pl.read_parquet(SHIPPED).filter((pl.col("detector") == "WFI07") & (pl.col("optical_element") == "F146"))
     for column in ("profile", "encircled_energy"):
-        np.testing.assert_allclose(
-            pl.read_parquet(path)[column].to_numpy(), shipped[column].to_numpy(), atol=1e-6
-        )
+        np.testing.assert_allclose(pl.read_parquet(path)[column].to_numpy(), shipped[column].to_numpy(), atol=1e-6)

@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.survey.calendar import (
-    BULGE,
-    SPECTROSCOPIC,
-    calendar_for_files,
-    load_calendar,
-)
+from roman_assets.survey.calendar import BULGE, SPECTROSCOPIC, calendar_for_files, load_calendar
 from roman_assets.survey.calendar_file import MAX_KEYS
 
 MINIMAL = """
@@ -115,10 +110,7 @@ SEASON_2 = '\n[[seasons]]\nname = "{name}"\ndays = {days}\n'
         (MINIMAL + SEASON_2.format(name="s02", days="[]"), "has no day"),
         (MINIMAL + SEASON_2.format(name="s|2", days='["2028-03-03"]'), "is not a name"),
         (MINIMAL + SEASON_2.format(name="s02", days="{first = 2028-01-01, count = 0}"), "whole number"),
-        (
-            MINIMAL + SEASON_2.format(name="s02", days="{first = 9999-12-01, count = 99}"),
-            "leaves the calendar",
-        ),
+        (MINIMAL + SEASON_2.format(name="s02", days="{first = 9999-12-01, count = 99}"), "leaves the calendar"),
         (MINIMAL + "colour = 1\n", "unknown key"),
         ("colour = 1\n" + MINIMAL, "unknown key"),
         (MINIMAL.replace('["WFI01"]', '["WFI01", "WFI01"]'), "'WFI01' is given twice"),
@@ -176,10 +168,7 @@ def test_calendar_for_files(tmp_path):
     ]
     calendar = calendar_for_files(headers, "mine")
     # 20 days without data stay in the season, 21 open a new one.
-    assert [(s.name, s.days) for s in calendar.seasons] == [
-        ("s01", tuple(days[:3])),
-        ("s02", tuple(days[3:])),
-    ]
+    assert [(s.name, s.days) for s in calendar.seasons] == [("s01", tuple(days[:3])), ("s02", tuple(days[3:]))]
     assert calendar.detectors == ("WFI01", "WFI02")
     assert calendar.spectroscopic_days == ("2027-10-01",)
     assert [f.name for f in calendar.fields] == ["f01", "f02"]

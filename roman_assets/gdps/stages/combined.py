@@ -50,20 +50,26 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
         if record is None:
             table = _combined(workspace, region, element, used)
             record = workspace.products.put_table(
-                "combined_spectra", partition, table, identity, part=element.lower(),
+                "combined_spectra",
+                partition,
+                table,
+                identity,
+                part=element.lower(),
                 attributes={"region": region, "optical_element": element, "exposures": len(used)},
                 archive=spectral_metadata("spec_combined_1d", facts_of(workspace, used, "combined_spectra")),
                 sky=middle_of(table),
-            )  # fmt: skip
+            )
         result.records.append(record)
         progress(f"{element}: {record.rows} sources from {len(used)} exposures")
     tables = [workspace.products.read_table(r, ["n_exposures", "snr", "coverage"]) for r in result.records]
     every = pl.concat(tables)
     result.figures = {
-        "sources": every.height, "exposures": len(parts), "in_several_exposures": int((every["n_exposures"] > 1).sum()),
+        "sources": every.height,
+        "exposures": len(parts),
+        "in_several_exposures": int((every["n_exposures"] > 1).sum()),
         "snr_median": float(every["snr"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
         "coverage_median": float(every["coverage"].median() or 0.0),  # type: ignore[arg-type]
-    }  # fmt: skip
+    }
     return result
 
 
@@ -112,9 +118,7 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
         result.figures = {"sources": 0}
         return result
     for record in combined:
-        identities = {
-            kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in REDSHIFT_KINDS
-        }
+        identities = {kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in REDSHIFT_KINDS}
         found = [
             workspace.products.lookup(kind, partition, part=record.part, identity=identity)
             for kind, identity in identities.items()
@@ -125,17 +129,16 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
     every = pl.concat(tables)
     sure = every.filter(pl.col("zwarn") == 0)
     result.figures = {
-        "sources": every.height, "without_warning": sure.height,
+        "sources": every.height,
+        "without_warning": sure.height,
         **{f"class_{name}": count for name, count in sorted(sure["class"].value_counts().iter_rows())},
         "lines": sum(r.rows or 0 for r in result.records if r.kind == "emission_lines"),
-    }  # fmt: skip
+    }
     empty = every.filter(pl.col("z").is_nan())
     result.checks += [
         Check("honest_flags", bool((empty["zwarn"] != 0).all()), "sources without information are flagged"),
-        Check(
-            "normalised", _normalised(every), "probability densities integrate to one", {"sources": every.height},
-        ),
-    ]  # fmt: skip
+        Check("normalised", _normalised(every), "probability densities integrate to one", {"sources": every.height}),
+    ]
     _pictures(workspace, combined, every, result)
     return result
 
@@ -164,22 +167,33 @@ def _measure(
     tables = redshift_tables(spectra.select("source_id", "ra", "dec", "optical_element"), measured)
     partition = record.partition
     # The spectra that it was made from, not those there are by now.
-    facts = facts_of(workspace, [r for r in workspace.products.current(SPECTRA) if r.sha256 in record.inputs], "redshifts")
+    facts = facts_of(
+        workspace, [r for r in workspace.products.current(SPECTRA) if r.sha256 in record.inputs], "redshifts"
+    )
     common: dict[str, Any] = {
-        "part": record.part, "attributes": dict(record.attributes),
+        "part": record.part,
+        "attributes": dict(record.attributes),
         "sky": None if record.ra is None or record.dec is None else (record.ra, record.dec),
-    }  # fmt: skip
+    }
     made = [
         workspace.products.put_table(
-            kind, partition, tables[kind], identities[kind],
-            archive=spectral_metadata("spec_catalog", replace(facts, number=number)), **common,
+            kind,
+            partition,
+            tables[kind],
+            identities[kind],
+            archive=spectral_metadata("spec_catalog", replace(facts, number=number)),
+            **common,
         )
         for number, kind in enumerate(("redshifts", "emission_lines"), start=1)
-    ]  # fmt: skip
+    ]
     quality = workspace.products.put_json(
-        QUALITY, partition, _quality(tables["redshifts"]), identities[QUALITY],
-        archive=spectral_metadata("spec_catalog_dqa", facts), **common,
-    )  # fmt: skip
+        QUALITY,
+        partition,
+        _quality(tables["redshifts"]),
+        identities[QUALITY],
+        archive=spectral_metadata("spec_catalog_dqa", facts),
+        **common,
+    )
     return [*made, quality]
 
 
@@ -189,11 +203,13 @@ def _quality(table: pl.DataFrame) -> dict[str, Any]:
 
     classes = dict(sorted(table["class"].value_counts().iter_rows()))
     return {
-        "sources": table.height, "without_warning": int((table["zwarn"] == 0).sum()),
+        "sources": table.height,
+        "without_warning": int((table["zwarn"] == 0).sum()),
         "warnings": {flag.name: int((table["zwarn"] & int(flag) != 0).sum()) for flag in ZWarn},
-        "classes": classes, "coverage_median": finite(np.median(table["coverage"])) if table.height else None,
+        "classes": classes,
+        "coverage_median": finite(np.median(table["coverage"])) if table.height else None,
         "contamination_median": finite(np.nanmedian(table["contamination"])) if table.height else None,
-    }  # fmt: skip
+    }
 
 
 def redshift_tables(sources: pl.DataFrame, measured: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -211,7 +227,9 @@ def redshift_tables(sources: pl.DataFrame, measured: pl.DataFrame) -> dict[str, 
     }
 
 
-def _pictures(workspace: Workspace, combined: Sequence[ProductRecord], every: pl.DataFrame, result: StageResult) -> None:
+def _pictures(
+    workspace: Workspace, combined: Sequence[ProductRecord], every: pl.DataFrame, result: StageResult
+) -> None:
     """The redshifts that show most: without a warning and with the best-measured lines."""
     from roman_assets.gdps.redshift import measure_redshift
     from roman_assets.gdps.redshift_figure import redshift_figure

@@ -34,10 +34,14 @@ def spectrum_columns(spectrum: Spectrum, element: str) -> dict[str, Any]:
         "snr": float(np.median(spectrum.flux[good] / error[good])) if good.any() else float("nan"),
         "coverage": float(min(span[inside].sum() / (high - low), 1.0)),
         "contaminated": float(dirt / (dirt + flux)) if flux + dirt > 0 else float("nan"),
-        "wavelength": spectrum.wavelength.tolist(), "flux": np.where(measured, spectrum.flux, np.nan).tolist(),
-        "flux_err": error.tolist(), "contamination": spectrum.contamination.tolist(),
-        "flags": spectrum.flags.tolist(), "lsf_sigma": spectrum.lsf_sigma.tolist(), "point_source": spectrum.point_source,
-    }  # fmt: skip
+        "wavelength": spectrum.wavelength.tolist(),
+        "flux": np.where(measured, spectrum.flux, np.nan).tolist(),
+        "flux_err": error.tolist(),
+        "contamination": spectrum.contamination.tolist(),
+        "flags": spectrum.flags.tolist(),
+        "lsf_sigma": spectrum.lsf_sigma.tolist(),
+        "point_source": spectrum.point_source,
+    }
 
 
 def spectrum_of(row: Mapping[str, Any]) -> Spectrum:
@@ -46,11 +50,14 @@ def spectrum_of(row: Mapping[str, Any]) -> Spectrum:
     flags = np.asarray(row["flags"], dtype=np.uint32)
     bare = ~np.isfinite(error)
     return Spectrum(
-        np.asarray(row["wavelength"], dtype=np.float64), np.where(bare, 0.0, np.asarray(row["flux"], dtype=np.float64)),
-        np.where(bare, np.inf, error**2), np.asarray(row["contamination"], dtype=np.float64),
-        np.where(bare & (flags == 0), np.uint32(1), flags), np.asarray(row["lsf_sigma"], dtype=np.float64),
+        np.asarray(row["wavelength"], dtype=np.float64),
+        np.where(bare, 0.0, np.asarray(row["flux"], dtype=np.float64)),
+        np.where(bare, np.inf, error**2),
+        np.asarray(row["contamination"], dtype=np.float64),
+        np.where(bare & (flags == 0), np.uint32(1), flags),
+        np.asarray(row["lsf_sigma"], dtype=np.float64),
         row["point_source"],
-    )  # fmt: skip
+    )
 
 
 def spectral_facts(exposures: Sequence[RegisteredExposure], asset: str, **more: Any) -> SpectralFacts:

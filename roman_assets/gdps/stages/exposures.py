@@ -15,20 +15,28 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
     partition = day_partition(day, detector)
     document = [
         {
-            "exposure_id": e.exposure_id, "sha256": e.sha256, "size": e.size, "mid_mjd": e.mid_mjd,
-            "exptime_s": e.exptime_s, "optical_element": e.optical_element, "caveats": list(e.caveats),
+            "exposure_id": e.exposure_id,
+            "sha256": e.sha256,
+            "size": e.size,
+            "mid_mjd": e.mid_mjd,
+            "exptime_s": e.exptime_s,
+            "optical_element": e.optical_element,
+            "caveats": list(e.caveats),
         }
         for e in exposures
-    ]  # fmt: skip
+    ]
     identity = Identity(
         tuple(e.sha256 for e in exposures), CODE["dispersed_exposures"], {"day": day, "detector": detector}
     )
     record = workspace.products.lookup("dispersed_exposures", partition, identity=identity)
     if record is None:
         record = workspace.products.put_json(
-            "dispersed_exposures", partition, {"exposures": document}, identity,
+            "dispersed_exposures",
+            partition,
+            {"exposures": document},
+            identity,
             attributes={"day": day, "detector": detector},
-        )  # fmt: skip
+        )
     progress(f"{len(exposures)} dispersed exposures")
     result = StageResult([record])
     describe(result, exposures)

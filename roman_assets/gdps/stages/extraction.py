@@ -91,9 +91,12 @@ def _catalogue(workspace: Workspace, done: DaySpectra) -> pl.DataFrame | None:
 
 
 def _exposure(
-    workspace: Workspace, day: str, exposure: RegisteredExposure, catalogue: pl.DataFrame,
+    workspace: Workspace,
+    day: str,
+    exposure: RegisteredExposure,
+    catalogue: pl.DataFrame,
     direct: RegisteredExposure | None,
-) -> dict[str, ProductRecord]:  # fmt: skip
+) -> dict[str, ProductRecord]:
     """The four products of one exposure, found or made."""
     element = exposure.optical_element.lower()
     folder = {REFERENCE_VARIABLE: workspace.reference_folder or ""}
@@ -107,7 +110,9 @@ def _exposure(
     kept = {k: r for k, r in found.items() if r is not None}
     if len(kept) == len(KINDS):
         return kept
-    window, frame, trace, sources, throughput = _prepared(exposure, direct, model.on(exposure.detector), throughput, table)
+    window, frame, trace, sources, throughput = _prepared(
+        exposure, direct, model.on(exposure.detector), throughput, table
+    )
     spectra = extract_exposure(frame, window, sources, trace, throughput)
     return _write(workspace, exposure, partition, identities, frame, spectra, table)
 
@@ -117,9 +122,12 @@ def _asset(kind: str) -> str:
 
 
 def _prepared(
-    exposure: RegisteredExposure, direct: RegisteredExposure | None, trace: OpticalTrace, throughput: Throughput,
+    exposure: RegisteredExposure,
+    direct: RegisteredExposure | None,
+    trace: OpticalTrace,
+    throughput: Throughput,
     table: pl.DataFrame,
-) -> tuple[Window, Frame, OpticalTrace, SourceList, Throughput]:  # fmt: skip
+) -> tuple[Window, Frame, OpticalTrace, SourceList, Throughput]:
     """An exposure and its sources ready for extraction, with profiles from the direct image where there is one."""
     from roman_assets.gdps.direct_image import profiles_by_image
     from roman_assets.gdps.psf_fit import psf_of_exposure
@@ -144,43 +152,56 @@ def _image(exposure: RegisteredExposure) -> Any:
         return read_image(path, sha256=exposure.sha256)
 
 
-def _direct_image(
-    directs: Sequence[RegisteredExposure], exposure: RegisteredExposure
-) -> RegisteredExposure | None:
+def _direct_image(directs: Sequence[RegisteredExposure], exposure: RegisteredExposure) -> RegisteredExposure | None:
     """The direct image nearest to an exposure in time that shows its field in F158."""
     from roman_assets.msos.stages.common import PIXEL_DEG
     from roman_assets.survey.model import separation_deg
 
     near = [
-        e for e in directs
+        e
+        for e in directs
         if e.optical_element == "F158"
         and separation_deg(e.ra_center, e.dec_center, exposure.ra_center, exposure.dec_center)
         < 0.3 * min(e.shape) * PIXEL_DEG
-    ]  # fmt: skip
+    ]
     return min(near, key=lambda e: (abs(e.mid_mjd - exposure.mid_mjd), e.exposure_id), default=None)
 
 
 def _write(
-    workspace: Workspace, exposure: RegisteredExposure, partition: str, identities: dict[str, Identity], frame: Frame,
-    spectra: ExposureSpectra, table: pl.DataFrame,
-) -> dict[str, ProductRecord]:  # fmt: skip
+    workspace: Workspace,
+    exposure: RegisteredExposure,
+    partition: str,
+    identities: dict[str, Identity],
+    frame: Frame,
+    spectra: ExposureSpectra,
+    table: pl.DataFrame,
+) -> dict[str, ProductRecord]:
     model, scene = spectra.model, spectra.model.scene
     noise = np.sqrt(frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0))
     pulls = (spectra.residual / noise)[frame.good]
     angle = position_angle(frame)
     seen = {
-        "exposure_id": exposure.exposure_id, "detector": exposure.detector, "optical_element": exposure.optical_element,
-        "sources": len(spectra.sources), "residual": round(float(1.4826 * np.median(np.abs(pulls))), 4),
-        "position_angle": round(angle, 6), **spectra.references,
-    }  # fmt: skip
+        "exposure_id": exposure.exposure_id,
+        "detector": exposure.detector,
+        "optical_element": exposure.optical_element,
+        "sources": len(spectra.sources),
+        "residual": round(float(1.4826 * np.median(np.abs(pulls))), 4),
+        "position_angle": round(angle, 6),
+        **spectra.references,
+    }
     facts = spectral_facts(
-        [exposure], "spectra_1d", sources=len(spectra.sources), position_angle=angle,
+        [exposure],
+        "spectra_1d",
+        sources=len(spectra.sources),
+        position_angle=angle,
         optical_model=spectra.references["optical_model"],
-    )  # fmt: skip
+    )
     common: dict[str, Any] = {
-        "part": exposure.exposure_id, "attributes": seen, "sky": (exposure.ra_center, exposure.dec_center),
+        "part": exposure.exposure_id,
+        "attributes": seen,
+        "sky": (exposure.ra_center, exposure.dec_center),
         "s_region": exposure.s_region,
-    }  # fmt: skip
+    }
     put = workspace.products
     rows = spectra_table(spectra, exposure, angle, table)
     # So that a region finds its spectra without reading all there are.
@@ -188,29 +209,52 @@ def _write(
     ids = [int(i) for i in _ids(spectra, table)]
     return {
         LOCATIONS: put.put_table(
-            LOCATIONS, partition, _locations(spectra, frame, table), identities[LOCATIONS],
-            archive=spectral_metadata("spec_location_table", facts), **common,
+            LOCATIONS,
+            partition,
+            _locations(spectra, frame, table),
+            identities[LOCATIONS],
+            archive=spectral_metadata("spec_location_table", facts),
+            **common,
         ),
         MODELS: put.put_asdf(
-            MODELS, partition,
+            MODELS,
+            partition,
             {
-                "sources": model.sources.astype(np.float32), "background": model.background.astype(np.float32),
-                "variance": model.profile_variance.astype(np.float32), "source_id": np.array(ids, dtype=np.int64),
-                "wavelength_edges": scene.grid * 1e3, "spectra": np.array([s.spectrum for s in scene.sources]),
-                "units": {"sources": "DN/s", "background": "DN/s", "variance": "(DN/s)2", "wavelength_edges": "nm",
-                          "spectra": "W m-2 nm-1"},
+                "sources": model.sources.astype(np.float32),
+                "background": model.background.astype(np.float32),
+                "variance": model.profile_variance.astype(np.float32),
+                "source_id": np.array(ids, dtype=np.int64),
+                "wavelength_edges": scene.grid * 1e3,
+                "spectra": np.array([s.spectrum for s in scene.sources]),
+                "units": {
+                    "sources": "DN/s",
+                    "background": "DN/s",
+                    "variance": "(DN/s)2",
+                    "wavelength_edges": "nm",
+                    "spectra": "W m-2 nm-1",
+                },
             },
-            identities[MODELS], archive=spectral_metadata("spec_dqa_2d", facts), **common,
+            identities[MODELS],
+            archive=spectral_metadata("spec_dqa_2d", facts),
+            **common,
         ),
         CUTOUTS: put.put_asdf(
-            CUTOUTS, partition, {"sources": {str(s.source_id): _cutout(s) for s in spectra.sources}},
-            identities[CUTOUTS], archive=spectral_metadata("spec_decontam_2d", facts), **common,
+            CUTOUTS,
+            partition,
+            {"sources": {str(s.source_id): _cutout(s) for s in spectra.sources}},
+            identities[CUTOUTS],
+            archive=spectral_metadata("spec_decontam_2d", facts),
+            **common,
         ),
         SPECTRA: put.put_table(
-            SPECTRA, partition, rows, identities[SPECTRA],
-            archive=spectral_metadata("spec_individual_1d", facts), **common,
+            SPECTRA,
+            partition,
+            rows,
+            identities[SPECTRA],
+            archive=spectral_metadata("spec_individual_1d", facts),
+            **common,
         ),
-    }  # fmt: skip
+    }
 
 
 def _ids(spectra: ExposureSpectra, table: pl.DataFrame) -> np.ndarray[Any, Any]:
@@ -231,12 +275,16 @@ def spectra_table(
     places = {int(i): (float(ra), float(dec)) for i, ra, dec in table.select("id", "ra", "dec").iter_rows()}
     rows = [
         {
-            "source_id": s.source_id, "ra": places[s.source_id][0], "dec": places[s.source_id][1], "position_angle": angle,
-            "mjd": exposure.mid_mjd, "exptime": exposure.exptime_s,
+            "source_id": s.source_id,
+            "ra": places[s.source_id][0],
+            "dec": places[s.source_id][1],
+            "position_angle": angle,
+            "mjd": exposure.mid_mjd,
+            "exptime": exposure.exptime_s,
             **spectrum_columns(s.spectrum, exposure.optical_element),
         }
         for s in spectra.sources
-    ]  # fmt: skip
+    ]
     return rows_table(rows, SPECTRA_1D_PART)
 
 
@@ -247,13 +295,24 @@ def _locations(spectra: ExposureSpectra, frame: Frame, table: pl.DataFrame) -> p
     for source in spectra.model.scene.sources:
         source_id, ra, dec = every[source.index]
         for order, placed in source.orders.items():
-            ends = {name: (float(values[0]), float(values[-1])) for name, values in
-                    (("x", np.asarray(placed.trace.x)), ("y", np.asarray(placed.trace.y)))}
-            rows.append({
-                "source_id": source_id, "ra": ra, "dec": dec, "order": order, "x": float(x[source.index]),
-                "y": float(y[source.index]), "x_start": ends["x"][0], "y_start": ends["y"][0], "x_end": ends["x"][1],
-                "y_end": ends["y"][1],
-            })  # fmt: skip
+            ends = {
+                name: (float(values[0]), float(values[-1]))
+                for name, values in (("x", np.asarray(placed.trace.x)), ("y", np.asarray(placed.trace.y)))
+            }
+            rows.append(
+                {
+                    "source_id": source_id,
+                    "ra": ra,
+                    "dec": dec,
+                    "order": order,
+                    "x": float(x[source.index]),
+                    "y": float(y[source.index]),
+                    "x_start": ends["x"][0],
+                    "y_start": ends["y"][0],
+                    "x_end": ends["x"][1],
+                    "y_end": ends["y"][1],
+                }
+            )
     return rows_table(rows, LOCATION_TABLE)
 
 
@@ -293,16 +352,19 @@ def _summarise(workspace: Workspace, done: DaySpectra, exposures: Sequence[Regis
     residual = [float(r.attributes["residual"]) for r in done.models.records if r.kind == MODELS]
     worst = max(residual, default=float("nan"))
     done.models.figures = {
-        "exposures": len(exposures), "modelled": len(residual),
+        "exposures": len(exposures),
+        "modelled": len(residual),
         "residual_over_noise": float(np.median(residual)) if residual else float("nan"),
-        "optical_model": ", ".join(sorted({str(r.attributes["optical_model"]) for r in done.spectra.records})) or "none",
-    }  # fmt: skip
+        "optical_model": ", ".join(sorted({str(r.attributes["optical_model"]) for r in done.spectra.records}))
+        or "none",
+    }
     count = sum(r.rows or 0 for r in done.spectra.records)
     done.cutouts.figures = {"cutouts": count, "exposures": len(residual)}
     tables = [workspace.products.read_table(r, ["snr", "coverage", "contaminated"]) for r in done.spectra.records]
     every = pl.concat(tables) if tables else SPECTRA_1D_PART.empty()
     done.spectra.figures = {
-        "spectra": count, "snr_median": float(every["snr"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
+        "spectra": count,
+        "snr_median": float(every["snr"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
         "contaminated_median": float(every["contaminated"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
     }
     done.models.checks.append(
@@ -310,7 +372,9 @@ def _summarise(workspace: Workspace, done: DaySpectra, exposures: Sequence[Regis
     )
     done.spectra.checks.append(
         Check(
-            "completeness", len(residual) == len(exposures), "all dispersed exposures of the day are extracted",
+            "completeness",
+            len(residual) == len(exposures),
+            "all dispersed exposures of the day are extracted",
             {"extracted": len(residual), "exposures": len(exposures)},
         )
-    )  # fmt: skip
+    )

@@ -50,9 +50,13 @@ class _Loaded:
 
 
 def extract_files(
-    paths: Sequence[Path], catalogue_path: Path, reference: Path | None = None, progress: Progress = silent, *,
+    paths: Sequence[Path],
+    catalogue_path: Path,
+    reference: Path | None = None,
+    progress: Progress = silent,
+    *,
     jointly: bool = False,
-) -> ExtractedFiles:  # fmt: skip
+) -> ExtractedFiles:
     """Spectra of all sources on dispersed exposures, by exposure and combined.
 
     An exposure that cannot be used is named in the caveats and left out. `jointly`: the spectra that contaminate each
@@ -101,9 +105,11 @@ def _usable(
             header = read_header(path)
             if header.optical_element not in DISPERSERS:
                 raise InputError(
-                    f"{header.optical_element} disperses nothing", file=path, field="optical_element",
+                    f"{header.optical_element} disperses nothing",
+                    file=path,
+                    field="optical_element",
                     remedy="give grism or prism exposures",
-                )  # fmt: skip
+                )
             usable[path] = header, sources_near(catalogue, header)[0]
         except (Rejected, InputError) as error:
             caveats.append(f"{path}: {error}")
@@ -145,10 +151,18 @@ def combined_table(table: pl.DataFrame, element: str) -> pl.DataFrame:
     for (source_id,), same in table.group_by(["source_id"], maintain_order=True):
         members = same.to_dicts()
         spectrum = combine([spectrum_of(row) for row in members])
-        rows.append({
-            "source_id": source_id, "ra": members[0]["ra"], "dec": members[0]["dec"], "optical_element": element,
-            "n_exposures": len(members), "position_angles": [m["position_angle"] for m in members],
-            "first_mjd": members[0]["mjd"], "last_mjd": members[-1]["mjd"], "exptime": sum(m["exptime"] for m in members),
-            **spectrum_columns(spectrum, element),
-        })  # fmt: skip
+        rows.append(
+            {
+                "source_id": source_id,
+                "ra": members[0]["ra"],
+                "dec": members[0]["dec"],
+                "optical_element": element,
+                "n_exposures": len(members),
+                "position_angles": [m["position_angle"] for m in members],
+                "first_mjd": members[0]["mjd"],
+                "last_mjd": members[-1]["mjd"],
+                "exptime": sum(m["exptime"] for m in members),
+                **spectrum_columns(spectrum, element),
+            }
+        )
     return rows_table(rows, COMBINED_SPECTRA)

@@ -36,11 +36,12 @@ def series_of_region(workspace: Workspace, region: str, progress: Progress = sil
     for element, used in sorted(by_element.items()):
         identities = {
             kind: Identity(
-                tuple(r.sha256 for r in used), CODE["spectral_series"],
+                tuple(r.sha256 for r in used),
+                CODE["spectral_series"],
                 {"region": region, "optical_element": element, "kind": kind},
             )
             for kind in KINDS
-        }  # fmt: skip
+        }
         found = [
             workspace.products.lookup(kind, partition, part=element.lower(), identity=identity)
             for kind, identity in identities.items()
@@ -62,11 +63,13 @@ def _make(
     common: dict[str, Any] = {
         "part": element.lower(),
         "attributes": {
-            "region": region, "optical_element": element, "exposures": len(used),
+            "region": region,
+            "optical_element": element,
+            "exposures": len(used),
             "visits": int(visits_of(every["mjd"].to_numpy()).max(initial=-1)) + 1,
         },
         "sky": middle_of(every),
-    }  # fmt: skip
+    }
     put, partition = workspace.products, region_partition(region)
     archive = spectral_metadata("spec_combined_1d", facts)
     return [
@@ -88,21 +91,36 @@ def series_tables(exposures: pl.DataFrame, element: str) -> tuple[pl.DataFrame, 
         head = {"source_id": source_id, "ra": members[0]["ra"], "dec": members[0]["dec"], "optical_element": element}
         for k, number in enumerate(series.visit):
             mine = [m for m in members if m["visit"] == number]
-            rows.append({
-                **head, "visit": int(number), "mjd": float(np.average([m["mjd"] for m in mine],
-                                                                      weights=[m["exptime"] for m in mine])),
-                "exptime": sum(m["exptime"] for m in mine), "n_exposures": len(mine),
-                "position_angles": [m["position_angle"] for m in mine], "brightness": series.brightness[k],
-                "brightness_err": series.brightness_err[k], **spectrum_columns(series.spectra[k], element),
-            })  # fmt: skip
+            rows.append(
+                {
+                    **head,
+                    "visit": int(number),
+                    "mjd": float(np.average([m["mjd"] for m in mine], weights=[m["exptime"] for m in mine])),
+                    "exptime": sum(m["exptime"] for m in mine),
+                    "n_exposures": len(mine),
+                    "position_angles": [m["position_angle"] for m in mine],
+                    "brightness": series.brightness[k],
+                    "brightness_err": series.brightness_err[k],
+                    **spectrum_columns(series.spectra[k], element),
+                }
+            )
         whole = spectrum_columns(series.mean, element)
         dirt = float(np.nan_to_num(whole["contaminated"]))
         found = variability(series, dirt)
-        varying.append({
-            **head, "n_visits": len(series.visit), "first_mjd": members[0]["mjd"], "last_mjd": members[-1]["mjd"],
-            "snr": whole["snr"], "contaminated": whole["contaminated"], "chi2": found.chi2, "dof": found.dof,
-            "chance": found.chance, "change": found.change,
-        })  # fmt: skip
+        varying.append(
+            {
+                **head,
+                "n_visits": len(series.visit),
+                "first_mjd": members[0]["mjd"],
+                "last_mjd": members[-1]["mjd"],
+                "snr": whole["snr"],
+                "contaminated": whole["contaminated"],
+                "chi2": found.chi2,
+                "dof": found.dof,
+                "chance": found.chance,
+                "change": found.change,
+            }
+        )
     return rows_table(rows, SPECTRAL_SERIES), rows_table(varying, SPECTRAL_VARIABILITY)
 
 
@@ -114,17 +132,20 @@ def _summarise(workspace: Workspace, result: StageResult) -> None:
     every = pl.concat(tables.values()) if tables else SPECTRAL_VARIABILITY.empty()
     variable = every.filter(pl.col("chance") < VARIABLE_CHANCE)
     result.figures = {
-        "sources": every.height, "variable": variable.height,
+        "sources": every.height,
+        "variable": variable.height,
         "visits_most": int(every["n_visits"].max() or 0),  # type: ignore[arg-type]
     }
     # Most sources do not vary: if many seem to, it is the calibration.
     constant = every.height - variable.height
     result.checks.append(
         Check(
-            "constant_sources", constant >= variable.height, "most sources keep their brightness",
+            "constant_sources",
+            constant >= variable.height,
+            "most sources keep their brightness",
             {"variable": variable.height, "sources": every.height},
         )
-    )  # fmt: skip
+    )
     for record in (r for r in result.records if r.kind == KINDS[0]):
         chosen = tables[record.part].sort("chance", nulls_last=True).head(SHOWN)["source_id"].to_list()
         table = workspace.products.read_table(record).filter(pl.col("source_id").is_in(chosen))

@@ -73,9 +73,12 @@ class CatalogueConfig:
 
 
 def establish(
-    workspace: Workspace, season: str, detector: str, config: CatalogueConfig = CatalogueConfig(),
+    workspace: Workspace,
+    season: str,
+    detector: str,
+    config: CatalogueConfig = CatalogueConfig(),
     progress: Progress = silent,
-) -> StageResult:  # fmt: skip
+) -> StageResult:
     """Catalogue and ePSF of every pointing of a season of a detector; what exists stays as it is."""
     partition = season_partition(season, detector)
     result = StageResult()
@@ -99,9 +102,7 @@ def establish(
         if not any(r.part == record.part for r in result.records):
             result.records.append(record)
     if not result.records:
-        result.caveats.append(
-            f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered"
-        )
+        result.caveats.append(f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered")
     _summarise(workspace, result)
     return result
 
@@ -153,9 +154,15 @@ def starting_psf(
 
 
 def _establish_one(
-    workspace: Workspace, partition: str, season: str, group: Sequence[RegisteredExposure], known: ProductRecord | None,
-    config: CatalogueConfig, result: StageResult, progress: Progress,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    season: str,
+    group: Sequence[RegisteredExposure],
+    known: ProductRecord | None,
+    config: CatalogueConfig,
+    result: StageResult,
+    progress: Progress,
+) -> None:
     chosen: list[RegisteredExposure] = []
     frames: list[Frame] = []
     for exposure in group:
@@ -185,24 +192,42 @@ def _establish_one(
     attributes = _attributes(chosen, season, part, sequence, zero_point, catalogue, len(frames))
     facts = archive_facts(workspace, season, chosen, sequence=sequence)
     psf_record = workspace.products.put_asdf(
-        "epsf", partition, _psf_tree(catalogue), identity, part=part, attributes=attributes, caveats=caveats,
-        sky=(chosen[0].ra_center, chosen[0].dec_center), s_region=chosen[0].s_region,
-    )  # fmt: skip
+        "epsf",
+        partition,
+        _psf_tree(catalogue),
+        identity,
+        part=part,
+        attributes=attributes,
+        caveats=caveats,
+        sky=(chosen[0].ra_center, chosen[0].dec_center),
+        s_region=chosen[0].s_region,
+    )
     record = workspace.products.put_table(
-        "reference_catalog", partition, _frame(catalogue, chosen, zero_point), identity, part=part,
-        attributes={**attributes, "epsf": psf_record.sha256}, caveats=caveats,
-        sky=(chosen[0].ra_center, chosen[0].dec_center), s_region=chosen[0].s_region,
+        "reference_catalog",
+        partition,
+        _frame(catalogue, chosen, zero_point),
+        identity,
+        part=part,
+        attributes={**attributes, "epsf": psf_record.sha256},
+        caveats=caveats,
+        sky=(chosen[0].ra_center, chosen[0].dec_center),
+        s_region=chosen[0].s_region,
         archive=archive_metadata("reference_frame", facts),
-    )  # fmt: skip
+    )
     result.records.append(record)
     result.caveats.extend(caveats)
     _pictures(result, part, frames[0], catalogue)
 
 
 def _attributes(
-    chosen: Sequence[RegisteredExposure], season: str, part: str, sequence: int, zero_point: float,
-    catalogue: CatalogueResult, count: int,
-) -> dict[str, Any]:  # fmt: skip
+    chosen: Sequence[RegisteredExposure],
+    season: str,
+    part: str,
+    sequence: int,
+    zero_point: float,
+    catalogue: CatalogueResult,
+    count: int,
+) -> dict[str, Any]:
     first = chosen[0]
     return {
         "season": season,
@@ -251,9 +276,7 @@ def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[DetectorPsf, 
     return grid, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
 
 
-def _frame(
-    catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float
-) -> pl.DataFrame:
+def _frame(catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float) -> pl.DataFrame:
     """The catalogue's table, in order of position on the sky."""
     from roman_assets.survey.healpix import cells_of
 
@@ -297,12 +320,8 @@ def _pictures(result: StageResult, part: str, frame: Frame, catalogue: Catalogue
     stars = catalogue.stars
     bright = stars.flux > np.percentile(stars.flux, 90)
     shown = (stars.x[bright], stars.y[bright])
-    result.pictures[f"stars {part}"] = image_figure(
-        frame.data, f"{part}: the brightest tenth of the stars", shown
-    )
-    result.pictures[f"residual {part}"] = image_figure(
-        catalogue.residual[0], f"{part}: data - model", residual=True
-    )
+    result.pictures[f"stars {part}"] = image_figure(frame.data, f"{part}: the brightest tenth of the stars", shown)
+    result.pictures[f"residual {part}"] = image_figure(catalogue.residual[0], f"{part}: data - model", residual=True)
 
 
 def _summarise(workspace: Workspace, result: StageResult) -> None:
@@ -324,11 +343,13 @@ def _summarise(workspace: Workspace, result: StageResult) -> None:
     low, high = DENSITY_RANGE
     result.checks.append(
         Check(
-            "catalogue_density", all(low <= d <= high for d in densities),
-            f"between {low} and {high} stars per pixel: fewer or more mean a failed detection", severe=True,
+            "catalogue_density",
+            all(low <= d <= high for d in densities),
+            f"between {low} and {high} stars per pixel: fewer or more mean a failed detection",
+            severe=True,
             figures={"density_per_px": result.figures["density_per_px"]},
         )
-    )  # fmt: skip
+    )
     result.checks.append(
         Check("catalogue_exists", bool(result.records), "the season of this detector has a catalogue", {})
     )

@@ -23,27 +23,12 @@ from roman_assets.msos.difference import ConstantSky, Registration, residual_ima
 from roman_assets.msos.difference_grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from roman_assets.msos.difference_photometry import Stamps
 from roman_assets.msos.difference_search import DifferenceConfig
-from roman_assets.msos.difference_sources import (
-    ONE_SIDED,
-    Candidates,
-    Source,
-    Verdicts,
-    find_candidates,
-    judge,
-)
+from roman_assets.msos.difference_sources import ONE_SIDED, Candidates, Source, Verdicts, find_candidates, judge
 from roman_assets.msos.frames import Frame
 from roman_assets.msos.light_curves import UNUSED_FLAGS, list_column, rounded_errors
 from roman_assets.msos.photometry import NO_DATA
 from roman_assets.msos.stages.catalogue import load_frame, read_psf
-from roman_assets.msos.stages.common import (
-    CODE,
-    OBJECT_ORDER,
-    Check,
-    Progress,
-    StageResult,
-    season_partition,
-    silent,
-)
+from roman_assets.msos.stages.common import CODE, OBJECT_ORDER, Check, Progress, StageResult, season_partition, silent
 from roman_assets.msos.stages.light_curves import PART
 from roman_assets.msos.stages.season import DIFFERENCE_CURVES as CURVES
 from roman_assets.msos.stages.season import epochs_of, kept_attributes, place_of, season_facts
@@ -66,9 +51,12 @@ FAILURES = (Rejected, InputError, KernelError, OSError)
 
 
 def difference_sources(
-    workspace: Workspace, season: str, detector: str, config: DifferenceConfig = DifferenceConfig(),
+    workspace: Workspace,
+    season: str,
+    detector: str,
+    config: DifferenceConfig = DifferenceConfig(),
     progress: Progress = silent,
-) -> StageResult:  # fmt: skip
+) -> StageResult:
     """Search the residuals of every pointing's exposures for sources that brighten, and measure them."""
     result = StageResult()
     partition = season_partition(season, detector)
@@ -76,7 +64,9 @@ def difference_sources(
     for record in workspace.products.current("season_light_curves", partition):
         pointing = _Pointing.of(workspace, record)
         identity = pointing.identity(config)
-        found = [workspace.products.lookup(k, partition, part=record.part, identity=identity) for k in (SOURCES, CURVES)]
+        found = [
+            workspace.products.lookup(k, partition, part=record.part, identity=identity) for k in (SOURCES, CURVES)
+        ]
         made = [r for r in found if r is not None]
         if len(made) < len(found):
             made = _make(pointing, partition, season, identity, config, progress)
@@ -118,7 +108,9 @@ class _Pointing:
         facts = {"season": record.attributes["season"], "detector": record.attributes["detector"]}
         wanted = set(epochs["exposure_id"])
         # Those that the light curves were made of, though newer ones may have followed.
-        parts = {r.part: r for r in products.current(PART, None, **facts) if r.part in wanted and r.sha256 in record.inputs}
+        parts = {
+            r.part: r for r in products.current(PART, None, **facts) if r.part in wanted and r.sha256 in record.inputs
+        }
         exposures = {e.exposure_id: e for e in workspace.registry.exposures(**facts) if e.exposure_id in wanted}
         return cls(workspace, record, catalogue, epsf, element, epochs, parts, exposures)
 
@@ -141,14 +133,17 @@ class _Pointing:
         """An exposure by its epoch; raises one of FAILURES."""
         name = self.epochs["exposure_id"][number]
         if name not in self.parts or name not in self.exposures:
-            raise InputError("no calibrated photometry of these light curves", file=name, remedy="process its day again")
+            raise InputError(
+                "no calibrated photometry of these light curves", file=name, remedy="process its day again"
+            )
         facts = self.parts[name].attributes
         terms = facts.get("position_terms")
         ny, nx = self.catalogue.attributes["shape"]
         return load_frame(self.exposures[name]), Registration(
-            (float(facts["shift_x"] or 0.0), float(facts["shift_y"] or 0.0)), float(facts["scale"]),
+            (float(facts["shift_x"] or 0.0), float(facts["shift_y"] or 0.0)),
+            float(facts["scale"]),
             None if terms is None else PositionTerms(np.array(terms, dtype=np.float64), (ny, nx)),
-        )  # fmt: skip
+        )
 
 
 def _make(
@@ -169,14 +164,22 @@ def _make(
         if search.verdicts.sources:
             sources, curves = _tables(pointing, season, search)
     attributes = {
-        **kept_attributes(record), **facts, "optical_element": pointing.element, "season_light_curves": record.sha256,
+        **kept_attributes(record),
+        **facts,
+        "optical_element": pointing.element,
+        "season_light_curves": record.sha256,
         "stars": pointing.stars.height,
-    }  # fmt: skip
+    }
     common: dict[str, Any] = {
-        "part": record.part, "attributes": attributes, "caveats": caveats, "sky": place_of(record),
+        "part": record.part,
+        "attributes": attributes,
+        "caveats": caveats,
+        "sky": place_of(record),
         "s_region": record.s_region,
-    }  # fmt: skip
-    archive = archive_metadata("light_curve", season_facts(pointing.workspace, season, record)) if curves.height else None
+    }
+    archive = (
+        archive_metadata("light_curve", season_facts(pointing.workspace, season, record)) if curves.height else None
+    )
     return [
         products.put_table(SOURCES, partition, sources, identity, **common),
         products.put_table(CURVES, partition, curves, identity, archive=archive, **common),
@@ -198,9 +201,10 @@ def _search(pointing: _Pointing, config: DifferenceConfig, caveats: list[str], p
     bins = time_bins(mjd, config.bin_days, config.least_in_bin)
     if len(bins) < LEAST_BINS:
         raise InputError(
-            f"{len(mjd)} exposures make {len(bins)} bins of time", field="bins",
+            f"{len(mjd)} exposures make {len(bins)} bins of time",
+            field="bins",
             remedy=f"it takes {LEAST_BINS} of {config.least_in_bin} exposures",
-        )  # fmt: skip
+        )
     sky = pointing.sky
     first = _first(pointing, len(mjd))
     grid = ReferenceGrid.of(*first)
@@ -219,10 +223,16 @@ def _search(pointing: _Pointing, config: DifferenceConfig, caveats: list[str], p
             floor = float(pointing.record.attributes.get(f"error_floor_{pointing.element}", 0.0))
             verdicts = judge(found, stamps, runs, x, y, sky.psf, floor)
     facts = {
-        "candidates": len(found.peaks), "varying_stars": len(found.known), "threshold": round(found.sigma, 3),
-        "dips": found.dips, "false": found.false, "rejected": verdicts.rejected, "megapixels": ny * nx / 1e6,
-        "exposures": int(cube.used.sum()), "bins": len(bins),
-    }  # fmt: skip
+        "candidates": len(found.peaks),
+        "varying_stars": len(found.known),
+        "threshold": round(found.sigma, 3),
+        "dips": found.dips,
+        "false": found.false,
+        "rejected": verdicts.rejected,
+        "megapixels": ny * nx / 1e6,
+        "exposures": int(cube.used.sum()),
+        "bins": len(bins),
+    }
     return _Search(grid, bins, (x, y), found, verdicts, facts)
 
 
@@ -295,13 +305,16 @@ def _tables(pointing: _Pointing, season: str, search: _Search) -> tuple[pl.DataF
     mjd = pointing.epochs["mjd"].to_numpy()
     distance, nearest = cKDTree(np.column_stack(search.stars)).query(np.column_stack([x, y]))
     head = pl.DataFrame({"object_id": cells, "ra": ra, "dec": dec}).with_columns(
-        season=pl.lit(season), field=pl.lit(str(pointing.record.attributes["field"])),
-        detector=pl.lit(str(pointing.record.attributes["detector"])), optical_element=pl.lit(pointing.element),
-    )  # fmt: skip
+        season=pl.lit(season),
+        field=pl.lit(str(pointing.record.attributes["field"])),
+        detector=pl.lit(str(pointing.record.attributes["detector"])),
+        optical_element=pl.lit(pointing.element),
+    )
     table = pl.concat([head, pl.DataFrame([_row(s, search, mjd) for s in sources])], how="horizontal").with_columns(
-        nearest_star=pl.Series(stars["star"].to_numpy()[nearest]), nearest_distance=pl.Series(distance),
+        nearest_star=pl.Series(stars["star"].to_numpy()[nearest]),
+        nearest_distance=pl.Series(distance),
         nearest_flux=pl.Series(stars["flux"].to_numpy()[nearest]),
-    )  # fmt: skip
+    )
     number = pl.int_range(stars.height, stars.height + len(sources), dtype=pl.Int32).alias("star")
     return table[order].with_columns(number), _curves(head[order].with_columns(number).drop("season"), search, order)
 
@@ -309,14 +322,28 @@ def _tables(pointing: _Pointing, season: str, search: _Search) -> tuple[pl.DataF
 def _row(source: Source, search: _Search, mjd: F64) -> dict[str, Any]:
     sided = source.first == search.bins[0][0] or source.last == search.bins[-1][1]
     return {
-        "x": source.x, "y": source.y, "x_err": source.x_err, "y_err": source.y_err,
-        "significance": source.significance, "significance_without_best": source.without_best,
-        "threshold": search.candidates.sigma, "first_mjd": mjd[source.first], "last_mjd": mjd[source.last - 1],
-        "peak_mjd": mjd[source.peak_at], "n_exposures": source.exposures, "flux": source.mean, "flux_err": source.mean_err,
-        "peak_flux": source.peak, "peak_flux_err": source.peak_err, "reference_flux": source.reference,
-        "reference_flux_err": source.reference_err, "chi2": source.chi2, "error_factor": source.factor,
-        "n_together": source.neighbours, "flag": source.flag | (ONE_SIDED if sided else 0),
-    }  # fmt: skip
+        "x": source.x,
+        "y": source.y,
+        "x_err": source.x_err,
+        "y_err": source.y_err,
+        "significance": source.significance,
+        "significance_without_best": source.without_best,
+        "threshold": search.candidates.sigma,
+        "first_mjd": mjd[source.first],
+        "last_mjd": mjd[source.last - 1],
+        "peak_mjd": mjd[source.peak_at],
+        "n_exposures": source.exposures,
+        "flux": source.mean,
+        "flux_err": source.mean_err,
+        "peak_flux": source.peak,
+        "peak_flux_err": source.peak_err,
+        "reference_flux": source.reference,
+        "reference_flux_err": source.reference_err,
+        "chi2": source.chi2,
+        "error_factor": source.factor,
+        "n_together": source.neighbours,
+        "flag": source.flag | (ONE_SIDED if sided else 0),
+    }
 
 
 def _curves(head: pl.DataFrame, search: _Search, order: NDArray[np.int64]) -> pl.DataFrame:
@@ -326,15 +353,19 @@ def _curves(head: pl.DataFrame, search: _Search, order: NDArray[np.int64]) -> pl
     flag[~np.isfinite(flux)] |= NO_DATA
     good = ((flag & UNUSED_FLAGS) == 0).sum(axis=1)
     return head.with_columns(
-        n_good=pl.Series(good.astype(np.int32)), flux=list_column(flux, pl.Float32),
-        flux_err=list_column(rounded_errors(error), pl.Float32), flag=list_column(flag, pl.UInt8),
-    )  # fmt: skip
+        n_good=pl.Series(good.astype(np.int32)),
+        flux=list_column(flux, pl.Float32),
+        flux_err=list_column(rounded_errors(error), pl.Float32),
+        flag=list_column(flag, pl.UInt8),
+    )
 
 
 def _summarise(
-    workspace: Workspace, result: StageResult, tables: Sequence[pl.DataFrame],
+    workspace: Workspace,
+    result: StageResult,
+    tables: Sequence[pl.DataFrame],
     curves: Sequence[tuple[ProductRecord, pl.DataFrame]],
-) -> None:  # fmt: skip
+) -> None:
     facts = [r.attributes for r in result.records if r.kind == SOURCES]
     sources = sum(t.height for t in tables)
     rejected: dict[str, int] = {}
@@ -344,31 +375,33 @@ def _summarise(
     area, stars = sum(f["megapixels"] for f in facts), sum(f["stars"] for f in facts)
     limits = [f["threshold"] for f in facts if f["threshold"] is not None]
     result.figures = {
-        "sources": sources, "candidates": sum(f["candidates"] for f in facts),
+        "sources": sources,
+        "candidates": sum(f["candidates"] for f in facts),
         "rejected": ", ".join(f"{reason} {count}" for reason, count in sorted(rejected.items())) or "none",
         "varying_stars": sum(f.get("varying_stars", 0) for f in facts),
-        "threshold_sigma": max(limits, default=float("nan")), "dips_above_it": sum(f["false"] for f in facts),
+        "threshold_sigma": max(limits, default=float("nan")),
+        "dips_above_it": sum(f["false"] for f in facts),
         "sources_per_megapixel": sources / area if area else float("nan"),
-    }  # fmt: skip
+    }
     result.checks += [
         Check(
-            "false_brightenings", all(f["false"] <= MOST_FALSE + 2 * f["megapixels"] for f in facts),
+            "false_brightenings",
+            all(f["false"] <= MOST_FALSE + 2 * f["megapixels"] for f in facts),
             "dips of the residuals, which are no sources, hardly ever reach the threshold",
             {"dips_above_threshold": result.figures["dips_above_it"]},
         ),
         Check(
-            "source_rate", sources <= 10 + MOST_PER_STAR * stars,
+            "source_rate",
+            sources <= 10 + MOST_PER_STAR * stars,
             f"fewer than {MOST_PER_STAR:.0%} of the number of catalogued stars: more means a failed subtraction",
             {"sources": sources, "stars": stars},
         ),
-    ]  # fmt: skip
+    ]
     if sources:
         result.pictures["sources"] = _picture(workspace, pl.concat(tables), curves)
 
 
-def _picture(
-    workspace: Workspace, table: pl.DataFrame, curves: Sequence[tuple[ProductRecord, pl.DataFrame]]
-) -> bytes:
+def _picture(workspace: Workspace, table: pl.DataFrame, curves: Sequence[tuple[ProductRecord, pl.DataFrame]]) -> bytes:
     """Difference light curves of the most significant sources."""
     from roman_assets.msos.plots import difference_figure
 

@@ -11,15 +11,7 @@ from roman_assets.errors import InputError
 from roman_assets.msos.classify import MICROLENSING
 from roman_assets.msos.efficiency import LIGHT_CURVE, Counts, agreement, counts, efficiency_map, recover
 from roman_assets.msos.image_injection import IMAGES
-from roman_assets.msos.injection import (
-    CONTROL,
-    PLANET,
-    POINT_LENS,
-    InjectionConfig,
-    draw,
-    find_targets,
-    main_element,
-)
+from roman_assets.msos.injection import CONTROL, PLANET, POINT_LENS, InjectionConfig, draw, find_targets, main_element
 from roman_assets.msos.light_curves import SATURATED
 from roman_assets.msos.stages.common import CODE, Check, Progress, StageResult, season_partition, silent
 from roman_assets.msos.stages.image_efficiency import recover_in_images
@@ -44,9 +36,12 @@ MEDIA_AGREE = 0.8
 
 
 def detection_efficiency(
-    workspace: Workspace, season: str, detector: str, config: InjectionConfig = InjectionConfig(),
+    workspace: Workspace,
+    season: str,
+    detector: str,
+    config: InjectionConfig = InjectionConfig(),
     progress: Progress = silent,
-) -> StageResult:  # fmt: skip
+) -> StageResult:
     """Inject point lenses and planets into every pointing's light curves, a sample of them into its images too, and
     count what the search finds."""
     result = StageResult()
@@ -78,23 +73,36 @@ def _part(part: str, medium: str) -> str:
 
 
 def _make(
-    workspace: Workspace, partition: str, season: str, detector: str, curves_record: ProductRecord,
-    identity: Identity, config: InjectionConfig, progress: Progress,
-) -> dict[str, ProductRecord | None]:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    season: str,
+    detector: str,
+    curves_record: ProductRecord,
+    identity: Identity,
+    config: InjectionConfig,
+    progress: Progress,
+) -> dict[str, ProductRecord | None]:
     """The maps of both media, from the same signals."""
     curves = open_curves(workspace, curves_record)
     series = {element: curves.masked(element) for element in curves.blocks}
     element = main_element(series)
     targets = find_targets(
-        series, curves.objects["object_id"].to_numpy(), float(curves_record.attributes["zero_point"]), config,
+        series,
+        curves.objects["object_id"].to_numpy(),
+        float(curves_record.attributes["zero_point"]),
+        config,
         excluded=_known_events(workspace, partition, curves_record),
-    )  # fmt: skip
+    )
     mjd = series[element][0]
     injections = draw(targets, (float(mjd.min()), float(mjd.max())), season, detector, config)
     recovered = recover(
-        series, targets, injections, config, saturated=_saturated(curves, element),
+        series,
+        targets,
+        injections,
+        config,
+        saturated=_saturated(curves, element),
         progress=lambda done, total: progress(f"{curves_record.part}: {done} of {total} injections"),
-    )  # fmt: skip
+    )
     made: dict[str, ProductRecord | None] = {LIGHT_CURVE: None, IMAGES: None}
     caveats: list[str] = []
     if config.image_injections:
@@ -102,44 +110,66 @@ def _make(
         if in_images.height:
             both, same, missed = agreement(recovered, in_images)
             extra = {"in_both_media": both, "same_in_both": same, "missed_in_images": missed}
-            made[IMAGES] = _put(workspace, partition, curves_record, identity, in_images, config, IMAGES, caveats, extra)
+            made[IMAGES] = _put(
+                workspace, partition, curves_record, identity, in_images, config, IMAGES, caveats, extra
+            )
             caveats = []
     made[LIGHT_CURVE] = _put(workspace, partition, curves_record, identity, recovered, config, LIGHT_CURVE, caveats, {})
     return made
 
 
 def _put(
-    workspace: Workspace, partition: str, curves_record: ProductRecord, identity: Identity, recovered: pl.DataFrame,
-    config: InjectionConfig, medium: str, caveats: list[str], extra: dict[str, Any],
-) -> ProductRecord:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    curves_record: ProductRecord,
+    identity: Identity,
+    recovered: pl.DataFrame,
+    config: InjectionConfig,
+    medium: str,
+    caveats: list[str],
+    extra: dict[str, Any],
+) -> ProductRecord:
     season, detector = str(curves_record.attributes["season"]), str(curves_record.attributes["detector"])
     cells = efficiency_map(recovered, config)
     if medium == IMAGES:  # a sample: most cells are empty
         cells = cells.filter(pl.col("injected") > 0)
     facts = season_facts(workspace, season, curves_record)
     table = cells.with_row_index("cell").with_columns(
-        pl.col("cell").cast(pl.Int32), season=pl.lit(season), field=pl.lit(str(curves_record.attributes["field"])),
-        detector=pl.lit(detector), optical_element=pl.lit(facts.optical_element), medium=pl.lit(medium),
-    )  # fmt: skip
+        pl.col("cell").cast(pl.Int32),
+        season=pl.lit(season),
+        field=pl.lit(str(curves_record.attributes["field"])),
+        detector=pl.lit(detector),
+        optical_element=pl.lit(facts.optical_element),
+        medium=pl.lit(medium),
+    )
     found = counts(recovered)
     archived = replace(
         facts, counts=found.__dict__, inject_medium=medium, versions={**(facts.versions or {}), KIND: CODE[KIND]}
     )
     return workspace.products.put_table(
-        KIND, partition, table, identity, part=_part(curves_record.part, medium), caveats=caveats,
+        KIND,
+        partition,
+        table,
+        identity,
+        part=_part(curves_record.part, medium),
+        caveats=caveats,
         attributes={**kept_attributes(curves_record), **found.__dict__, "medium": medium, **extra},
-        sky=place_of(curves_record), s_region=curves_record.s_region, archive=archive_metadata(KIND, archived),
-    )  # fmt: skip
+        sky=place_of(curves_record),
+        s_region=curves_record.s_region,
+        archive=archive_metadata(KIND, archived),
+    )
 
 
 def _known_events(workspace: Workspace, partition: str, curves_record: ProductRecord) -> list[int]:
     """Rows of stars that the search called microlensing, in these light curves: they carry a signal of their own."""
     events = workspace.products.current("season_events", partition)
     stars = [
-        workspace.products.read_table(r, ["star", "event_class", "origin"])
-        .filter(pl.col("event_class").is_in(MICROLENSING) & (pl.col("origin") == CATALOGUE))
-        for r in events if r.part == curves_record.part
-    ]  # fmt: skip
+        workspace.products.read_table(r, ["star", "event_class", "origin"]).filter(
+            pl.col("event_class").is_in(MICROLENSING) & (pl.col("origin") == CATALOGUE)
+        )
+        for r in events
+        if r.part == curves_record.part
+    ]
     return sorted({int(star) for table in stars for star in table["star"]})
 
 
@@ -162,14 +192,23 @@ def _summarise(result: StageResult, tables: dict[str, list[pl.DataFrame]], title
         for kind in (POINT_LENS, PLANET, CONTROL)
     }
     result.figures = {
-        "injected": total.tp + total.fn, "tp": total.tp, "fp": total.fp, "tn": total.tn, "fn": total.fn,
+        "injected": total.tp + total.fn,
+        "tp": total.tp,
+        "fp": total.fp,
+        "tn": total.tn,
+        "fn": total.fn,
         "efficiency_point_lens": by_kind[POINT_LENS][1] / max(by_kind[POINT_LENS][0], 1),
         "efficiency_planet": by_kind[PLANET][1] / max(by_kind[PLANET][0], 1),
-    }  # fmt: skip
+    }
     result.pictures["efficiency"] = efficiency_figure(table, title)
     share = total.fp / max(total.fp + total.tn, 1)
     result.checks.append(
-        Check("false_events", share <= FALSE_LIMIT, "curves without a signal are not called microlensing", {"share": share})
+        Check(
+            "false_events",
+            share <= FALSE_LIMIT,
+            "curves without a signal are not called microlensing",
+            {"share": share},
+        )
     )
     images = [r.attributes for r in result.records if r.attributes["medium"] == IMAGES]
     if images:
@@ -179,8 +218,9 @@ def _summarise(result: StageResult, tables: dict[str, list[pl.DataFrame]], title
         result.figures |= {"injected_into_images": both, "same_in_both_media": same, "missed_in_images": missed}
         result.checks.append(
             Check(
-                "media_agree", both < 8 or same >= MEDIA_AGREE * both,
+                "media_agree",
+                both < 8 or same >= MEDIA_AGREE * both,
                 f"at least {MEDIA_AGREE:.0%} of the signals are found, or not, whatever they were injected into",
                 {"in_both_media": both, "same": same, "missed_in_images": missed},
             )
-        )  # fmt: skip
+        )

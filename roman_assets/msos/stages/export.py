@@ -19,9 +19,7 @@ COLLECTIONS = {
 }
 
 
-def export_catalogues(
-    workspace: Workspace, folder: Path, *, replace: bool = False
-) -> list[tuple[str, int, Path]]:
+def export_catalogues(workspace: Workspace, folder: Path, *, replace: bool = False) -> list[tuple[str, int, Path]]:
     """Write every catalogue that exists as a HATS collection; returns (name, rows, folder) of each.
 
     A catalogue without rows has no place on the sky and is left out.

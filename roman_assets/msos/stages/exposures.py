@@ -10,14 +10,7 @@ import numpy as np
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
-from roman_assets.msos.stages.common import (
-    CODE,
-    Check,
-    Progress,
-    StageResult,
-    day_partition,
-    silent,
-)
+from roman_assets.msos.stages.common import CODE, Check, Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 
@@ -41,27 +34,32 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         for e in exposures
     ]
     identity = Identity(
-        tuple(e.sha256 for e in exposures), CODE["exposures"],
+        tuple(e.sha256 for e in exposures),
+        CODE["exposures"],
         {"day": day, "detector": detector, "places": sorted({f"{e.season} {e.field}" for e in exposures})},
-    )  # fmt: skip
+    )
     caveats = [f"{e.exposure_id}: {', '.join(e.caveats)}" for e in exposures if e.caveats]
     record = workspace.products.lookup("exposures", partition, identity=identity)
     if record is None:
         record = workspace.products.put_json(
-            "exposures", partition, {"exposures": document}, identity,
+            "exposures",
+            partition,
+            {"exposures": document},
+            identity,
             attributes={"day": day, "detector": detector, "season": workspace.calendar.season_of(day)},
             caveats=caveats,
-        )  # fmt: skip
+        )
     progress(f"{len(exposures)} exposures")
     result = StageResult([record], caveats=caveats)
     describe(result, exposures)
     result.checks.append(
         Check(
-            "photometry_keywords", not any("photometry_missing" in e.caveats for e in exposures),
+            "photometry_keywords",
+            not any("photometry_missing" in e.caveats for e in exposures),
             "every exposure says how DN/s relate to flux densities",
             {"exposures_with_caveats": len(caveats)},
         )
-    )  # fmt: skip
+    )
     return result
 
 
@@ -70,8 +68,7 @@ def describe(result: StageResult, exposures: Sequence[RegisteredExposure]) -> No
     elements = Counter(e.optical_element for e in exposures)
     result.figures = {
         "exposures": len(exposures),
-        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items()))
-        or "none",
+        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items())) or "none",
         "exposure_bytes": sum(e.size for e in exposures),
         "exposure_time_s": float(np.sum([e.exptime_s for e in exposures])),
     }

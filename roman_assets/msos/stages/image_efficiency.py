@@ -20,9 +20,13 @@ from roman_assets.products.records import ProductRecord
 
 
 def recover_in_images(
-    workspace: Workspace, curves: ProductRecord, element: str, injections: Sequence[Injection],
-    config: InjectionConfig, progress: Progress,
-) -> tuple[pl.DataFrame, list[str]]:  # fmt: skip
+    workspace: Workspace,
+    curves: ProductRecord,
+    element: str,
+    injections: Sequence[Injection],
+    config: InjectionConfig,
+    progress: Progress,
+) -> tuple[pl.DataFrame, list[str]]:
     """Rows as `efficiency.recover` of the signals chosen for the images, and caveats."""
     catalogue = _named(workspace, "reference_catalog", curves, str(curves.attributes["catalogue"]))
     epsf = _named(workspace, "epsf", curves, str(catalogue.attributes["epsf"]))

@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.msos.calibration import FLOOR, ZeroPoint, ensemble_zero_point, position_terms
 from roman_assets.msos.daily_search import DailyConfig, brightening
-from roman_assets.msos.light_curves import (
-    UNUSED_FLAGS,
-    SeriesBlock,
-    alert_rules,
-    daily_sums,
-    rising,
-    transpose,
-    usable,
-)
+from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock, alert_rules, daily_sums, rising, transpose, usable
 from roman_assets.msos.stages.common import (
     CODE,
     Check,
@@ -65,9 +57,7 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
     for photometry in workspace.products.current(PHOTOMETRY_PART, partition):
         catalogue = catalogues.get(photometry.attributes["catalogue"])
         if catalogue is None:
-            result.caveats.append(
-                f"{photometry.part} was measured with a superseded catalogue: process the day again"
-            )
+            result.caveats.append(f"{photometry.part} was measured with a superseded catalogue: process the day again")
             continue
         if catalogue.sha256 not in tables:
             tables[catalogue.sha256] = workspace.products.read_table(
@@ -85,9 +75,7 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
     for (pointing, element), members in sorted(parts.items()):
         catalogue = next(c for c in catalogues.values() if c.part == pointing)
         alerts.append(
-            _sum_up(
-                workspace, partition, pointing, element, members, catalogue, tables[catalogue.sha256], result
-            )
+            _sum_up(workspace, partition, pointing, element, members, catalogue, tables[catalogue.sha256], result)
         )
     _close(workspace, partition, day, detector, season, alerts, result)
     progress(f"{len(result.records)} products, {result.figures['alerts']} alerts")
@@ -95,11 +83,7 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
 
 
 def _calibrate(
-    workspace: Workspace,
-    partition: str,
-    photometry: ProductRecord,
-    catalogue: ProductRecord,
-    reference: pl.DataFrame,
+    workspace: Workspace, partition: str, photometry: ProductRecord, catalogue: ProductRecord, reference: pl.DataFrame
 ) -> Calibrated:
     """One exposure on the reference zero point."""
     identity = Identity((photometry.sha256, catalogue.sha256), CODE["daily_light_curves"])
@@ -127,19 +111,27 @@ def _calibrate(
         zero = ZeroPoint(10 ** (0.4 * offset), FLOOR, 0, float("nan"))
         caveats.append(f"{photometry.part}: {facts['optical_element']} is calibrated by its header only")
     factor = pl.Series(1.0 / (zero.scale * sensitivity))
-    table = raw.select(
-        "star", flux=pl.col("flux") * factor, flux_err=pl.col("flux_err") * factor, flag=pl.col("flag")
-    )
+    table = raw.select("star", flux=pl.col("flux") * factor, flux_err=pl.col("flux_err") * factor, flag=pl.col("flag"))
     residual = _bias(table, reference) if zero.n_stars else (float("nan"), float("nan"))
     facts |= {
-        "scale": zero.scale, "scale_err": zero.scale_err, "calibrators": zero.n_stars, "scatter": finite(zero.scatter),
-        "bias": finite(residual[0]), "noise_ratio": finite(residual[1]),
-    }  # fmt: skip
+        "scale": zero.scale,
+        "scale_err": zero.scale_err,
+        "calibrators": zero.n_stars,
+        "scatter": finite(zero.scatter),
+        "bias": finite(residual[0]),
+        "noise_ratio": finite(residual[1]),
+    }
     record = workspace.products.put_table(
-        PART, partition, table, identity, part=photometry.part, attributes=facts, caveats=caveats,
+        PART,
+        partition,
+        table,
+        identity,
+        part=photometry.part,
+        attributes=facts,
+        caveats=caveats,
         sky=None if photometry.ra is None or photometry.dec is None else (photometry.ra, photometry.dec),
         s_region=photometry.s_region,
-    )  # fmt: skip
+    )
     return Calibrated(record, table)
 
 
@@ -171,9 +163,15 @@ def stack(members: Sequence[Calibrated], stars: int) -> SeriesBlock:
 
 
 def _sum_up(
-    workspace: Workspace, partition: str, pointing: str, element: str, members: Sequence[Calibrated],
-    catalogue: ProductRecord, reference: pl.DataFrame, result: StageResult,
-) -> pl.DataFrame:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    pointing: str,
+    element: str,
+    members: Sequence[Calibrated],
+    catalogue: ProductRecord,
+    reference: pl.DataFrame,
+    result: StageResult,
+) -> pl.DataFrame:
     """Additive sums of a pointing and filter; returns its alerts."""
     block = stack(members, reference.height)
     flux, error = block.flux.astype(np.float64), block.flux_err.astype(np.float64)
@@ -188,29 +186,29 @@ def _sum_up(
     )
     attributes = {
         **{k: members[0].record.attributes[k] for k in ("day", "detector", "season", "field")},
-        "optical_element": element, "pointing": pointing, "catalogue": catalogue.sha256,
-    }  # fmt: skip
+        "optical_element": element,
+        "pointing": pointing,
+        "catalogue": catalogue.sha256,
+    }
     part = f"{pointing}/{element}"
     record = workspace.products.lookup(SUMS, partition, part=part, identity=identity)
     if record is None:
-        record = workspace.products.put_table(
-            SUMS, partition, sums, identity, part=part, attributes=attributes
-        )
+        record = workspace.products.put_table(SUMS, partition, sums, identity, part=part, attributes=attributes)
     result.records.append(record)
     if element != catalogue.attributes["optical_element"]:
         return pl.DataFrame()
     runs = rising(block.mjd, flux, error, block.flag, baseline, baseline_err, alert_rules(len(block.mjd)))
-    runs = runs.with_columns(
-        rule=pl.lit("run"), baseline=reference["flux"].gather(runs["row"]).cast(pl.Float64)
-    )
+    runs = runs.with_columns(rule=pl.lit("run"), baseline=reference["flux"].gather(runs["row"]).cast(pl.Float64))
     past = _history(workspace, record, result)
     slow = brightening(past, block.mjd, flux, error, block.flag, baseline, baseline_err)
     last = usable(flux, error, block.flag).shape[1] - 1 - usable(flux, error, block.flag)[:, ::-1].argmax(axis=1)
     rows = slow["row"].to_numpy()
     slow = slow.with_columns(
-        rule=pl.lit("template"), mjd=pl.Series(block.mjd[last[rows]]), flux=pl.Series(flux[rows, last[rows]]),
+        rule=pl.lit("template"),
+        mjd=pl.Series(block.mjd[last[rows]]),
+        flux=pl.Series(flux[rows, last[rows]]),
         flux_err=pl.Series(error[rows, last[rows]]),
-    )  # fmt: skip
+    )
     found = pl.concat([runs, slow.with_columns(pl.col("row").cast(runs["row"].dtype))], how="diagonal_relaxed")
     return found.drop("row").with_columns(
         reference.select("object_id", "star", "ra", "dec")[found["row"].to_list()],
@@ -235,17 +233,24 @@ def earlier_sums(sums: Sequence[ProductRecord], today: ProductRecord) -> list[Pr
     """Those of a season's and detector's sums that the alerts of one of them look back on, in order of time."""
     facts = today.attributes
     earlier = [
-        r for r in sums
-        if r.part == today.part and r.attributes["catalogue"] == facts["catalogue"]
+        r
+        for r in sums
+        if r.part == today.part
+        and r.attributes["catalogue"] == facts["catalogue"]
         and str(r.attributes["day"]) < str(facts["day"])
-    ]  # fmt: skip
+    ]
     return sorted(earlier, key=lambda r: str(r.attributes["day"]))[-DailyConfig().days :]
 
 
 def _close(
-    workspace: Workspace, partition: str, day: str, detector: str, season: str | None,
-    alerts: Sequence[pl.DataFrame], result: StageResult,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    day: str,
+    detector: str,
+    season: str | None,
+    alerts: Sequence[pl.DataFrame],
+    result: StageResult,
+) -> None:
     """Alerts, manifest, figures, picture and checks of the day."""
     from roman_assets.msos.plots import zero_point_figure
     from roman_assets.products.schemas import find_schema
@@ -279,10 +284,7 @@ def _close(
     }
     if facts:
         result.pictures["zero_points"] = zero_point_figure(
-            np.array([f["mjd"] for f in facts]),
-            scale,
-            np.array([f["scale_err"] for f in facts]),
-            f"{day} {detector}",
+            np.array([f["mjd"] for f in facts]), scale, np.array([f["scale_err"] for f in facts]), f"{day} {detector}"
         )
     result.checks += _checks(scale, bias, noise)
 
@@ -294,17 +296,22 @@ def _checks(scale: NDArray[np.float64], bias: Sequence[float], noise: Sequence[f
     ratio = float(np.median(noise)) if noise else 1.0
     return [
         Check(
-            "zero_point_stability", spread < ZERO_POINT_SPREAD and offset < ZERO_POINT_OFFSET,
+            "zero_point_stability",
+            spread < ZERO_POINT_SPREAD and offset < ZERO_POINT_OFFSET,
             f"zero points of the day agree to {ZERO_POINT_SPREAD:.0%} and lie within {ZERO_POINT_OFFSET:.0%} of "
             "the reference",
             {"spread": spread, "largest_offset": offset},
         ),
         Check(
-            "photometric_bias", abs(middle) < BIAS_LIMIT, f"faint stars agree with the reference to {BIAS_LIMIT:.0%}",
+            "photometric_bias",
+            abs(middle) < BIAS_LIMIT,
+            f"faint stars agree with the reference to {BIAS_LIMIT:.0%}",
             {"bias": middle},
         ),
         Check(
-            "photometric_scatter", ratio < SCATTER_LIMIT, f"bright stars scatter less than {SCATTER_LIMIT} times the noise",
+            "photometric_scatter",
+            ratio < SCATTER_LIMIT,
+            f"bright stars scatter less than {SCATTER_LIMIT} times the noise",
             {"noise_ratio": ratio},
         ),
-    ]  # fmt: skip
+    ]

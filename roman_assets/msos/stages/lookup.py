@@ -78,9 +78,7 @@ def find_light_curve(
         return _read(workspace, best[1], best[2])
     wanted = f"object {object_id}" if object_id is not None else f"object within 1 arcsec of {position}"
     raise InputError(
-        f"no {wanted} in the season light curves",
-        field="object",
-        remedy="see `roman products season_objects`",
+        f"no {wanted} in the season light curves", field="object", remedy="see `roman products season_objects`"
     )
 
 
@@ -93,9 +91,11 @@ def _distances(keys: pl.DataFrame, position: tuple[float, float]) -> NDArray[np.
 
 def _read(workspace: Workspace, record: ProductRecord, key: dict[str, object]) -> FoundLightCurve:
     curves = (
-        workspace.products.scan(record).filter(pl.col("object_id") == key["object_id"])
-        .select("optical_element", "flux", "flux_err", "flag").collect()
-    )  # fmt: skip
+        workspace.products.scan(record)
+        .filter(pl.col("object_id") == key["object_id"])
+        .select("optical_element", "flux", "flux_err", "flag")
+        .collect()
+    )
     epochs_record = epochs_of(workspace, record)
     epochs = workspace.products.read_table(epochs_record, ["optical_element", "epoch", "exposure_id", "mjd"])
     points = []
@@ -103,15 +103,22 @@ def _read(workspace: Workspace, record: ProductRecord, key: dict[str, object]) -
         times = epochs.filter(pl.col("optical_element") == row["optical_element"]).sort("epoch")
         points.append(
             times.select("exposure_id", "mjd", "optical_element").with_columns(
-                flux=pl.Series(row["flux"], dtype=pl.Float32), flux_err=pl.Series(row["flux_err"], dtype=pl.Float32),
+                flux=pl.Series(row["flux"], dtype=pl.Float32),
+                flux_err=pl.Series(row["flux_err"], dtype=pl.Float32),
                 flag=pl.Series(row["flag"], dtype=pl.UInt8),
             )
-        )  # fmt: skip
+        )
     event = None
     for candidate in workspace.products.current("season_events", record.partition, record.part):
         rows = workspace.products.read_table(candidate).filter(pl.col("object_id") == key["object_id"])
         event = rows.row(0, named=True) if rows.height else event
     return FoundLightCurve(
-        int(str(key["object_id"])), float(str(key["ra"])), float(str(key["dec"])), str(record.attributes["season"]),
-        str(record.attributes["detector"]), int(str(key["star"])), pl.concat(points).sort("mjd"), event,
-    )  # fmt: skip
+        int(str(key["object_id"])),
+        float(str(key["ra"])),
+        float(str(key["dec"])),
+        str(record.attributes["season"]),
+        str(record.attributes["detector"]),
+        int(str(key["star"])),
+        pl.concat(points).sort("mjd"),
+        event,
+    )

@@ -67,9 +67,10 @@ class _Catalogue:
             else:
                 path = epsf_file(self.workspace, exposure.detector, element)
                 psf = (
-                    reference_grid(path, exposure.shape, TILE_PX) if path
+                    reference_grid(path, exposure.shape, TILE_PX)
+                    if path
                     else DetectorPsf.of(model_psf(exposure.detector, element))
-                )  # fmt: skip
+                )
                 digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else f"model:{element}"
                 found = (psf, NO_MAP, digest)
             self.psfs[element] = found
@@ -91,9 +92,7 @@ def measure(workspace: Workspace, day: str, detector: str, progress: Progress = 
     for number, exposure in enumerate(exposures, 1):
         catalogue = opened.of(exposure)
         if catalogue is None:
-            result.caveats.append(
-                f"{exposure.exposure_id} waits for a reference catalogue of {season} {detector}"
-            )
+            result.caveats.append(f"{exposure.exposure_id} waits for a reference catalogue of {season} {detector}")
             continue
         try:
             record = _measure(workspace, partition, exposure, catalogue, result)
@@ -132,11 +131,7 @@ class _Opened:
 
 
 def _measure(
-    workspace: Workspace,
-    partition: str,
-    exposure: RegisteredExposure,
-    catalogue: _Catalogue,
-    result: StageResult,
+    workspace: Workspace, partition: str, exposure: RegisteredExposure, catalogue: _Catalogue, result: StageResult
 ) -> ProductRecord:
     """The part of one exposure: found if it was made from these inputs before, made otherwise."""
     psf, phase_map, psf_hash = catalogue.psf(exposure)
@@ -160,9 +155,11 @@ def _measure(
     )
     if measured.worst_gradient > MOST_GRADIENT:
         raise InputError(
-            f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution", file=part, field="data",
+            f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution",
+            file=part,
+            field="data",
             remedy="look at its pixels, masks and pointing; the exposure is left out",
-        )  # fmt: skip
+        )
     caveats = [f"{part}: {caveat}"] if caveat else []
     caveats += [f"{part}: {c}" for c in exposure.caveats]
     if not measured.converged:
@@ -170,16 +167,27 @@ def _measure(
     if max(abs(s) for s in measured.shift) > 0.3:
         caveats.append(f"{part}: pointing is off by {measured.shift[0]:.2f}, {measured.shift[1]:.2f} px")
     frame_out = pl.DataFrame(
-        {"star": table["star"], "flux": measured.flux, "flux_err": measured.flux_err, "chi2": measured.chi2,
-         "flag": measured.flag}
-    )  # fmt: skip
+        {
+            "star": table["star"],
+            "flux": measured.flux,
+            "flux_err": measured.flux_err,
+            "chi2": measured.chi2,
+            "flag": measured.flag,
+        }
+    )
     if PICTURE not in result.pictures:
         result.pictures[PICTURE] = _picture(workspace, partition, part, measured, identity)
     return workspace.products.put_table(
-        PART, partition, frame_out, identity, part=part, caveats=caveats,
+        PART,
+        partition,
+        frame_out,
+        identity,
+        part=part,
+        caveats=caveats,
         attributes=_attributes(exposure, catalogue, measured, zero_point),
-        sky=(exposure.ra_center, exposure.dec_center), s_region=exposure.s_region,
-    )  # fmt: skip
+        sky=(exposure.ra_center, exposure.dec_center),
+        s_region=exposure.s_region,
+    )
 
 
 def _attributes(
@@ -235,9 +243,14 @@ def _refuse(workspace: Workspace, exposure: RegisteredExposure, error: Exception
 
 
 def _finish(
-    workspace: Workspace, partition: str, day: str, detector: str, season: str | None,
-    exposures: Sequence[RegisteredExposure], result: StageResult,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    day: str,
+    detector: str,
+    season: str | None,
+    exposures: Sequence[RegisteredExposure],
+    result: StageResult,
+) -> None:
     """The manifest, and the picture of an earlier run where nothing was measured now."""
     result.records += _of_other_runs(workspace, partition, season, detector, result.records)
     parts = {r.part: r.sha256 for r in result.records}
@@ -251,9 +264,14 @@ def _finish(
         made = dt.datetime.fromisoformat(f"{day}T00:00:00+00:00")
         document = {"parts": parts, "missing": missing, "day_mjd": made.timestamp() / 86400 + 40587}
         manifest = workspace.products.put_json(
-            MANIFEST, partition, document, identity,
-            attributes={"day": day, "detector": detector, "season": season}, caveats=result.caveats, archive=facts,
-        )  # fmt: skip
+            MANIFEST,
+            partition,
+            document,
+            identity,
+            attributes={"day": day, "detector": detector, "season": season},
+            caveats=result.caveats,
+            archive=facts,
+        )
     result.records.append(manifest)
     if PICTURE not in result.pictures:
         for record in workspace.products.current(PICTURE, partition):
@@ -283,16 +301,18 @@ def _summarise(result: StageResult, statistics: Sequence[Mapping[str, Any]], exp
     }
     result.checks.append(
         Check(
-            "completeness", len(statistics) >= COMPLETENESS * exposures,
+            "completeness",
+            len(statistics) >= COMPLETENESS * exposures,
             f"at least {COMPLETENESS:.0%} of the day's exposures are measured",
             {"measured": len(statistics), "exposures": exposures},
         )
-    )  # fmt: skip
+    )
     low, high = CHI2_RANGE
     result.checks.append(
         Check(
-            "fit_quality", all(low <= c <= high for c in chi2),
+            "fit_quality",
+            all(low <= c <= high for c in chi2),
             f"median chi2 per core pixel of every exposure between {low} and {high}",
             {"worst": max(chi2) if chi2 else float("nan")},
         )
-    )  # fmt: skip
+    )

@@ -76,9 +76,10 @@ def epochs_of(workspace: Workspace, curves: ProductRecord) -> ProductRecord:
         if record.identity == identity:
             return record
     raise InputError(
-        "the light curves have no epochs", file=f"{curves.partition} {curves.part}",
+        "the light curves have no epochs",
+        file=f"{curves.partition} {curves.part}",
         remedy="materialize season_light_curves again",
-    )  # fmt: skip
+    )
 
 
 def difference_curves(workspace: Workspace, curves: ProductRecord, caveats: list[str]) -> ProductRecord | None:
@@ -86,7 +87,9 @@ def difference_curves(workspace: Workspace, curves: ProductRecord, caveats: list
     for record in workspace.products.current(DIFFERENCE_CURVES, curves.partition, curves.part):
         if record.attributes["season_light_curves"] == curves.sha256:
             return record if record.rows else None
-        caveats.append(f"{curves.part}: difference photometry is of superseded light curves and left out: make it again")
+        caveats.append(
+            f"{curves.part}: difference photometry is of superseded light curves and left out: make it again"
+        )
     return None
 
 
@@ -144,9 +147,7 @@ def objects(workspace: Workspace, season: str, detector: str, progress: Progress
     for curves_record in _inputs(workspace, partition, result):
         extra = difference_curves(workspace, curves_record, result.caveats)
         identity = _identity(curves_record, extra, "season_objects")
-        record = workspace.products.lookup(
-            "season_objects", partition, part=curves_record.part, identity=identity
-        )
+        record = workspace.products.lookup("season_objects", partition, part=curves_record.part, identity=identity)
         if record is None:
             record = _make_objects(workspace, partition, season, curves_record, extra, identity)
         result.records.append(record)
@@ -161,9 +162,13 @@ def _identity(curves: ProductRecord, extra: ProductRecord | None, asset: str) ->
 
 
 def _make_objects(
-    workspace: Workspace, partition: str, season: str, curves_record: ProductRecord, extra: ProductRecord | None,
+    workspace: Workspace,
+    partition: str,
+    season: str,
+    curves_record: ProductRecord,
+    extra: ProductRecord | None,
     identity: Identity,
-) -> ProductRecord:  # fmt: skip
+) -> ProductRecord:
     curves = open_curves(workspace, curves_record, extra)
     made = workspace.products.history("reference_catalog", partition, curves_record.part)
     catalogue = next(r for r in made if r.sha256 == curves_record.attributes["catalogue"])
@@ -180,10 +185,16 @@ def _make_objects(
         )
     facts = season_facts(workspace, season, curves_record)
     return workspace.products.put_table(
-        "season_objects", partition, pl.concat(frames), identity, part=curves_record.part,
-        attributes=kept_attributes(curves_record), sky=place_of(curves_record), s_region=curves_record.s_region,
+        "season_objects",
+        partition,
+        pl.concat(frames),
+        identity,
+        part=curves_record.part,
+        attributes=kept_attributes(curves_record),
+        sky=place_of(curves_record),
+        s_region=curves_record.s_region,
         archive=archive_metadata("object_fiducial", facts),
-    )  # fmt: skip
+    )
 
 
 def _reference(workspace: Workspace, catalogue: ProductRecord, season: str) -> pl.DataFrame:
@@ -193,17 +204,17 @@ def _reference(workspace: Workspace, catalogue: ProductRecord, season: str) -> p
     x_err, y_err = pl.col("x_err").cast(pl.Float64), pl.col("y_err").cast(pl.Float64)
     table = workspace.products.read_table(catalogue, ["star", "crowding", "flag", "x_err", "y_err"])
     return table.select(
-        "star", "crowding", "flag",
+        "star",
+        "crowding",
+        "flag",
         position_err=(PIXEL_MAS * ((x_err**2 + y_err**2) / 2).sqrt()).cast(pl.Float32),
         position_mjd=pl.lit(float(np.mean(epochs)) if epochs else None, dtype=pl.Float64),
-    )  # fmt: skip
+    )
 
 
 def kept_attributes(record: ProductRecord) -> dict[str, Any]:
     """Attributes of light curves that every product made of them carries."""
-    return {
-        k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")
-    }
+    return {k: record.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")}
 
 
 def place_of(record: ProductRecord) -> tuple[float, float] | None:
@@ -214,9 +225,10 @@ def place_of(record: ProductRecord) -> tuple[float, float] | None:
 def season_facts(workspace: Workspace, season: str, record: ProductRecord) -> ArchiveFacts:
     """Facts of the archive record of a product of these light curves."""
     exposures = [
-        e for e in workspace.registry.exposures(season=season, detector=str(record.attributes["detector"]))
+        e
+        for e in workspace.registry.exposures(season=season, detector=str(record.attributes["detector"]))
         if (e.field or "f00") == record.attributes["field"]
-    ]  # fmt: skip
+    ]
     return archive_facts(workspace, season, exposures, sequence=int(record.attributes["sequence"]))
 
 
@@ -240,22 +252,27 @@ def _summarise_objects(result: StageResult, frames: Sequence[pl.DataFrame], titl
         "median_points": float(table["n"].cast(pl.Float64).median() or 0),  # type: ignore[arg-type]
     }
     result.pictures["scatter"] = scatter_figure(
-        constant["mag"].to_numpy().astype(float), (constant["scatter"] / constant["flux"]).to_numpy().astype(float),
-        (constant["expected_scatter"] / constant["flux"]).to_numpy().astype(float), f"{title}: scatter of light curves",
-    )  # fmt: skip
+        constant["mag"].to_numpy().astype(float),
+        (constant["scatter"] / constant["flux"]).to_numpy().astype(float),
+        (constant["expected_scatter"] / constant["flux"]).to_numpy().astype(float),
+        f"{title}: scatter of light curves",
+    )
     judged = table.filter(pl.col("n") >= 8).height
     variable = 1 - counts.get("constant", 0) / max(judged, 1)
     result.checks += [
         Check(
-            "photometric_scatter", ratio is None or float(ratio) < 1.5,  # type: ignore[arg-type]
-            "stars of 18 to 21 mag scatter less than 1.5 times their errors", {"ratio": ratio},
+            "photometric_scatter",
+            ratio is None or float(ratio) < 1.5,  # type: ignore[arg-type]
+            "stars of 18 to 21 mag scatter less than 1.5 times their errors",
+            {"ratio": ratio},
         ),
         Check(
-            "variable_share", not judged or variable < 0.2,
+            "variable_share",
+            not judged or variable < 0.2,
             "less than 20 % of the objects are called variable: more means a calibration problem",
             {"share": variable},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def events(workspace: Workspace, season: str, detector: str, progress: Progress = silent) -> StageResult:
@@ -266,9 +283,7 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
     for curves_record in _inputs(workspace, partition, result):
         extra = difference_curves(workspace, curves_record, result.caveats)
         identity = _identity(curves_record, extra, "season_events")
-        record = workspace.products.lookup(
-            "season_events", partition, part=curves_record.part, identity=identity
-        )
+        record = workspace.products.lookup("season_events", partition, part=curves_record.part, identity=identity)
         curves = None
         if record is None:
             curves = open_curves(workspace, curves_record, extra)
@@ -294,19 +309,28 @@ def _make_events(
 
     series = {element: curves.masked(element) for element in curves.blocks}
     table = find_events(
-        {e: v[0] for e, v in series.items()}, {e: v[1] for e, v in series.items()}, {e: v[2] for e, v in series.items()},
+        {e: v[0] for e, v in series.items()},
+        {e: v[1] for e, v in series.items()},
+        {e: v[2] for e, v in series.items()},
         sky=(curves.objects["ra"].to_numpy(), curves.objects["dec"].to_numpy()),
     )
     identified = table.with_columns(
-        curves.objects[table["row"].to_list()], season=pl.lit(season),
+        curves.objects[table["row"].to_list()],
+        season=pl.lit(season),
         optical_element=pl.lit(max(curves.blocks, key=lambda e: len(curves.blocks[e].mjd))),
-    )  # fmt: skip
+    )
     judged = veto_ghosts(identified.drop("row"), MICROLENSING)
     return workspace.products.put_table(
-        "season_events", partition, judged, identity, part=curves.record.part,
-        attributes=kept_attributes(curves.record), sky=place_of(curves.record), s_region=curves.record.s_region,
+        "season_events",
+        partition,
+        judged,
+        identity,
+        part=curves.record.part,
+        attributes=kept_attributes(curves.record),
+        sky=place_of(curves.record),
+        s_region=curves.record.s_region,
         archive=archive_metadata("event", season_facts(workspace, season, curves.record)),
-    )  # fmt: skip
+    )
 
 
 def _show(curves: SeasonCurves, best: pl.DataFrame, result: StageResult) -> None:
@@ -334,7 +358,9 @@ def _summarise_events(result: StageResult, found: Sequence[pl.DataFrame]) -> Non
     }
     result.checks.append(
         Check(
-            "candidate_rate", True if not table.height else lenses.height <= max(20, 0.05 * table.height + 20),
-            "the number of events is plausible for the number of candidates", {"events": lenses.height},
+            "candidate_rate",
+            True if not table.height else lenses.height <= max(20, 0.05 * table.height + 20),
+            "the number of events is plausible for the number of candidates",
+            {"events": lenses.height},
         )
-    )  # fmt: skip
+    )

@@ -11,15 +11,7 @@ import polars as pl
 
 from roman_assets.msos.calibration import ErrorModel, error_model
 from roman_assets.msos.light_curves import UNUSED_FLAGS, SeriesBlock, list_column, rounded_errors
-from roman_assets.msos.stages.common import (
-    CODE,
-    Check,
-    Progress,
-    StageResult,
-    archive_facts,
-    season_partition,
-    silent,
-)
+from roman_assets.msos.stages.common import CODE, Check, Progress, StageResult, archive_facts, season_partition, silent
 from roman_assets.msos.stages.light_curves import PART, Calibrated, stack
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
@@ -57,11 +49,7 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
 
 
 def _missing(
-    workspace: Workspace,
-    season_name: str,
-    detector: str,
-    records: Sequence[ProductRecord],
-    result: StageResult,
+    workspace: Workspace, season_name: str, detector: str, records: Sequence[ProductRecord], result: StageResult
 ) -> None:
     """Which registered exposures have no calibrated part: the season is made without them, and says so."""
     have = {r.part for r in records}
@@ -75,20 +63,24 @@ def _missing(
     share = 1 - sum(lost.values()) / max(len(exposures), 1)
     result.checks.append(
         Check(
-            "completeness", share >= 0.9, "at least 90 % of the season's registered exposures are in the light curves",
+            "completeness",
+            share >= 0.9,
+            "at least 90 % of the season's registered exposures are in the light curves",
             {"share": share, "missing_exposures": sum(lost.values())},
         )
-    )  # fmt: skip
+    )
 
 
 def _transpose_one(
-    workspace: Workspace, partition: str, season_name: str, catalogue: ProductRecord,
-    members: Sequence[ProductRecord], result: StageResult,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    partition: str,
+    season_name: str,
+    catalogue: ProductRecord,
+    members: Sequence[ProductRecord],
+    result: StageResult,
+) -> None:
     """Light curves and epochs of one pointing."""
-    identity = Identity(
-        tuple(r.sha256 for r in members), CODE["season_light_curves"], {"catalogue": catalogue.sha256}
-    )
+    identity = Identity(tuple(r.sha256 for r in members), CODE["season_light_curves"], {"catalogue": catalogue.sha256})
     found = [
         workspace.products.lookup(kind, partition, part=catalogue.part, identity=identity)
         for kind in ("season_light_curves", "season_epochs")
@@ -98,43 +90,27 @@ def _transpose_one(
         return
     reference = workspace.products.read_table(catalogue, ["object_id", "star", "ra", "dec"])
     attributes: dict[str, Any] = {
-        **{
-            k: catalogue.attributes[k]
-            for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")
-        },
+        **{k: catalogue.attributes[k] for k in ("season", "detector", "field", "pointing", "zero_point", "sequence")},
         "catalogue": catalogue.sha256,
     }
     curves, epochs = [], []
     for element in sorted({str(r.attributes["optical_element"]) for r in members}):
         chosen = sorted(
-            (r for r in members if r.attributes["optical_element"] == element),
-            key=lambda r: float(r.attributes["mjd"]),
+            (r for r in members if r.attributes["optical_element"] == element), key=lambda r: float(r.attributes["mjd"])
         )
-        block = stack(
-            [Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height
-        )
+        block = stack([Calibrated(r, workspace.products.read_table(r)) for r in chosen], reference.height)
         usable_flux = np.where((block.flag & UNUSED_FLAGS) == 0, block.flux.astype(np.float64), np.nan)
         model = error_model(usable_flux, block.flux_err.astype(np.float64))
-        attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = (
-            model.factor,
-            model.floor,
-        )
+        attributes[f"error_factor_{element}"], attributes[f"error_floor_{element}"] = (model.factor, model.floor)
         curves.append(_curves(reference, block, model, element, catalogue))
         epochs.append(_epochs(chosen, element, float(catalogue.attributes["zero_point"])))
     exposures = {
         e.exposure_id: e
-        for e in workspace.registry.exposures(
-            season=season_name, detector=str(catalogue.attributes["detector"])
-        )
+        for e in workspace.registry.exposures(season=season_name, detector=str(catalogue.attributes["detector"]))
     }
-    used = [
-        exposures[r.part]
-        for r in sorted(members, key=lambda r: float(r.attributes["mjd"]))
-        if r.part in exposures
-    ]
+    used = [exposures[r.part] for r in sorted(members, key=lambda r: float(r.attributes["mjd"])) if r.part in exposures]
     archive = archive_metadata(
-        "light_curve",
-        archive_facts(workspace, season_name, used, sequence=int(catalogue.attributes["sequence"])),
+        "light_curve", archive_facts(workspace, season_name, used, sequence=int(catalogue.attributes["sequence"]))
     )
     place = None if catalogue.ra is None or catalogue.dec is None else (catalogue.ra, catalogue.dec)
     # In order of the identifier any reader finds an object by the statistics of the row groups.
@@ -142,10 +118,17 @@ def _transpose_one(
     for kind, table in (("season_light_curves", by_object), ("season_epochs", pl.concat(epochs))):
         result.records.append(
             workspace.products.put_table(
-                kind, partition, table, identity, part=catalogue.part, attributes=attributes, sky=place,
-                s_region=catalogue.s_region, archive=archive if kind == "season_light_curves" else None,
+                kind,
+                partition,
+                table,
+                identity,
+                part=catalogue.part,
+                attributes=attributes,
+                sky=place,
+                s_region=catalogue.s_region,
+                archive=archive if kind == "season_light_curves" else None,
             )
-        )  # fmt: skip
+        )
 
 
 def _curves(

@@ -15,31 +15,27 @@ from roman_assets.msos.matching import MAS_DEG, match
 from roman_assets.msos.neighbours import veto_ghosts
 from roman_assets.msos.objects import statistics
 from roman_assets.msos.proper_motion import frame_offsets, motions
-from roman_assets.msos.stages.common import (
-    CODE,
-    Check,
-    Progress,
-    StageResult,
-    archive_facts,
-    region_partition,
-    silent,
-)
-from roman_assets.msos.stages.season import (
-    DIFFERENCE,
-    DIFFERENCE_CURVES,
-    SHOWN_EVENTS,
-    SeasonCurves,
-    open_curves,
-)
+from roman_assets.msos.stages.common import CODE, Check, Progress, StageResult, archive_facts, region_partition, silent
+from roman_assets.msos.stages.season import DIFFERENCE, DIFFERENCE_CURVES, SHOWN_EVENTS, SeasonCurves, open_curves
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 
 MEMBER_COLUMNS = (
-    "object_id", "star", "ra", "dec", "field", "detector", "season", "optical_element", "origin", "mag",
-    "position_err", "position_mjd",
-)  # fmt: skip
+    "object_id",
+    "star",
+    "ra",
+    "dec",
+    "field",
+    "detector",
+    "season",
+    "optical_element",
+    "origin",
+    "mag",
+    "position_err",
+    "position_mjd",
+)
 #: Stands for the magnitude of a difference source: it matches its like in other seasons and no star, whose light
 #: curve has another zero.
 DIFFERENCE_MAG = 99.0
@@ -76,19 +72,18 @@ def _members(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[Prod
             mag=pl.when(pl.col("origin") == DIFFERENCE).then(DIFFERENCE_MAG).otherwise(pl.col("mag"))
         )
         inside = np.array(
-            [
-                name == region
-                for name in workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())
-            ]
+            [name == region for name in workspace.calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())]
         )
         if inside.any():
             used.append(record)
             frames.append(
                 table.filter(pl.Series(inside)).with_columns(
-                    catalogue=pl.lit(number), partition=pl.lit(record.partition), part=pl.lit(record.part),
+                    catalogue=pl.lit(number),
+                    partition=pl.lit(record.partition),
+                    part=pl.lit(record.part),
                     zero_point=pl.lit(float(record.attributes["zero_point"])),
                 )
-            )  # fmt: skip
+            )
     if not frames:
         return pl.DataFrame(), []
     table = pl.concat(frames)
@@ -122,9 +117,14 @@ def objects(workspace: Workspace, region: str, progress: Progress = silent) -> S
     if record is None:
         table = _survey_objects(workspace, _aligned(members))
         record = workspace.products.put_table(
-            "survey_objects", partition, table, identity, attributes={"region": region}, sky=_middle(table),
+            "survey_objects",
+            partition,
+            table,
+            identity,
+            attributes={"region": region},
+            sky=_middle(table),
             archive=archive_metadata("variability", _facts(workspace, used)),
-        )  # fmt: skip
+        )
     result.records.append(record)
     table = workspace.products.read_table(record, ["n_seasons", "separation", "pm_ra", "pm_err"])
     shared = table.filter(pl.col("n_seasons") > 1)
@@ -149,9 +149,7 @@ def _middle(table: pl.DataFrame) -> tuple[float, float]:
 def _facts(workspace: Workspace, used: Sequence[ProductRecord]) -> Any:
     seasons = sorted({str(r.attributes["season"]) for r in used})
     detectors = sorted({str(r.attributes["detector"]) for r in used})
-    exposures = [
-        e for d in detectors for s in seasons for e in workspace.registry.exposures(season=s, detector=d)
-    ]
+    exposures = [e for d in detectors for s in seasons for e in workspace.registry.exposures(season=s, detector=d)]
     exposures.sort(key=lambda e: e.mid_mjd)
     return archive_facts(workspace, seasons[0], exposures)
 
@@ -165,9 +163,9 @@ def _aligned(members: pl.DataFrame) -> pl.DataFrame:
     frames = frames.cast({"catalogue": members["catalogue"].dtype})
     shifted = members.join(frames, on="catalogue", how="left", maintain_order="left")
     east, north = (pl.col(name).fill_null(0.0) * MAS_DEG for name in ("east", "north"))
-    return shifted.with_columns(
-        ra=pl.col("ra") - east / pl.col("dec").radians().cos(), dec=pl.col("dec") - north
-    ).drop("east", "north")
+    return shifted.with_columns(ra=pl.col("ra") - east / pl.col("dec").radians().cos(), dec=pl.col("dec") - north).drop(
+        "east", "north"
+    )
 
 
 def _survey_objects(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame:
@@ -177,9 +175,7 @@ def _survey_objects(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame
         chosen = members.filter(pl.col("optical_element") == element)
         # Objects that were seen in the same catalogues share their epochs: one block per such set.
         pattern = (
-            chosen.sort("catalogue")
-            .group_by("group", maintain_order=True)
-            .agg(pl.col("catalogue"), pl.col("star"))
+            chosen.sort("catalogue").group_by("group", maintain_order=True).agg(pl.col("catalogue"), pl.col("star"))
         )
         key = pattern["catalogue"].list.eval(pl.element().cast(pl.String)).list.join(",")
         for (_,), same in pattern.with_columns(key=key).group_by("key", maintain_order=True):
@@ -213,25 +209,35 @@ def _joined(curves: _Curves, chosen: pl.DataFrame, same: pl.DataFrame, element: 
     names = {k: [r[k][0] for r in rows] for k in ("season", "detector")}
     count = same.height
     place = motions(
-        ra, dec, np.stack([r["position_err"].cast(pl.Float64).fill_null(np.nan).to_numpy() for r in rows]),
+        ra,
+        dec,
+        np.stack([r["position_err"].cast(pl.Float64).fill_null(np.nan).to_numpy() for r in rows]),
         np.array([r["position_mjd"].cast(pl.Float64).fill_null(np.nan).max() for r in rows], dtype=np.float64),
-    )  # fmt: skip
+    )
     return pl.concat(
         [
             pl.DataFrame(
                 {
-                    "object_id": rows[0]["object_id"], "ra": place.ra, "dec": place.dec,
-                    "field": rows[0]["field"], "optical_element": [element] * count,
+                    "object_id": rows[0]["object_id"],
+                    "ra": place.ra,
+                    "dec": place.dec,
+                    "field": rows[0]["field"],
+                    "optical_element": [element] * count,
                     "n_seasons": pl.Series([len(set(names["season"]))] * count, dtype=pl.Int16),
-                    "seasons": [names["season"]] * count, "detectors": [names["detector"]] * count,
-                    "stars": same["star"], "separation": 2 * spread / MAS_DEG if len(rows) > 1 else np.zeros(count),
-                    "position_mjd": place.mjd, "pm_ra": place.pm_ra, "pm_dec": place.pm_dec, "pm_err": place.pm_err,
+                    "seasons": [names["season"]] * count,
+                    "detectors": [names["detector"]] * count,
+                    "stars": same["star"],
+                    "separation": 2 * spread / MAS_DEG if len(rows) > 1 else np.zeros(count),
+                    "position_mjd": place.mjd,
+                    "pm_ra": place.pm_ra,
+                    "pm_dec": place.pm_dec,
+                    "pm_err": place.pm_err,
                 }
             ).with_columns(pl.col("position_mjd", "pm_ra", "pm_dec", "pm_err").fill_nan(None)),
             statistics(joined, float(reference or 0.0)),
         ],
         how="horizontal",
-    )  # fmt: skip
+    )
 
 
 def events(workspace: Workspace, region: str, progress: Progress = silent) -> StageResult:
@@ -253,9 +259,14 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
     if record is None:
         table = _model(curves, members, candidates)
         record = workspace.products.put_table(
-            "survey_events", partition, table, identity, attributes={"region": region}, sky=_middle(table),
+            "survey_events",
+            partition,
+            table,
+            identity,
+            attributes={"region": region},
+            sky=_middle(table),
             archive=archive_metadata("event", _facts(workspace, used)),
-        )  # fmt: skip
+        )
     result.records.append(record)
     table = workspace.products.read_table(record)
     lenses = table.filter(pl.col("event_class").is_in(MICROLENSING))
@@ -278,9 +289,7 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
 def _candidates(workspace: Workspace, members: pl.DataFrame) -> pl.DataFrame:
     """Groups with a candidate in any season."""
     frames = [
-        workspace.products.read_table(r, ["star"]).with_columns(
-            partition=pl.lit(r.partition), part=pl.lit(r.part)
-        )
+        workspace.products.read_table(r, ["star"]).with_columns(partition=pl.lit(r.partition), part=pl.lit(r.part))
         for r in workspace.products.current("season_events")
         if r.rows
     ]
@@ -314,37 +323,36 @@ def _curve(curves: _Curves, rows: pl.DataFrame) -> Any:
 def _model(curves: _Curves, members: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     from roman_assets.msos.events import find_events_in_curves
 
-    by_group = {
-        int(group): members.filter(pl.col("group") == group) for group in candidates["group"].to_list()
-    }
+    by_group = {int(group): members.filter(pl.col("group") == group) for group in candidates["group"].to_list()}
     modelled = find_events_in_curves(
         {group: _curve(curves, rows) for group, rows in by_group.items()},
-        sky={g: (float(rows["ra"].to_numpy().mean()), float(rows["dec"].to_numpy().mean())) for g, rows in by_group.items()},
+        sky={
+            g: (float(rows["ra"].to_numpy().mean()), float(rows["dec"].to_numpy().mean()))
+            for g, rows in by_group.items()
+        },
     )
     frames = []
     for row in modelled.iter_rows(named=True):
-        rows = (
-            by_group[int(row["id"])]
-            .unique(["partition", "part"], maintain_order=True)
-            .sort("season", "detector")
-        )
+        rows = by_group[int(row["id"])].unique(["partition", "part"], maintain_order=True).sort("season", "detector")
         head: Mapping[str, Any] = rows.row(0, named=True)
         frames.append(
             {
-                "object_id": head["object_id"], "ra": float(rows["ra"].to_numpy().mean()),
-                "dec": float(rows["dec"].to_numpy().mean()), "field": head["field"],
-                "optical_element": _main_element(members), "n_seasons": rows["season"].n_unique(),
-                "seasons": rows["season"].to_list(), "detectors": rows["detector"].to_list(),
+                "object_id": head["object_id"],
+                "ra": float(rows["ra"].to_numpy().mean()),
+                "dec": float(rows["dec"].to_numpy().mean()),
+                "field": head["field"],
+                "optical_element": _main_element(members),
+                "n_seasons": rows["season"].n_unique(),
+                "seasons": rows["season"].to_list(),
+                "detectors": rows["detector"].to_list(),
                 "stars": rows["star"].to_list(),
             }
-        )  # fmt: skip
+        )
     places = pl.DataFrame(frames, infer_schema_length=None)
     return veto_ghosts(pl.concat([places, modelled.drop("id", "row")], how="horizontal"), MICROLENSING)
 
 
-def _series(
-    curves: _Curves, members: pl.DataFrame, event: Mapping[str, Any]
-) -> list[tuple[str, Any, Any, Any]]:
+def _series(curves: _Curves, members: pl.DataFrame, event: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
     """Light curves of an event's object, by band; the identifier is that of its first catalogue entry."""
     group = members.filter(pl.col("object_id") == event["object_id"])["group"][0]
     curve = _curve(curves, members.filter(pl.col("group") == group))

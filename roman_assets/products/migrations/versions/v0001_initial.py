@@ -73,9 +73,7 @@ def upgrade() -> None:
         sa.Column("other_sha256", sa.String(64), nullable=False),
         sa.Column("other_size", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.UniqueConstraint(
-            "kind", "partition", "part", "identity", "other_sha256", name="product_incidents_once"
-        ),
+        sa.UniqueConstraint("kind", "partition", "part", "identity", "other_sha256", name="product_incidents_once"),
     )
 
 
