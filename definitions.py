@@ -1,5 +1,5 @@
 """The Dagster code location of roman_assets."""
 
-from roman_assets.platform.definitions import build_definitions
+from roman_assets.orchestration.definitions import build_definitions
 
 defs = build_definitions()

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.exposures.reader import read_image
-from roman_assets.msos.calibration import ensemble_zero_point, error_model, position_terms
-from roman_assets.msos.frames import Frame, prepare
-from roman_assets.msos.phase_map import fit_phase_map
-from roman_assets.msos.photometry import COSMIC_RAY, fit_exposure
-from roman_assets.msos.psf import model_psf
-from roman_assets.msos.self_calibration import calibrated_catalogue
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.reader import read_image
+from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
+from roman_assets.systems.msos.photometry.calibration import ensemble_zero_point, error_model, position_terms
+from roman_assets.systems.msos.photometry.exposure_fit import COSMIC_RAY, fit_exposure
+from roman_assets.systems.msos.psf.effective_psf import model_psf
+from roman_assets.systems.msos.psf.phase_map import fit_phase_map
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

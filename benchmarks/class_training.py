@@ -1,6 +1,6 @@
 """Weights of the class probabilities, from simulated candidates of every kind; and how well they hold on others.
 
-    python benchmarks/class_training.py roman_assets/msos/data/class_weights.json
+    python benchmarks/class_training.py roman_assets/systems/msos/data/class_weights.json
 
 simulates 1,200 candidates of each kind (half an hour on two cores), fits the weights on half of them and judges the
 probabilities on the other half. `rows` judges the stored weights on candidates of its own: part of `make validate`.
@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from search_validation import variability
 
-from roman_assets.msos.binary_magnification import binary_magnification
-from roman_assets.msos.class_probability import KINDS, Kind, design, features
-from roman_assets.msos.classify_config import ClassifyConfig
-from roman_assets.msos.events import EventConfig, candidates
-from roman_assets.msos.evidence import Evidence
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lenses, magnification
-from roman_assets.msos.search import search
+from roman_assets.systems.msos.events.class_probability import KINDS, Kind, design, features
+from roman_assets.systems.msos.events.classify_config import ClassifyConfig
+from roman_assets.systems.msos.events.evidence import Evidence
+from roman_assets.systems.msos.events.finder import EventConfig, candidates
+from roman_assets.systems.msos.models.binary_magnification import binary_magnification
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lenses, magnification
+from roman_assets.systems.msos.search.templates import search
 
 F64 = NDArray[np.float64]
 Row = dict[str, Any]
@@ -231,7 +231,7 @@ def judged(chances: F64, kinds: NDArray[np.int64], data_set: str) -> list[Row]:
 
 def stored() -> tuple[list[str], F64, F64, F64]:
     """What the package carries."""
-    from roman_assets.msos.class_probability import _model
+    from roman_assets.systems.msos.events.class_probability import _model
 
     names, mean, scale, weights = _model()
     return list(names), mean, scale, weights

@@ -24,27 +24,27 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.exposures.reader import read_header, read_image
-from roman_assets.msos.calibration import ab_zero_point, ensemble_zero_point
-from roman_assets.msos.classify import MICROLENSING
-from roman_assets.msos.difference import ConstantSky, Registration, residual_image
-from roman_assets.msos.difference_grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
-from roman_assets.msos.difference_photometry import Cutouts, Series, Stamps
-from roman_assets.msos.difference_search import DifferenceConfig
-from roman_assets.msos.difference_sources import Verdicts, find_candidates, judge
-from roman_assets.msos.frames import Frame, prepare
-from roman_assets.msos.light_curves import UNUSED_FLAGS
-from roman_assets.msos.photometry import fit_exposure
-from roman_assets.msos.point_lens import magnification
-from roman_assets.msos.psf import model_psf
-from roman_assets.msos.psf_grid import DetectorPsf
-from roman_assets.msos.self_calibration import calibrated_catalogue
-from roman_assets.msos.stages.difference import _Pointing
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.reader import read_header, read_image
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
+from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
+from roman_assets.systems.msos.difference.photometry import Cutouts, Series, Stamps
+from roman_assets.systems.msos.difference.residual import ConstantSky, Registration, residual_image
+from roman_assets.systems.msos.difference.search import DifferenceConfig
+from roman_assets.systems.msos.difference.sources import Verdicts, find_candidates, judge
+from roman_assets.systems.msos.events.classify import MICROLENSING
+from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
+from roman_assets.systems.msos.models.point_lens import magnification
+from roman_assets.systems.msos.photometry.calibration import ab_zero_point, ensemble_zero_point
+from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
+from roman_assets.systems.msos.psf.effective_psf import model_psf
+from roman_assets.systems.msos.psf.grid import DetectorPsf
+from roman_assets.systems.msos.stages.difference_sources import _Pointing
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

@@ -14,9 +14,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from roman_assets.msos.efficiency import counts, efficiency_map, recover
-from roman_assets.msos.injection import CONTROL, PLANET, POINT_LENS, InjectionConfig, draw, find_targets
-from roman_assets.msos.plots import efficiency_figure
+from roman_assets.systems.msos.efficiency.injection import (
+    CONTROL,
+    PLANET,
+    POINT_LENS,
+    InjectionConfig,
+    draw,
+    find_targets,
+)
+from roman_assets.systems.msos.efficiency.recovery import counts, efficiency_map, recover
+from roman_assets.systems.msos.plots import efficiency_figure
 
 EPOCHS, PER_DAY, STARS, ZERO_POINT = 6400, 96, 400, 26.79
 CONFIG = InjectionConfig(per_cell=20, planets_per_cell=20, controls=1000)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from roman_assets.kernels.events import finite_source
-from roman_assets.msos.daily_search import brightening
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lenses
-from roman_assets.msos.search import SearchConfig, search
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lenses
+from roman_assets.systems.msos.search.daily import brightening
+from roman_assets.systems.msos.search.templates import SearchConfig, search
 
 Row = dict[str, Any]
 

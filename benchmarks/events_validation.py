@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 
 from roman_assets.kernels.events import finite_source
-from roman_assets.msos.classify import MICROLENSING
-from roman_assets.msos.events import find_events, find_events_in_curves, microlensing
-from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, fit_point_lenses
-from roman_assets.msos.search import search
+from roman_assets.systems.msos.events.classify import MICROLENSING
+from roman_assets.systems.msos.events.finder import find_events, find_events_in_curves, microlensing
+from roman_assets.systems.msos.events.light_curve_files import read_light_curves
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lens, fit_point_lenses
+from roman_assets.systems.msos.search.templates import search
 
 Row = dict[str, Any]
 

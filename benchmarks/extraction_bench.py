@@ -44,12 +44,12 @@ def extracted(path: Path, catalogue: Path) -> tuple[float, float, int]:
     """CPU seconds of one extraction, largest memory of this process [GB], number of spectra."""
     import polars as pl
 
-    from roman_assets.exposures.reader import read_header, read_image
-    from roman_assets.gdps.extraction import extract_exposure
-    from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
-    from roman_assets.gdps.sources import SourceList
-    from roman_assets.gdps.subarray import window_of_file
-    from roman_assets.msos.frames import prepare
+    from roman_assets.exposures.level2.frames import prepare
+    from roman_assets.exposures.level2.reader import read_header, read_image
+    from roman_assets.systems.gdps.extraction.exposure import extract_exposure
+    from roman_assets.systems.gdps.optics.nominal import nominal_optical_model, nominal_throughput
+    from roman_assets.systems.gdps.optics.subarray import window_of_file
+    from roman_assets.systems.gdps.sources.source_list import SourceList
 
     header = read_header(path)
     window, gain = window_of_file(path, header.shape)

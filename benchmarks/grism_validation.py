@@ -15,20 +15,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.exposures.reader import read_image
-from roman_assets.gdps.combination import combine
-from roman_assets.gdps.contamination import ContaminationConfig, fit_sources
-from roman_assets.gdps.direct_image import profiles_by_image
-from roman_assets.gdps.dispersion import Window, add_cutout, take_cutout
-from roman_assets.gdps.extraction import ExposureSpectra, ExtractedSource, extract_exposure, psf_of_exposure
-from roman_assets.gdps.morphology import SpectralPsf
-from roman_assets.gdps.optical_model import OpticalTrace, read_optical_model
-from roman_assets.gdps.scene import MAIN, build_scene
-from roman_assets.gdps.sources import SourceList
-from roman_assets.gdps.spectrum import Spectrum
-from roman_assets.gdps.throughput import Throughput, read_throughput
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.reader import read_image
 from roman_assets.kernels.dispersion import CutoutBox
-from roman_assets.msos.frames import Frame, prepare
+from roman_assets.systems.gdps.extraction.combination import combine
+from roman_assets.systems.gdps.extraction.contamination import ContaminationConfig, fit_sources
+from roman_assets.systems.gdps.extraction.exposure import (
+    ExposureSpectra,
+    ExtractedSource,
+    extract_exposure,
+    psf_of_exposure,
+)
+from roman_assets.systems.gdps.extraction.scene import MAIN, build_scene
+from roman_assets.systems.gdps.optics.dispersion import Window, add_cutout, take_cutout
+from roman_assets.systems.gdps.optics.optical_model import OpticalTrace, read_optical_model
+from roman_assets.systems.gdps.optics.throughput import Throughput, read_throughput
+from roman_assets.systems.gdps.sources.direct_image import profiles_by_image
+from roman_assets.systems.gdps.sources.morphology import SpectralPsf
+from roman_assets.systems.gdps.sources.source_list import SourceList
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

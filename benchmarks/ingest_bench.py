@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from roman_assets.exposures.asdf_bytes import NO_COMPRESSION
-from roman_assets.exposures.guards import ManifestEntry, check_file
 from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.landing import FileList, LandedFile, Landing, Listing
+from roman_assets.exposures.level2.asdf_bytes import NO_COMPRESSION
+from roman_assets.exposures.level2.guards import ManifestEntry, check_file
+from roman_assets.exposures.level2.reader import read_header, validate
 from roman_assets.exposures.quarantine import Quarantine
-from roman_assets.exposures.reader import read_header, validate
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
 from roman_assets.survey.calendar import SHIPPED, load_calendar
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from roman_assets.kernels.exposure import ExposureFit, PsfField, exposure_fit
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
-from roman_assets.msos.psf import OVERSAMPLE, EffectivePsf, spline_coefficients
-from roman_assets.msos.stamps import sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.effective_psf import OVERSAMPLE, EffectivePsf, spline_coefficients
+from roman_assets.systems.msos.psf.stamps import sky_basis, stamp_halves
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
@@ -336,11 +336,11 @@ def fit_photutils(scene: Scene) -> tuple[F64, int]:
 
 def _catalogue_row() -> Row:
     """CPU seconds of the blind catalogue per exposure and megapixel; no peer does the same."""
-    from roman_assets.exposures.reader import read_image
-    from roman_assets.msos.catalogue import build_catalogue
-    from roman_assets.msos.frames import prepare
-    from roman_assets.msos.psf import model_psf
+    from roman_assets.exposures.level2.frames import prepare
+    from roman_assets.exposures.level2.reader import read_image
     from roman_assets.simulate import MiniSurvey, simulate_survey
+    from roman_assets.systems.msos.catalogue.detection import build_catalogue
+    from roman_assets.systems.msos.psf.effective_psf import model_psf
 
     side, visits = 160, 8
     config = MiniSurvey(seed=3, detectors=("WFI01",), days=1, visits_per_day=visits, size_px=side, density=DENSITY)

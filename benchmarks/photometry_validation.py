@@ -17,17 +17,17 @@ import polars as pl
 from matching import RADIUS_PX, TOLERANCE_MAG, isolated, match
 from numpy.typing import NDArray
 
-from roman_assets.exposures.reader import read_image
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.reader import read_image
 from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, render
-from roman_assets.msos.calibration import ab_zero_point, ensemble_zero_point
-from roman_assets.msos.catalogue import CatalogueResult
-from roman_assets.msos.frames import Frame, prepare
-from roman_assets.msos.light_curves import UNUSED_FLAGS
-from roman_assets.msos.photometry import fit_exposure
-from roman_assets.msos.psf import EffectivePsf, model_psf
-from roman_assets.msos.self_calibration import calibrated_catalogue
-from roman_assets.msos.stages.catalogue import CatalogueConfig
-from roman_assets.msos.stamps import stamp_halves
+from roman_assets.systems.msos.catalogue.detection import CatalogueResult
+from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
+from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
+from roman_assets.systems.msos.photometry.calibration import ab_zero_point, ensemble_zero_point
+from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
+from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
+from roman_assets.systems.msos.psf.stamps import stamp_halves
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.msos.classify import MICROLENSING
-from roman_assets.msos.matching import MAS_DEG, unit_vectors
-from roman_assets.msos.point_lens import magnification
-from roman_assets.msos.stages.season import SeasonCurves, open_curves
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
+from roman_assets.systems.msos.events.classify import MICROLENSING
+from roman_assets.systems.msos.models.point_lens import magnification
+from roman_assets.systems.msos.objects.matching import MAS_DEG, unit_vectors
+from roman_assets.systems.msos.stages.season import SeasonCurves, open_curves
 
 MATCH_MAS = 55.0  # half a pixel
 MIN_DCHI2, MIN_POINTS, HIGH = 300.0, 4, 3.0

@@ -15,13 +15,13 @@ from pathlib import Path
 import polars as pl
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.exposures.reader import read_header
-from roman_assets.msos.stages.survey import events
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.exposures.level2.reader import read_header
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.msos.stages.survey import events
 
 SURVEY = MiniSurvey(
     seed=73,

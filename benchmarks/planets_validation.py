@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from roman_assets.msos.binary_magnification import centre_of_magnification
-from roman_assets.msos.binary_minimum import BINARY_LENS
-from roman_assets.msos.classify import MICROLENSING, SINGLE_LENS
-from roman_assets.msos.events import find_events_in_curves
-from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import Band, LightCurve
+from roman_assets.systems.msos.events.classify import MICROLENSING, SINGLE_LENS
+from roman_assets.systems.msos.events.finder import find_events_in_curves
+from roman_assets.systems.msos.events.light_curve_files import read_light_curves
+from roman_assets.systems.msos.models.binary_magnification import centre_of_magnification
+from roman_assets.systems.msos.models.binary_minimum import BINARY_LENS
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve
 
 Row = dict[str, Any]
 #: delta-chi2 of the truth over a single lens from which a planet must be seen (Penny et al. 2019).

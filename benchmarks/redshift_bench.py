@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from spectra_simulation import LSF_NM, WAVELENGTH, Simulated, scene_spectra
 
-from roman_assets.gdps.posterior import RedshiftConfig
-from roman_assets.gdps.redshift import measure_redshift, prepare
-from roman_assets.gdps.templates import LIGHT_KM_S, lsf_key, scan_templates
 from roman_assets.kernels.redshift import LineTable, ScanTemplates, redshift_scan
+from roman_assets.systems.gdps.redshift.measure import measure_redshift, prepare
+from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig
+from roman_assets.systems.gdps.redshift.templates import LIGHT_KM_S, lsf_key, scan_templates
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import kstest
 from spectra_simulation import Simulated, extracted_spectra, scene_spectra, template_spectra
 
-from roman_assets.gdps.posterior import RedshiftConfig
-from roman_assets.gdps.redshift import Redshift, measure_redshift
+from roman_assets.systems.gdps.redshift.measure import Redshift, measure_redshift
+from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

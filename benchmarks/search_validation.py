@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.msos.events import find_events, microlensing
+from roman_assets.systems.msos.events.finder import find_events, microlensing
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]

@@ -21,13 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from roman_assets.gdps.contamination import row_wavelengths
-from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
-from roman_assets.gdps.extraction import _spectrum
-from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
-from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
-from roman_assets.gdps.scene import NODES, Band, PlacedSource, Scene
 from roman_assets.kernels.spectra import Geometry, Optics, trace_grid
+from roman_assets.systems.gdps.extraction.contamination import row_wavelengths
+from roman_assets.systems.gdps.extraction.exposure import _spectrum
+from roman_assets.systems.gdps.extraction.scene import NODES, Band, PlacedSource, Scene
+from roman_assets.systems.gdps.optics.dispersion import (
+    WavelengthBins,
+    Window,
+    place_source,
+    straight_slopes,
+    wavelength_edges,
+)
+from roman_assets.systems.gdps.optics.nominal import nominal_optical_model, nominal_throughput
+from roman_assets.systems.gdps.sources.morphology import Shape, SpectralPsf, source_stamps
 
 Row = dict[str, Any]
 SOURCES, SIDE, HALF = 1000, 4088, 15

@@ -19,11 +19,11 @@ from grism_validation import measure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from roman_assets.gdps.combination import combine
-from roman_assets.gdps.posterior import RedshiftConfig, log_z_prior
-from roman_assets.gdps.sources import POINT_ARCSEC
-from roman_assets.gdps.spectrum import Spectrum
-from roman_assets.gdps.templates import CLASSES, continuum, line_table
+from roman_assets.systems.gdps.extraction.combination import combine
+from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig, log_z_prior
+from roman_assets.systems.gdps.redshift.templates import CLASSES, continuum, line_table
+from roman_assets.systems.gdps.sources.source_list import POINT_ARCSEC
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 F64 = NDArray[np.float64]
 H_C = 6.62607015e-34 * 299792458.0  # [J m]

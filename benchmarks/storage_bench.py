@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.msos.light_curves import list_column, rounded_errors, transpose
 from roman_assets.products.parquet import encode_table
 from roman_assets.products.schemas import find_schema
+from roman_assets.systems.msos.light_curves.series import list_column, rounded_errors, transpose
 
 Row = dict[str, Any]
 STARS, EPOCHS = 27_000, 7_000

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from roman_assets.platform import definitions, migration, pods
+from roman_assets.orchestration import definitions, migration
+from roman_assets.platform import pods
 from roman_assets.platform.workspace import HOME, VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]

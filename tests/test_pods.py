@@ -122,7 +122,7 @@ def test_misspelt_pod_tags_are_caught(wrong, named):
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory):
-    from roman_assets.platform.definitions import build_definitions
+    from roman_assets.orchestration.definitions import build_definitions
     from roman_assets.platform.workspace import Workspace
 
     return build_definitions(Workspace(tmp_path_factory.mktemp("home")))
@@ -158,7 +158,7 @@ def test_steps_are_pods_that_end_with_their_run(monkeypatch, tmp_path):
     """The deployed code location: a pod per step, owned by the run's pod, with an account of its own."""
     from dagster_k8s import k8s_job_executor
 
-    from roman_assets.platform import definitions as module
+    from roman_assets.orchestration import definitions as module
     from roman_assets.platform.workspace import Workspace
 
     monkeypatch.setenv(module.K8S, "1")

@@ -25,7 +25,7 @@ def migrate(
     patience: Annotated[float, typer.Option(help="Seconds to wait for a database, or with --wait for all.")] = 300.0,
 ) -> None:
     """Bring Dagster's database, the registry and the product index to this version; several may run at once."""
-    from roman_assets.platform import migration
+    from roman_assets.orchestration import migration
 
     (migration.wait if wait else migration.migrate)(workspace(), say=_say, patience_s=patience)
 
@@ -40,8 +40,8 @@ def clean_jobs(
     """Delete Kubernetes Jobs that nothing waits for: of runs that are over or unknown, finished long ago."""
     import kubernetes
 
-    from roman_assets.platform.jobs import clean_jobs as clean
-    from roman_assets.platform.processing import dagster_instance
+    from roman_assets.orchestration.kubernetes_jobs import clean_jobs as clean
+    from roman_assets.orchestration.processing import dagster_instance
 
     if _NAMESPACE_FILE.exists():
         kubernetes.config.load_incluster_config()

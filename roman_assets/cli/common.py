@@ -62,7 +62,7 @@ def size_text(size: float) -> str:
 
 def report(outcome: object) -> None:
     """Print what a processing came to: done, failed, caveats, failed checks."""
-    from roman_assets.platform.processing import Outcome
+    from roman_assets.orchestration.processing import Outcome
 
     assert isinstance(outcome, Outcome)
     console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")

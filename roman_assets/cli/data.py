@@ -107,7 +107,7 @@ def calendar_init(
     force: Annotated[bool, typer.Option(help="Replace an existing calendar.")] = False,
 ) -> None:
     """Write a calendar for your own exposures into the installation's folder."""
-    from roman_assets.exposures.reader import read_header
+    from roman_assets.exposures.level2.reader import read_header
     from roman_assets.survey.calendar import calendar_for_files
 
     place = workspace()

@@ -67,7 +67,7 @@ def _simulate(target: Path) -> None:
 
 def _ingest(target: Path) -> Workspace:
     from roman_assets.exposures.ingest import ingest
-    from roman_assets.exposures.reader import read_header
+    from roman_assets.exposures.level2.reader import read_header
     from roman_assets.survey.calendar import calendar_for_files
 
     console.rule("2  ingest: every file is checked before anything trusts it")
@@ -90,7 +90,7 @@ def _ingest(target: Path) -> Workspace:
 
 
 def _process(place: Workspace) -> object:
-    from roman_assets.platform.processing import plan, run_steps
+    from roman_assets.orchestration.processing import plan, run_steps
 
     console.rule("3  process: partitioned Dagster assets, from exposures to events and redshifts")
     with progress_bar("processing") as advance:
@@ -98,7 +98,7 @@ def _process(place: Workspace) -> object:
 
 
 def _export(place: Workspace, target: Path) -> None:
-    from roman_assets.msos.stages.export import export_catalogues
+    from roman_assets.systems.msos.export import export_catalogues
 
     export_catalogues(place, target / "hats", replace=True)
 

@@ -14,7 +14,7 @@ from roman_assets.cli.common import console, print_reasons
 from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from roman_assets.msos.point_lens import LightCurve, PointLensFit
+    from roman_assets.systems.msos.models.point_lens import LightCurve, PointLensFit
 
 Columns = Annotated[
     list[str] | None,
@@ -35,7 +35,7 @@ def find_events(
     ] = False,
 ) -> None:
     """Search light curves of your own for microlensing events, fit and classify them."""
-    from roman_assets.msos.events import find_events_in_curves, microlensing
+    from roman_assets.systems.msos.events.finder import find_events_in_curves, microlensing
 
     curves = _read(path, column, values)
     found = find_events_in_curves(curves)
@@ -74,7 +74,7 @@ def fit_event(
     plot: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
 ) -> None:
     """Fit a point lens to one light curve of your own."""
-    from roman_assets.msos.point_lens import fit_point_lens
+    from roman_assets.systems.msos.models.point_lens import fit_point_lens
 
     curve = _one(_read(path, column, values), id, path)
     seeds = _seeds(curve, t0, te)
@@ -88,7 +88,7 @@ def fit_event(
 
 
 def _read(path: Path, column: list[str] | None, values: str) -> dict[str, LightCurve]:
-    from roman_assets.msos.light_curve_io import read_light_curves
+    from roman_assets.systems.msos.events.light_curve_files import read_light_curves
 
     if values not in ("auto", "flux", "mag"):
         raise InputError(f"{values!r} is no kind of value", field="--values", remedy="use flux, mag or auto")
@@ -117,7 +117,7 @@ def _one(curves: dict[str, LightCurve], wanted: str | None, path: Path) -> Light
 
 def _seeds(curve: LightCurve, t0: float | None, te: float | None) -> list[tuple[float, float]]:
     """Starting (t0, teff) [d]: what the user gives, else the best window of the search."""
-    from roman_assets.msos.search import search
+    from roman_assets.systems.msos.search.templates import search
 
     band = max(curve.bands, key=len)
     found = search(band.mjd, band.flux[None], band.flux_err[None])
@@ -145,7 +145,7 @@ def _show(fit: PointLensFit) -> None:
 
 
 def _picture(curve: LightCurve, fit: PointLensFit) -> bytes:
-    from roman_assets.msos.event_pictures import event_picture
+    from roman_assets.systems.msos.events.pictures import event_picture
 
     event = {
         "object_id": "point lens",

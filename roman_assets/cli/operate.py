@@ -30,7 +30,7 @@ def exporter(
 
     from roman_assets.monitoring.exporter import Exporter, ReadingsCollector
     from roman_assets.monitoring.poll import Poller
-    from roman_assets.platform.processing import dagster_instance
+    from roman_assets.orchestration.processing import dagster_instance
 
     if since:
         try:
@@ -69,8 +69,8 @@ def retention(
     """Delete logs of old runs, products superseded long ago and orphans; materializations and the index stay."""
     import datetime as dt
 
-    from roman_assets.platform.processing import dagster_instance
-    from roman_assets.platform.retention import Policy, prune_logs
+    from roman_assets.orchestration.processing import dagster_instance
+    from roman_assets.orchestration.retention import Policy, prune_logs
     from roman_assets.products.retention import collect
 
     policy = Policy(logs, failed_logs, None if superseded < 0 else superseded, orphans)

@@ -93,7 +93,7 @@ def light_curve(
     table: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write the points to.")] = None,
 ) -> None:
     """Light curve of one object: a table, and a plot."""
-    from roman_assets.msos.stages.lookup import find_light_curve
+    from roman_assets.systems.msos.lookup import find_light_curve
 
     position = None if at is None else _position(at)
     if object_id is None and position is None:
@@ -137,7 +137,7 @@ def events(
     """The event catalogue: best candidates first, with class and reason."""
     import polars as pl
 
-    from roman_assets.msos.classify import MICROLENSING
+    from roman_assets.systems.msos.events.classify import MICROLENSING
 
     place = workspace().products
     wanted = {"season": season} if season else {}
@@ -175,7 +175,7 @@ def export_hats(
     replace: Annotated[bool, typer.Option(help="Replace collections that are there.")] = False,
 ) -> None:
     """Export object and event catalogues as HATS collections, which lsdb opens."""
-    from roman_assets.msos.stages.export import export_catalogues
+    from roman_assets.systems.msos.export import export_catalogues
 
     written = export_catalogues(workspace(), out, replace=replace)
     for name, rows, folder in written:

@@ -19,7 +19,7 @@ def process(
     detector: Annotated[list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")] = None,
 ) -> None:
     """Materialize what the registry holds (all of it, or some seasons, days, detectors) in this process."""
-    from roman_assets.platform.processing import plan, run_steps
+    from roman_assets.orchestration.processing import plan, run_steps
 
     place = workspace()
     steps = plan(place, seasons=season, days=day, detectors=detector)
@@ -47,8 +47,8 @@ def backfill(
     ] = False,
 ) -> None:
     """Launch a backfill through a running Dagster instance."""
-    from roman_assets.platform.backfill import launch, partition_keys
-    from roman_assets.platform.backfill import wait as wait_for
+    from roman_assets.orchestration.backfill import launch, partition_keys
+    from roman_assets.orchestration.backfill import wait as wait_for
 
     keys = partition_keys(workspace().calendar, asset, seasons=season, days=day, detectors=detector)
     launched = launch(url, asset, keys, only_missing=only_missing)
@@ -69,7 +69,7 @@ def reconcile(
     verify: Annotated[bool, typer.Option(help="Also read every product and compare its sha256.")] = False,
 ) -> None:
     """Repair Dagster's record from the product index, which is the truth; report products whose bytes are wrong."""
-    from roman_assets.platform.reconcile import reconcile as run_reconcile
+    from roman_assets.orchestration.reconcile import reconcile as run_reconcile
 
     with progress_bar("comparing") as advance:
         found = run_reconcile(workspace(), dry_run=dry_run, verify=verify, progress=advance)
@@ -98,7 +98,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the Dagster UI of this installation, with its daemon, until interrupted."""
-    from roman_assets.platform.processing import prepare_dagster_home
+    from roman_assets.orchestration.processing import prepare_dagster_home
 
     place = workspace()
     home = prepare_dagster_home(place)

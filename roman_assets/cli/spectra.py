@@ -16,7 +16,7 @@ from roman_assets.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-    from roman_assets.gdps.spectrum import Spectrum
+    from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 
 def redshift(
@@ -33,9 +33,9 @@ def redshift(
     """Measure redshifts, their probabilities and emission lines of spectra of your own."""
     import polars as pl
 
-    from roman_assets.gdps.redshift import SCHEMA, measure_redshift, record
-    from roman_assets.gdps.redshift_figure import redshift_figure
-    from roman_assets.gdps.spectrum_files import read_spectra
+    from roman_assets.systems.gdps.redshift.figure import redshift_figure
+    from roman_assets.systems.gdps.redshift.measure import SCHEMA, measure_redshift, record
+    from roman_assets.systems.gdps.spectra.files import read_spectra
 
     if wrong := [item for item in unit or () if "=" not in item]:
         raise InputError(f"{wrong[0]!r} names no unit", field="--unit", remedy="write it as wavelength=Angstrom")
@@ -66,7 +66,7 @@ def _chosen(spectra: dict[str, Spectrum], wanted: list[str] | None, path: Path) 
 
 
 def _show(table: pl.DataFrame) -> None:
-    from roman_assets.gdps.zwarn import names
+    from roman_assets.systems.gdps.redshift.zwarn import names
 
     shown = Table(title=f"{table.height} spectra", box=box.SIMPLE_HEAD)
     for heading in ("id", "z", "±", "class", "P", "lines", "warnings"):
@@ -99,10 +99,10 @@ def extract(
 ) -> None:
     """Extract decontaminated spectra from dispersed exposures of your own, and combine them over the exposures."""
 
-    from roman_assets.gdps.stages.files import extract_files
-    from roman_assets.products.gdps_tables import COMBINED_SPECTRA, SPECTRA_1D_PART
     from roman_assets.products.parquet import encode_table
     from roman_assets.products.schemas import conform
+    from roman_assets.systems.gdps.own_files import extract_files
+    from roman_assets.systems.gdps.tables import COMBINED_SPECTRA, SPECTRA_1D_PART
 
     found = extract_files(exposures, catalogue, reference, progress=lambda text: console.print(text), jointly=jointly)
     out.mkdir(parents=True, exist_ok=True)

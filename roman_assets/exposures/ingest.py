@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.guards import ManifestEntry
 from roman_assets.exposures.landing import FileList, LandedFile, Landing, Listing, open_landing
+from roman_assets.exposures.level2.guards import ManifestEntry
+from roman_assets.exposures.level2.reader import PixelGates, validate
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.quarantine import Quarantine, QuarantineRecord
-from roman_assets.exposures.reader import PixelGates, validate
 from roman_assets.exposures.records import place_of
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
 from roman_assets.exposures.rejection import Reason, Rejected

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.blobs import Blobs, FolderBlobs, Stat, open_blobs
-from roman_assets.exposures.guards import ManifestEntry, read_manifest
+from roman_assets.exposures.level2.guards import ManifestEntry, read_manifest
 from roman_assets.exposures.names import plain_name
+from roman_assets.storage.blobs import Blobs, FolderBlobs, Stat, open_blobs
 
 SETTLE_SECONDS = 30.0
 _UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", "~")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.blobs import open_blobs
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.rejection import WAIVABLE, Reason, Rejected
+from roman_assets.storage.blobs import open_blobs
 
 _RECORD_BYTES = 1 << 20
 

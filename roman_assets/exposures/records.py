@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from roman_assets.exposures.header import ExposureHeader
+from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.survey.model import BULGE, Calendar
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from roman_assets.products.database import Database
 from roman_assets.products.index_tables import PROMOTED, incidents, products
 from roman_assets.products.records import Incident, NewProduct, Outcome, ProductRecord, partition_keys
-from roman_assets.products.store import Checkpoint, no_checkpoint
+from roman_assets.storage.store import Checkpoint, no_checkpoint
 
 
 class Index:

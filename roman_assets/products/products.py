@@ -20,7 +20,7 @@ from roman_assets.products.identity import Identity, canonical_json
 from roman_assets.products.index import Index
 from roman_assets.products.records import IdentityConflictWarning, Incident, NewProduct, ProductRecord
 from roman_assets.products.schemas import TableSchema, conform, find_schema
-from roman_assets.products.store import Checkpoint, LocalStore, StoreError, check_key, no_checkpoint, open_store
+from roman_assets.storage.store import Checkpoint, LocalStore, StoreError, check_key, no_checkpoint, open_store
 
 Format = Literal["parquet", "asdf", "json"]
 INDEX_FILE = "index.sqlite"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from roman_assets.products.products import INDEX_FILE, Products
 from roman_assets.products.records import ProductRecord
-from roman_assets.products.store import StoredObject
+from roman_assets.storage.store import StoredObject
 
 
 @dataclass(frozen=True)

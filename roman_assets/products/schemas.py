@@ -95,8 +95,8 @@ def find_schema(kind: str) -> TableSchema:
 
 
 def _tables() -> tuple[TableSchema, ...]:
-    from roman_assets.products.gdps_tables import TABLES as SPECTRAL
-    from roman_assets.products.msos_tables import TABLES as MICROLENSING
+    from roman_assets.systems.gdps.tables import TABLES as SPECTRAL
+    from roman_assets.systems.msos.tables import TABLES as MICROLENSING
 
     return (*MICROLENSING, *SPECTRAL)
 

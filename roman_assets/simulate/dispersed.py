@@ -18,15 +18,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.morphology import SpectralPsf
-from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
-from roman_assets.gdps.scene import Scene, build_scene
-from roman_assets.gdps.sources import SourceList
 from roman_assets.simulate.config import MiniSurvey, Visit
 from roman_assets.simulate.detector import Frame, bad_pixels, expose
 from roman_assets.simulate.geometry import DetectorFrame
 from roman_assets.simulate.level2 import ExposureFacts, image_model
+from roman_assets.systems.gdps.extraction.scene import Scene, build_scene
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.optics.nominal import nominal_optical_model, nominal_throughput
+from roman_assets.systems.gdps.sources.morphology import SpectralPsf
+from roman_assets.systems.gdps.sources.source_list import SourceList
 
 F64 = NDArray[np.float64]
 #: Zodiacal light [electrons/s/px] (at its minimum; roman-technical-information).

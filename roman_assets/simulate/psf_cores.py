@@ -40,6 +40,6 @@ def psf_core_table(detectors: Sequence[str] = DETECTORS, elements: Sequence[str]
 
 
 if __name__ == "__main__":
-    from roman_assets import msos
+    from roman_assets.systems import msos
 
     print(write_wings(Path(next(iter(msos.__path__))) / "data" / "psf_cores.parquet", psf_core_table()))

@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.msos.binary_magnification import binary_magnification
 from roman_assets.simulate.config import MiniSurvey, detector_frame, patch_of
+from roman_assets.systems.msos.models.binary_magnification import binary_magnification
 
 Array = NDArray[np.float64]
 

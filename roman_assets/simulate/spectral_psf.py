@@ -62,6 +62,6 @@ def spectral_psf_table(
 
 
 if __name__ == "__main__":
-    from roman_assets import gdps
+    from roman_assets.systems import gdps
 
     print(write_wings(Path(next(iter(gdps.__path__))) / "data" / "psf.parquet", spectral_psf_table()))

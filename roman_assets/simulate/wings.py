@@ -82,6 +82,6 @@ def write_wings(path: str | Path, table: pl.DataFrame) -> Path:
 
 
 if __name__ == "__main__":
-    from roman_assets import msos
+    from roman_assets.systems import msos
 
     print(write_wings(Path(next(iter(msos.__path__))) / "data" / "psf_wings.parquet", psf_wings_table()))

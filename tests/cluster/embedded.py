@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
 
 if __name__ == "__main__":

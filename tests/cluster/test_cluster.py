@@ -22,11 +22,11 @@ import dagster as dg
 import pytest
 from packaging.utils import canonicalize_name
 
+from roman_assets.orchestration.backfill import launch
+from roman_assets.orchestration.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
+from roman_assets.orchestration.processing import survey_steps
+from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.platform import arithmetic
-from roman_assets.platform.backfill import launch
-from roman_assets.platform.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
-from roman_assets.platform.processing import survey_steps
-from roman_assets.platform.reconcile import reconcile
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.survey.partitions import day_detector_key

@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from roman_assets.platform.definitions import SEASON_ASSETS
+from roman_assets.orchestration.definitions import SEASON_ASSETS
 from roman_assets.products.index_tables import products
 from tests.cluster.platform import IMAGES, NAMESPACE, ROOT, Platform, kubectl, render, wait_until
 from tests.operations.guide import GUIDE, run, sections

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roman_assets.exposures.asdf_bytes import NO_COMPRESSION, walk
+from roman_assets.exposures.level2.asdf_bytes import NO_COMPRESSION, walk
 
 NAME = "r0000201001001001001_0001_wfi01_f146_cal.asdf"
 SIDE = 32

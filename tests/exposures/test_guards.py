@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from level2_files import NAME, SIDE, Parts, Payload, take_apart, write
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.guards import ManifestEntry, check_bytes, check_file, read_manifest
+from roman_assets.exposures.level2.guards import ManifestEntry, check_bytes, check_file, read_manifest
 from roman_assets.exposures.rejection import Limits, Reason, Rejected, Unavailable
 
 
@@ -217,7 +217,7 @@ def test_zlib_bomb_that_tells_its_size(parts, zlib_bomb):
 def test_zlib_bomb_that_lies_about_its_size(parts, zlib_bomb):
     """A header that says 4 kB passes every cap; the stream is counted in pieces and stopped."""
     code = (
-        "import re, sys; from roman_assets.exposures.guards import check_file\n"
+        "import re, sys; from roman_assets.exposures.level2.guards import check_file\n"
         "try: check_file(sys.argv[1])\n"
         "except Exception as error: print(error.reason)\n"
         "print(int(re.search('VmHWM:\\\\s+([0-9]+)', open('/proc/self/status').read())[1]) // 1024)"

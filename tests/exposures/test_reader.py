@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from level2_files import NAME, SIDE, SKY, write
 
-from roman_assets.exposures.header import (
+from roman_assets.exposures.level2.header import (
     FOOTPRINT_FROM_TARGET,
     PHOTOMETRY_MISSING,
     PHOTOMETRY_NOT_POSITIVE,
     VISIT_FROM_NAME,
 )
-from roman_assets.exposures.reader import CONSTANT_IMAGE, PixelGates, read_header, read_image, validate
+from roman_assets.exposures.level2.reader import CONSTANT_IMAGE, PixelGates, read_header, read_image, validate
 from roman_assets.exposures.rejection import Reason, Rejected
 
 
@@ -78,7 +78,7 @@ def test_dispersed_shared_file(shared_data):
 
 def test_reading_a_header_imports_no_slow_package(parts, tmp_path):
     code = (
-        "import sys; from roman_assets.exposures.reader import read_header; read_header(sys.argv[1]); "
+        "import sys; from roman_assets.exposures.level2.reader import read_header; read_header(sys.argv[1]); "
         "print([m for m in ('asdf', 'roman_datamodels', 'gwcs', 'astropy', 'dagster') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(write(tmp_path, parts))]

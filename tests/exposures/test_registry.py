@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.database import HEAD, open_engine
-from roman_assets.exposures.header import ExposureHeader
+from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
 from roman_assets.exposures.tables import METADATA
 from roman_assets.survey.calendar import SHIPPED, load_calendar

@@ -22,7 +22,7 @@ from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.landing import Landing
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.registry import Registry
-from roman_assets.exposures.sensor import build_landing_sensor, read_cursor
+from roman_assets.orchestration.landing_sensor import build_landing_sensor, read_cursor
 from roman_assets.survey.calendar import SHIPPED, load_calendar
 from roman_assets.survey.partitions import build_partitions
 

@@ -1,1 +1,1 @@
-"""Tests of roman_assets.gdps."""
+"""Tests of roman_assets.systems.gdps."""

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.morphology import SpectralPsf
-from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
-from roman_assets.gdps.optical_model import OpticalTrace
-from roman_assets.gdps.scene import Scene, build_scene
-from roman_assets.gdps.sources import SourceList
-from roman_assets.gdps.throughput import Throughput
-from roman_assets.msos.frames import Frame, PixelMap
+from roman_assets.exposures.level2.frames import Frame, PixelMap
+from roman_assets.systems.gdps.extraction.scene import Scene, build_scene
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.optics.nominal import nominal_optical_model, nominal_throughput
+from roman_assets.systems.gdps.optics.optical_model import OpticalTrace
+from roman_assets.systems.gdps.optics.throughput import Throughput
+from roman_assets.systems.gdps.sources.morphology import SpectralPsf
+from roman_assets.systems.gdps.sources.source_list import SourceList
 
 F64 = NDArray[np.float64]
 TIME_S, READ_NOISE, SKY = 300.0, 6.0, 0.65

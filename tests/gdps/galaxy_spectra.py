@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roman_assets.gdps.spectrum import Spectrum
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 LINES = {"Ha": 656.461, "OIII5008": 500.824, "OIII4960": 496.030, "Hb": 486.269, "OII": 372.86, "SII": 672.5}
 WAVELENGTH = np.arange(1000.0, 1930.0, 1.1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.combination import combine, common_grid
-from roman_assets.gdps.extraction import CONTAMINATED, MASKED, NO_DATA, OUTLIER
-from roman_assets.gdps.spectrum import Spectrum
+from roman_assets.systems.gdps.extraction.combination import combine, common_grid
+from roman_assets.systems.gdps.extraction.exposure import CONTAMINATED, MASKED, NO_DATA, OUTLIER
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 N = 400
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roman_assets.gdps.denoise import significant
+from roman_assets.systems.gdps.extraction.denoise import significant
 
 N = 600
 NONE, WIDE = np.zeros(N), np.full(N, 1e6)

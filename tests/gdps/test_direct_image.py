@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from roman_assets.gdps.direct_image import _undispersed, profiles_by_image
-from roman_assets.gdps.dispersion import Window, add_cutout
-from roman_assets.gdps.sources import PIVOTS, USUAL_BULGE, SourceList
-from roman_assets.msos.frames import Frame
+from roman_assets.exposures.level2.frames import Frame
+from roman_assets.systems.gdps.optics.dispersion import Window, add_cutout
+from roman_assets.systems.gdps.sources.direct_image import _undispersed, profiles_by_image
+from roman_assets.systems.gdps.sources.source_list import PIVOTS, USUAL_BULGE, SourceList
 from tests.gdps.conftest import Field, catalogue, make_field
 
 WINDOW = Window(1500.0, 1500.0, 200, 160)

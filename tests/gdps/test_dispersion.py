@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.dispersion import (
+from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Factors, Stamps, disperse, disperse_onto
+from roman_assets.systems.gdps.optics.dispersion import (
     DispersedSource,
     WavelengthBins,
     Window,
@@ -23,11 +24,10 @@ from roman_assets.gdps.dispersion import (
     take_cutout,
     wavelength_edges,
 )
-from roman_assets.gdps.exact_dispersion import exact_image
-from roman_assets.gdps.morphology import PSF_OVERSAMPLE, shears, stamps_of_samples
-from roman_assets.gdps.nominal import nominal_optical_model
-from roman_assets.gdps.optical_model import OpticalTrace, read_optical_model
-from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Factors, Stamps, disperse, disperse_onto
+from roman_assets.systems.gdps.optics.exact_dispersion import exact_image
+from roman_assets.systems.gdps.optics.nominal import nominal_optical_model
+from roman_assets.systems.gdps.optics.optical_model import OpticalTrace, read_optical_model
+from roman_assets.systems.gdps.sources.morphology import PSF_OVERSAMPLE, shears, stamps_of_samples
 
 F64 = NDArray[np.float64]
 SIGMA, HALF, PITCH = 0.66, 7, 1 / 14

@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.contamination import ContaminationConfig, background, fit_sources, recentre
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.extraction import FLAGS, MASKED, NO_DATA, ExposureSpectra, ExtractionConfig, extract_exposure
-from roman_assets.gdps.scene import MAIN, build_scene
-from roman_assets.gdps.throughput import Throughput
+from roman_assets.systems.gdps.extraction.contamination import ContaminationConfig, background, fit_sources, recentre
+from roman_assets.systems.gdps.extraction.exposure import (
+    FLAGS,
+    MASKED,
+    NO_DATA,
+    ExposureSpectra,
+    ExtractionConfig,
+    extract_exposure,
+)
+from roman_assets.systems.gdps.extraction.scene import MAIN, build_scene
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.optics.throughput import Throughput
 from tests.gdps.conftest import LINE_FLUX, LINE_NM, SKY, Field, catalogue, make_field
 
 CONFIG = ExtractionConfig()

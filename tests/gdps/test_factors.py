@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from roman_assets.gdps import morphology
-from roman_assets.gdps.dispersion import WavelengthBins, Window, place_source, straight_slopes, wavelength_edges
-from roman_assets.gdps.factors import LINE_ERROR, PEAK_ERROR, factored, spline_matrix
-from roman_assets.gdps.morphology import Shape, SpectralPsf, source_stamps
-from roman_assets.gdps.nominal import nominal_optical_model, nominal_throughput
 from roman_assets.kernels.dispersion import FACTORS, Stamps
+from roman_assets.systems.gdps.optics.dispersion import (
+    WavelengthBins,
+    Window,
+    place_source,
+    straight_slopes,
+    wavelength_edges,
+)
+from roman_assets.systems.gdps.optics.nominal import nominal_optical_model, nominal_throughput
+from roman_assets.systems.gdps.sources import morphology
+from roman_assets.systems.gdps.sources.factors import LINE_ERROR, PEAK_ERROR, factored, spline_matrix
+from roman_assets.systems.gdps.sources.morphology import Shape, SpectralPsf, source_stamps
 
 F64 = NDArray[np.float64]
 NODES = np.array([0.95, 1.2, 1.45, 1.7, 1.95])

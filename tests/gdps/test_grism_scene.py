@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from roman_assets.exposures.reader import read_image
-from roman_assets.gdps.contamination import ContaminationConfig
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.extraction import ExtractionConfig, extract_exposure
-from roman_assets.gdps.optical_model import read_optical_model
-from roman_assets.gdps.sources import SourceList
-from roman_assets.gdps.throughput import read_throughput
-from roman_assets.msos.frames import prepare
+from roman_assets.exposures.level2.frames import prepare
+from roman_assets.exposures.level2.reader import read_image
+from roman_assets.systems.gdps.extraction.contamination import ContaminationConfig
+from roman_assets.systems.gdps.extraction.exposure import ExtractionConfig, extract_exposure
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.optics.optical_model import read_optical_model
+from roman_assets.systems.gdps.optics.throughput import read_throughput
+from roman_assets.systems.gdps.sources.source_list import SourceList
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

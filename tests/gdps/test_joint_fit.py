@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.contamination import ContaminationConfig, ExposureModel, fit_sources
-from roman_assets.gdps.dispersion import Window, add_cutout
-from roman_assets.gdps.joint_fit import JointConfig, _Part, fit_jointly
-from roman_assets.gdps.scene import build_scene
+from roman_assets.systems.gdps.extraction.contamination import ContaminationConfig, ExposureModel, fit_sources
+from roman_assets.systems.gdps.extraction.joint_fit import JointConfig, _Part, fit_jointly
+from roman_assets.systems.gdps.extraction.scene import build_scene
+from roman_assets.systems.gdps.optics.dispersion import Window, add_cutout
 from tests.gdps.conftest import SKY, Field, catalogue, make_field
 
 WINDOW = Window(1500.0, 1500.0, 120, 700)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.lines import measure_lines
+from roman_assets.systems.gdps.redshift.lines import measure_lines
 from tests.gdps.galaxy_spectra import NOISE, galaxy
 
 FLUXES = {"Ha": 1e-18, "OIII5008": 6e-19, "OIII4960": 2.0134e-19, "Hb": 3e-19}

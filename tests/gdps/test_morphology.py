@@ -7,7 +7,7 @@ import pytest
 from scipy.special import gamma, j0
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.morphology import (
+from roman_assets.systems.gdps.sources.morphology import (
     PSF_OVERSAMPLE,
     Shape,
     SpectralPsf,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.nominal import REFERENCE_VARIABLE, nominal_optical_model, references
+from roman_assets.systems.gdps.optics.nominal import REFERENCE_VARIABLE, nominal_optical_model, references
 
 
 def test_nominal_grism_disperses_as_published() -> None:
@@ -31,7 +31,7 @@ def test_nominal_prism_disperses_as_published() -> None:
 
 
 def test_nominal_is_near_the_file(shared_data: Path) -> None:
-    from roman_assets.gdps.optical_model import read_optical_model
+    from roman_assets.systems.gdps.optics.optical_model import read_optical_model
 
     real = read_optical_model(shared_data / "optical_model" / "Roman_grism_OpticalModel_v0.8.yaml").on("WFI01")
     nominal = nominal_optical_model("grism").on("WFI01")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.optical_model import DETECTORS, OpticalModel, read_optical_model
+from roman_assets.systems.gdps.optics.optical_model import DETECTORS, OpticalModel, read_optical_model
 
 ELEMENTS = ("grism", "prism")
 

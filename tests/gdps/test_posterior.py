@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roman_assets.gdps.posterior import ClassPosterior, Pdf, RedshiftConfig, combine, log_z_prior, solutions
+from roman_assets.systems.gdps.redshift.posterior import (
+    ClassPosterior,
+    Pdf,
+    RedshiftConfig,
+    combine,
+    log_z_prior,
+    solutions,
+)
 
 CONFIG = RedshiftConfig()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.psf_fit import USUAL_BLUR_PX, psf_of_exposure
+from roman_assets.systems.gdps.extraction.psf_fit import USUAL_BLUR_PX, psf_of_exposure
+from roman_assets.systems.gdps.optics.dispersion import Window
 from tests.gdps.conftest import catalogue, make_field
 
 WINDOW = Window(1500.0, 1500.0, 150, 1000)

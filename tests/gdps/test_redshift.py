@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.redshift import SCHEMA, RedshiftConfig, measure, measure_redshift
-from roman_assets.gdps.spectrum import Spectrum
-from roman_assets.gdps.zwarn import ZWarn, names
+from roman_assets.systems.gdps.redshift.measure import SCHEMA, RedshiftConfig, measure, measure_redshift
+from roman_assets.systems.gdps.redshift.zwarn import ZWarn, names
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 from tests.gdps.galaxy_spectra import LINES, NOISE, WAVELENGTH, galaxy, star_forming
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roman_assets.gdps.redshift import measure_redshift
-from roman_assets.gdps.redshift_figure import redshift_figure
+from roman_assets.systems.gdps.redshift.figure import redshift_figure
+from roman_assets.systems.gdps.redshift.measure import measure_redshift
 from tests.gdps.galaxy_spectra import galaxy, star_forming
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.source_catalogues import read_catalogues, sources_near
+from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
 
 
 def write(folder: Path, name: str, ids: list[int], ra: float = 10.0, **more: list[float]) -> None:

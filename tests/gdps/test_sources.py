@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.dispersion import Window
-from roman_assets.gdps.sources import USUAL_BULGE, SourceList, flux_density
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.sources.source_list import USUAL_BULGE, SourceList, flux_density
 from tests.gdps.conftest import catalogue, flat_map
 
 WINDOW = Window(1.0, 1.0, 200, 200)

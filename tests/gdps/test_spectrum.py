@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.spectrum import Spectrum
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 GOOD = {
     "wavelength": np.linspace(1000, 1900, 6),

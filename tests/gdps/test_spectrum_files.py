@@ -10,8 +10,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.redshift import measure_redshift
-from roman_assets.gdps.spectrum_files import GRISM_LSF_SIGMA, read_spectra
+from roman_assets.systems.gdps.redshift.measure import measure_redshift
+from roman_assets.systems.gdps.spectra.files import GRISM_LSF_SIGMA, read_spectra
 from tests.gdps.galaxy_spectra import NOISE, WAVELENGTH, star_forming
 
 SPECTRUM = star_forming(1.55)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roman_assets.gdps.templates import (
+from roman_assets.systems.gdps.redshift.templates import (
     BLUEST,
     CLASSES,
     REDDEST,

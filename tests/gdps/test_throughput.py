@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.nominal import nominal_throughput
-from roman_assets.gdps.throughput import Throughput, read_throughput
-from roman_assets.gdps.traces import Origin
+from roman_assets.systems.gdps.optics.nominal import nominal_throughput
+from roman_assets.systems.gdps.optics.throughput import Throughput, read_throughput
+from roman_assets.systems.gdps.optics.traces import Origin
 
 #: Effective areas [m2] of WFI01's first order at wavelengths [um] (roman-technical-information 1.5.0).
 PUBLISHED = {1.2: 1.914, 1.502: 1.869, 1.8: 1.355}

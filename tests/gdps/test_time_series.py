@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roman_assets.gdps.spectrum import Spectrum
-from roman_assets.gdps.time_series import relative_brightness, source_series, variability, visits_of
+from roman_assets.systems.gdps.extraction.time_series import relative_brightness, source_series, variability, visits_of
+from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
 WAVE = np.linspace(750.0, 1800.0, 200)
 SHAPE = 1e-20 * (1 + 0.3 * np.sin(WAVE / 90))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.gdps.dispersion import wavelength_edges
-from roman_assets.gdps.trace_configs import read_axe, read_grismconf
+from roman_assets.systems.gdps.optics.dispersion import wavelength_edges
+from roman_assets.systems.gdps.optics.trace_configs import read_axe, read_grismconf
 
 AXE = """; a made-up G141-like configuration
 INSTRUMENT X

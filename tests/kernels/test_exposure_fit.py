@@ -9,7 +9,7 @@ from roman_assets.errors import InputError
 from roman_assets.kernels.call import KernelError
 from roman_assets.kernels.exposure import ExposureFit, PsfField, exposure_fit
 from roman_assets.kernels.photometry import PaddedFrame, SplinePsf, Stars, psf_stamps, render
-from roman_assets.msos.stamps import sky_basis
+from roman_assets.systems.msos.psf.stamps import sky_basis
 
 SIDE = 60
 

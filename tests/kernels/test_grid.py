@@ -11,7 +11,7 @@ from roman_assets.errors import InputError
 from roman_assets.kernels.exposure import PsfField
 from roman_assets.kernels.grid import BLOCK_PX, GridSums, add_exposure
 from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, render
-from roman_assets.msos.psf import model_psf
+from roman_assets.systems.msos.psf.effective_psf import model_psf
 
 quick = settings(max_examples=15, deadline=None, derandomize=True)
 SHAPE = (37, 50)

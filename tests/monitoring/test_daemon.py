@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roman_assets.monitoring.webhook import WEBHOOK
-from roman_assets.platform.backfill import launch
+from roman_assets.orchestration.backfill import launch
 from roman_assets.platform.workspace import Workspace
 from tests.monitoring.conftest import CALENDAR, Channel, arrive
 from tests.pipeline.dagster_server import dagster_server

@@ -90,7 +90,7 @@ def test_every_asset_shows_its_promise_and_group(asset: str, built: tuple[dict[s
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], dict[str, str]]:
     """Promise in the metadata and group by asset, of the real code location."""
-    from roman_assets.platform.definitions import build_definitions
+    from roman_assets.orchestration.definitions import build_definitions
     from roman_assets.platform.workspace import Workspace
 
     definitions = build_definitions(Workspace(tmp_path_factory.mktemp("home")))

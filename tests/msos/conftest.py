@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from roman_assets.exposures.reader import Image, read_image
-from roman_assets.msos.catalogue import CatalogueResult, build_catalogue
-from roman_assets.msos.frames import Frame, prepare
-from roman_assets.msos.photometry import ExposurePhotometry, fit_exposure
-from roman_assets.msos.psf import EffectivePsf, model_psf
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.reader import Image, read_image
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
+from roman_assets.systems.msos.catalogue.detection import CatalogueResult, build_catalogue
+from roman_assets.systems.msos.photometry.exposure_fit import ExposurePhotometry, fit_exposure
+from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
 
 pytest.importorskip("galsim")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
-from roman_assets.msos.difference import ConstantSky, Registration
-from roman_assets.msos.frames import Frame
-from roman_assets.msos.psf import model_psf
-from roman_assets.msos.psf_grid import DetectorPsf
+from roman_assets.systems.msos.difference.residual import ConstantSky, Registration
+from roman_assets.systems.msos.psf.effective_psf import model_psf
+from roman_assets.systems.msos.psf.grid import DetectorPsf
 
 SIDE, SKY, TIME_S, READ_NOISE = 64, 2.5, 66.4, 10.0
 PSF = model_psf("WFI01", "F146")

@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.anomaly import find_anomaly, host_lens
-from roman_assets.msos.binary_bins import reduced
-from roman_assets.msos.binary_lens import fit_binary_lens
-from roman_assets.msos.binary_magnification import BinaryLensConfig, binary_magnification, centre_of_magnification
-from roman_assets.msos.binary_minimum import NAMES, Problem, linear_covariance, minimum, model_of, orbit
-from roman_assets.msos.binary_posterior import covariance_about, explore
-from roman_assets.msos.event_models import ModelConfig, model_curve, twins
-from roman_assets.msos.events import EventConfig, find_events
-from roman_assets.msos.lens_models import BINARY_SOURCE, FSPL, blend_widths, solve_fluxes
-from roman_assets.msos.parallax import Observer
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens, magnification
+from roman_assets.systems.msos.events.finder import EventConfig, find_events
+from roman_assets.systems.msos.events.models import ModelConfig, model_curve, twins
+from roman_assets.systems.msos.models.anomaly import find_anomaly, host_lens
+from roman_assets.systems.msos.models.binary_bins import reduced
+from roman_assets.systems.msos.models.binary_lens import fit_binary_lens
+from roman_assets.systems.msos.models.binary_magnification import (
+    BinaryLensConfig,
+    binary_magnification,
+    centre_of_magnification,
+)
+from roman_assets.systems.msos.models.binary_minimum import NAMES, Problem, linear_covariance, minimum, model_of, orbit
+from roman_assets.systems.msos.models.binary_posterior import covariance_about, explore
+from roman_assets.systems.msos.models.lens_models import BINARY_SOURCE, FSPL, blend_widths, solve_fluxes
+from roman_assets.systems.msos.models.parallax import Observer
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lens, magnification
 
 MJD = 61465.0 + np.arange(40 * 48) / 48
 WIDE = {"t0": 61485.0, "u0": 0.2, "te": 6.0, "rho": 1e-3, "s": 1.3, "q": 3e-3, "alpha": 0.9}
@@ -168,7 +172,7 @@ def test_without_a_covariance_every_parameter_counts_as_free():
 
 def test_errors_of_two_lenses_that_another_model_beats_need_no_chain(fitted, monkeypatch):
     curve, by_chain = fitted
-    monkeypatch.delattr("roman_assets.msos.binary_lens.explore")
+    monkeypatch.delattr("roman_assets.systems.msos.models.binary_lens.explore")
     beaten = fit_binary_lens(curve, single(curve), QUICK, rival_bic=by_chain[0].bic - 100)
     assert beaten[0].chi2 < min(m.chi2 for m in by_chain) + ModelConfig().twin_dchi2
     assert beaten[0].usable
@@ -185,7 +189,7 @@ def test_two_lenses_are_not_refined_on_a_variable_star(monkeypatch):
     rng = np.random.default_rng(5)
     shape = 1 + 0.3 * np.exp(-0.5 * ((MJD - 61485.0) / 3.0) ** 2) + 0.05 * np.sin((MJD - MJD[0]) / 0.9)
     curve = LightCurve((Band("F146", MJD, 1000 * shape + 2 * rng.normal(size=MJD.size), np.full(MJD.size, 2.0)),))
-    monkeypatch.delattr("roman_assets.msos.binary_lens._settled")
+    monkeypatch.delattr("roman_assets.systems.msos.models.binary_lens._settled")
     models = fit_binary_lens(curve, single(curve), QUICK)
     assert len(models) == 1
     assert models[0].chi2 / models[0].dof > 10

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
-from roman_assets.msos.calibration import (
+from roman_assets.systems.msos.photometry.calibration import (
     AB_ZERO_JY,
     FLOOR,
     ErrorModel,
@@ -98,7 +98,7 @@ def test_too_few_stars_are_refused():
 
 def test_exposures_agree_with_the_catalogue(survey, catalogue):
     """One sensitivity in the simulation: every scale is one."""
-    from roman_assets.msos.photometry import fit_exposure
+    from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 
     for frame in survey.frames[:3]:
         fit = fit_exposure(frame, catalogue.ra, catalogue.dec, catalogue.stars.flux, catalogue.psf)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.catalogue import (
+from roman_assets.systems.msos.catalogue.detection import (
     MERGE_PX,
     Round,
     Stack,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from roman_assets.msos.class_probability import KINDS, Kind, design, features, probabilities
-from roman_assets.msos.classify_config import ClassifyConfig
-from roman_assets.msos.evidence import Evidence
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens
-from roman_assets.msos.search import search
+from roman_assets.systems.msos.events.class_probability import KINDS, Kind, design, features, probabilities
+from roman_assets.systems.msos.events.classify_config import ClassifyConfig
+from roman_assets.systems.msos.events.evidence import Evidence
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lens
+from roman_assets.systems.msos.search.templates import search
 from tests.msos.event_curves import dense_epochs, paczynski
 
 

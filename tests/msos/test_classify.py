@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roman_assets.msos import classify as rules
-from roman_assets.msos.alternatives import fit_outburst, fit_periodic, noise_scale
-from roman_assets.msos.classify import classify
-from roman_assets.msos.classify_config import ClassifyConfig
-from roman_assets.msos.point_lens import Band, LightCurve, fit_point_lens
-from roman_assets.msos.search import search
+from roman_assets.systems.msos.events import classify as rules
+from roman_assets.systems.msos.events.classify import classify
+from roman_assets.systems.msos.events.classify_config import ClassifyConfig
+from roman_assets.systems.msos.models.alternatives import fit_outburst, fit_periodic, noise_scale
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, fit_point_lens
+from roman_assets.systems.msos.search.templates import search
 from tests.msos.event_curves import dense_epochs, paczynski
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from roman_assets.msos.daily_search import DailyConfig, brightening, daily_points
-from roman_assets.msos.light_curves import SATURATED, daily_sums
-from roman_assets.msos.point_lens import magnification
+from roman_assets.systems.msos.light_curves.series import SATURATED, daily_sums
+from roman_assets.systems.msos.models.point_lens import magnification
+from roman_assets.systems.msos.search.daily import DailyConfig, brightening, daily_points
 
 EPOCHS, ERROR = 96, 10.0
 

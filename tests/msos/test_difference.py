@@ -9,9 +9,9 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.photometry import Stars, matched_sums
-from roman_assets.msos.calibration import PositionTerms
-from roman_assets.msos.difference import Registration, residual_image
-from roman_assets.msos.phase_map import PhaseMap
+from roman_assets.systems.msos.difference.residual import Registration, residual_image
+from roman_assets.systems.msos.photometry.calibration import PositionTerms
+from roman_assets.systems.msos.psf.phase_map import PhaseMap
 from tests.msos.difference_scene import PSF, SIDE, SKY, make_season
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
-from roman_assets.msos.difference_grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
+from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from tests.msos.difference_scene import SIDE, Plane, make_season
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)

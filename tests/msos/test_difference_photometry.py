@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roman_assets.msos.calibration import PositionTerms
-from roman_assets.msos.difference import residual_image
-from roman_assets.msos.difference_photometry import (
+from roman_assets.systems.msos.difference.photometry import (
     MOST_FACTOR,
     Cutouts,
     Stamps,
@@ -19,8 +17,10 @@ from roman_assets.msos.difference_photometry import (
     clipped_mean,
     error_factor,
 )
-from roman_assets.msos.light_curves import UNUSED_FLAGS
-from roman_assets.msos.photometry import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
+from roman_assets.systems.msos.difference.residual import residual_image
+from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
+from roman_assets.systems.msos.photometry.calibration import PositionTerms
+from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
 from tests.msos.difference_scene import PSF, SIDE, Plane, lens, make_season
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)

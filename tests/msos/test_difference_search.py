@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
-from roman_assets.msos.difference_grid import ReferenceGrid, SeasonCube, fill, time_bins
-from roman_assets.msos.difference_search import (
+from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, time_bins
+from roman_assets.systems.msos.difference.search import (
     COUNTED_SIGMA,
     DifferenceConfig,
     NoiseScale,

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from roman_assets.msos.difference import residual_image
-from roman_assets.msos.difference_grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
-from roman_assets.msos.difference_photometry import Stamps
-from roman_assets.msos.difference_search import DifferenceConfig
-from roman_assets.msos.difference_sources import (
+from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
+from roman_assets.systems.msos.difference.photometry import Stamps
+from roman_assets.systems.msos.difference.residual import residual_image
+from roman_assets.systems.msos.difference.search import DifferenceConfig
+from roman_assets.systems.msos.difference.sources import (
     BESIDE_VARIABLE,
     EDGE,
     FLAG_MEANINGS,

@@ -6,8 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.efficiency import counts, efficiency_map, interval, recover
-from roman_assets.msos.injection import (
+from roman_assets.systems.msos.efficiency.injection import (
     CONTROL,
     MIRRORED,
     PLANET,
@@ -20,6 +19,7 @@ from roman_assets.msos.injection import (
     noise_law,
     without_signal,
 )
+from roman_assets.systems.msos.efficiency.recovery import counts, efficiency_map, interval, recover
 
 ZERO_POINT = 26.5
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.events import (
+from roman_assets.systems.msos.events.finder import (
     EventConfig,
     coverage,
     empty_events,
@@ -15,9 +15,9 @@ from roman_assets.msos.events import (
     find_events_in_curves,
     microlensing,
 )
-from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import Band, LightCurve
-from roman_assets.products.msos_tables import SEASON_EVENTS
+from roman_assets.systems.msos.events.light_curve_files import read_light_curves
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve
+from roman_assets.systems.msos.tables import SEASON_EVENTS
 from tests.msos import event_curves as sim
 
 

@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.image_injection import Exposure, Field, Window, choose, recover_images, window_of, with_light
-from roman_assets.msos.injection import POINT_LENS, Injection, InjectionConfig
-from roman_assets.msos.phase_map import NO_MAP
-from roman_assets.msos.photometry import fit_exposure
-from roman_assets.msos.psf_grid import DetectorPsf
+from roman_assets.systems.msos.efficiency.image_injection import (
+    Exposure,
+    Field,
+    Window,
+    choose,
+    recover_images,
+    window_of,
+    with_light,
+)
+from roman_assets.systems.msos.efficiency.injection import POINT_LENS, Injection, InjectionConfig
+from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
+from roman_assets.systems.msos.psf.grid import DetectorPsf
+from roman_assets.systems.msos.psf.phase_map import NO_MAP
 
 
 @pytest.fixture(scope="module")

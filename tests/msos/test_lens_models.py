@@ -9,12 +9,12 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.events import finite_source
-from roman_assets.msos.binary_magnification import BinaryLensConfig
-from roman_assets.msos.event_models import ModelConfig, choose, higher_models, model_curve
-from roman_assets.msos.events import EventConfig, find_events
-from roman_assets.msos.lens_models import LensModel, fit_binary_source, fit_finite_source, fit_parallax
-from roman_assets.msos.parallax import Observer
-from roman_assets.msos.point_lens import Band, LightCurve, PointLensFit, fit_point_lens
+from roman_assets.systems.msos.events.finder import EventConfig, find_events
+from roman_assets.systems.msos.events.models import ModelConfig, choose, higher_models, model_curve
+from roman_assets.systems.msos.models.binary_magnification import BinaryLensConfig
+from roman_assets.systems.msos.models.lens_models import LensModel, fit_binary_source, fit_finite_source, fit_parallax
+from roman_assets.systems.msos.models.parallax import Observer
+from roman_assets.systems.msos.models.point_lens import Band, LightCurve, PointLensFit, fit_point_lens
 
 ONE_SEASON = 60000 + np.arange(0, 72, 0.03)
 TWO_SEASONS = np.concatenate([60000 + np.arange(0, 72, 0.05), 60183 + np.arange(0, 72, 0.05)])
@@ -182,7 +182,7 @@ def test_annual_parallax_agrees_with_mulensmodel() -> None:
 
 def test_a_step_out_of_the_numbers_is_a_bad_fit_and_no_failure() -> None:
     """A faint spike leaves tE free, and the fit may ask for exp(800) days."""
-    from roman_assets.msos import lens_models
+    from roman_assets.systems.msos.models import lens_models
 
     curve, _ = observed(ONE_SEASON, disc(ONE_SEASON), 1, 60030.0)
     fs, fb, residual, _ = lens_models._project(

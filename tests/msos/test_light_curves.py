@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roman_assets.msos.light_curves import (
+from roman_assets.systems.msos.light_curves.series import (
     ALERT_RULES,
     SPARSE_ALERT_RULES,
     UNUSED_FLAGS,
@@ -20,7 +20,7 @@ from roman_assets.msos.light_curves import (
     transpose,
     usable,
 )
-from roman_assets.msos.photometry import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
+from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -194,7 +194,7 @@ def test_list_column():
 
 
 def test_errors_are_rounded_to_a_part_in_sixteen_thousand() -> None:
-    from roman_assets.msos.light_curves import rounded_errors
+    from roman_assets.systems.msos.light_curves.series import rounded_errors
 
     errors = np.float32(10) ** np.random.default_rng(4).uniform(-6, 6, 20_000).astype(np.float32)
     rounded = rounded_errors(errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from roman_assets.msos.neighbours import VETO_NEIGHBOUR, veto_ghosts
+from roman_assets.systems.msos.events.neighbours import VETO_NEIGHBOUR, veto_ghosts
 
 PIXEL_DEG = 0.11 / 3600
 CLASSES = ("single_lens", "microlensing")

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from roman_assets.msos.light_curves import SeriesBlock
-from roman_assets.msos.objects import ClassThresholds, statistics
-from roman_assets.msos.photometry import NO_DATA, SATURATED
+from roman_assets.systems.msos.light_curves.series import SeriesBlock
+from roman_assets.systems.msos.objects.statistics import ClassThresholds, statistics
+from roman_assets.systems.msos.photometry.exposure_fit import NO_DATA, SATURATED
 
 ZERO_POINT = 26.79
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roman_assets.msos.phase_map import NO_MAP, PhaseMap, _terms, fit_phase_map
+from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap, _terms, fit_phase_map
 
 
 def stars(seed: int, exposures: int = 6, count: int = 400) -> tuple[np.ndarray, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.photometry import (
+from roman_assets.systems.msos.photometry.exposure_fit import (
     BAD_FIT,
     COSMIC_RAY,
     EDGE,

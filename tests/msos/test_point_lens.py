@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.light_curve_io import read_light_curves
-from roman_assets.msos.point_lens import Band, FitOptions, LightCurve, fit_point_lens, fit_point_lenses, model_flux
+from roman_assets.systems.msos.events.light_curve_files import read_light_curves
+from roman_assets.systems.msos.models.point_lens import (
+    Band,
+    FitOptions,
+    LightCurve,
+    fit_point_lens,
+    fit_point_lenses,
+    model_flux,
+)
 from tests.msos.event_curves import events, paczynski, sparse_epochs
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roman_assets.msos.proper_motion import frame_offsets, motions
+from roman_assets.systems.msos.objects.proper_motion import frame_offsets, motions
 
 MAS = 1 / 3.6e6
 MJD = np.array([61465.0, 61649.0, 62900.0])

@@ -9,8 +9,9 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.photometry import PaddedFrame, Stars, joint_fit, psf_stamps, render
-from roman_assets.msos.epsf_build import improve_psf
-from roman_assets.msos.psf import (
+from roman_assets.simulate.psf import pixel_integrated_psf
+from roman_assets.systems.msos.psf.build import improve_psf
+from roman_assets.systems.msos.psf.effective_psf import (
     CORE_RADIUS_PX,
     EffectivePsf,
     core_centroid,
@@ -20,8 +21,7 @@ from roman_assets.msos.psf import (
     reference_psf,
     spline_coefficients,
 )
-from roman_assets.msos.stamps import HALF_SIZES, sky_basis, stamp_halves
-from roman_assets.simulate.psf import pixel_integrated_psf
+from roman_assets.systems.msos.psf.stamps import HALF_SIZES, sky_basis, stamp_halves
 
 
 @pytest.mark.parametrize(("detector", "element"), [("WFI01", "F146"), ("WFI18", "F146"), ("WFI07", "F087")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.msos.search import SearchConfig, search
+from roman_assets.systems.msos.search.templates import SearchConfig, search
 from tests.msos.event_curves import constants, dense_epochs, events
 
 

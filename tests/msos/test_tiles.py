@@ -9,14 +9,14 @@ import pytest
 from scipy.spatial import cKDTree
 
 from roman_assets.errors import InputError
+from roman_assets.exposures.level2.frames import sky_of
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
-from roman_assets.msos import tiles
-from roman_assets.msos.frames import sky_of
-from roman_assets.msos.photometry import fit_exposure
-from roman_assets.msos.psf import EffectivePsf, model_psf, spline_coefficients
-from roman_assets.msos.psf_grid import DetectorPsf, cells_of
-from roman_assets.msos.stages.catalogue import CatalogueConfig, _psf_tree, read_psf
-from roman_assets.msos.tiles import tiled_catalogue
+from roman_assets.systems.msos.catalogue import tiles
+from roman_assets.systems.msos.catalogue.tiles import tiled_catalogue
+from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
+from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf, spline_coefficients
+from roman_assets.systems.msos.psf.grid import DetectorPsf, cells_of
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, _psf_tree, read_psf
 
 from .conftest import CONFIG
 

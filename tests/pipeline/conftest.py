@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.exposures.reader import read_header
-from roman_assets.platform.processing import Outcome, plan, run_steps
+from roman_assets.exposures.level2.reader import read_header
+from roman_assets.orchestration.processing import Outcome, plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import SimulatedSurvey, simulate_survey

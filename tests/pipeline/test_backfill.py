@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from roman_assets.platform.backfill import launch, partition_keys, wait
-from roman_assets.platform.processing import dagster_instance, plan, run_steps
+from roman_assets.orchestration.backfill import launch, partition_keys, wait
+from roman_assets.orchestration.processing import dagster_instance, plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from tests.pipeline.conftest import Processed, fresh_workspace, take_in

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from roman_assets.platform.processing import dagster_instance, plan, run_steps
-from roman_assets.platform.reconcile import reconcile
+from roman_assets.orchestration.processing import dagster_instance, plan, run_steps
+from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.products.archive import validate_record
 from roman_assets.simulate.judge import judge
 from tests.pipeline.conftest import Processed
@@ -150,7 +150,7 @@ def test_events_have_models_and_reasons(processed: Processed) -> None:
 
 def test_hats_export_opens_with_lsdb(processed: Processed, tmp_path) -> None:  # type: ignore[no-untyped-def]
     lsdb = pytest.importorskip("lsdb")
-    from roman_assets.msos.stages.export import export_catalogues
+    from roman_assets.systems.msos.export import export_catalogues
 
     written = {name: (rows, folder) for name, rows, folder in export_catalogues(processed.workspace, tmp_path / "hats")}
     for name in ("season_objects", "season_events", "survey_objects", "survey_events"):

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.msos.photometry import ExposurePhotometry, fit_exposure
-from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
-from roman_assets.msos.stages.common import pointing_name, pointings
-from roman_assets.msos.stages.exposures import collect
-from roman_assets.msos.stages.light_curves import daily
-from roman_assets.msos.stages.photometry import measure
-from roman_assets.msos.stages.season_curves import transpose_season
-from roman_assets.platform.processing import dagster_instance
+from roman_assets.orchestration.processing import dagster_instance
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.survey.model import Calendar, Season
+from roman_assets.systems.msos.photometry.exposure_fit import ExposurePhotometry, fit_exposure
+from roman_assets.systems.msos.stages.common import pointing_name, pointings
+from roman_assets.systems.msos.stages.daily_light_curves import daily
+from roman_assets.systems.msos.stages.exposures import collect
+from roman_assets.systems.msos.stages.psf_photometry import measure
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, establish
+from roman_assets.systems.msos.stages.season_light_curves import transpose_season
 from tests.pipeline.conftest import fresh_workspace, take_in
 
 DAY, DETECTOR, SEASON = "2027-03-01", "WFI01", "s01"
@@ -103,7 +103,7 @@ def test_a_fit_that_does_not_end_is_a_caveat_and_no_product(
     def astray(*arguments: Any, **options: Any) -> ExposurePhotometry:
         return replace(fit_exposure(*arguments, **options), worst_gradient=40.0, converged=False)
 
-    monkeypatch.setattr("roman_assets.msos.stages.photometry.fit_exposure", astray)
+    monkeypatch.setattr("roman_assets.systems.msos.stages.psf_photometry.fit_exposure", astray)
     result = measure(started, DAY, DETECTOR)
     assert any("40.0 sigma from its solution" in caveat for caveat in result.caveats)
     assert sum(r.kind == "psf_photometry_part" for r in result.records) == 6

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from tests.pipeline.conftest import fresh_workspace, take_in

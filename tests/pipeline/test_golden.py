@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from roman_assets.msos.stages.common import CODE
+from roman_assets.systems.msos.stages.common import CODE
 from tests.pipeline.conftest import Processed
 
 GOLDEN = Path(__file__).with_name("golden.json")

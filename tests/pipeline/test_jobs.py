@@ -10,7 +10,14 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from roman_assets.platform.jobs import COMPONENT_LABEL, RUN_LABEL, JobState, RunState, clean_jobs, superfluous
+from roman_assets.orchestration.kubernetes_jobs import (
+    COMPONENT_LABEL,
+    RUN_LABEL,
+    JobState,
+    RunState,
+    clean_jobs,
+    superfluous,
+)
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from roman_assets.errors import InputError, RomanError
-from roman_assets.platform import migration, pods
+from roman_assets.orchestration import migration
+from roman_assets.platform import pods
 from roman_assets.platform.workspace import Workspace
 
 ROMAN = str(Path(sys.executable).with_name("roman"))
@@ -101,7 +102,7 @@ def test_a_database_that_is_away_is_named_and_its_password_is_not(environment: d
 
 
 def test_an_operators_limit_stays(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from roman_assets.platform.processing import dagster_instance
+    from roman_assets.orchestration.processing import dagster_instance
 
     assert ended(start(environment))[0] == 0
     for name in ("DAGSTER_HOME", "DAGSTER_PG_HOST", "DAGSTER_PG_PASSWORD", "DAGSTER_PG_DB"):

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.exposures.reader import read_header
-from roman_assets.gdps.stages.time_series import series_of_region
-from roman_assets.platform.processing import Outcome, plan, run_steps
+from roman_assets.exposures.level2.reader import read_header
+from roman_assets.orchestration.processing import Outcome, plan, run_steps
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.gdps.stages.spectral_series import series_of_region
 
 pytestmark = pytest.mark.xdist_group("prism")
 FIELD = DispersedField(

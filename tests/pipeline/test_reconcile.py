@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.platform.backfill import launch, partition_keys
-from roman_assets.platform.processing import dagster_instance, plan
-from roman_assets.platform.reconcile import dagster_key, reconcile
+from roman_assets.orchestration.backfill import launch, partition_keys
+from roman_assets.orchestration.processing import dagster_instance, plan
+from roman_assets.orchestration.reconcile import dagster_key, reconcile
 from roman_assets.platform.workspace import Workspace
 from tests.pipeline.conftest import Processed
 

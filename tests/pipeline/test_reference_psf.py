@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from roman_assets.msos.psf import model_psf, reference_psf
-from roman_assets.msos.stages.catalogue import CatalogueConfig, establish
 from roman_assets.simulate.reference import write_epsf_reference
 from roman_assets.simulate.survey import SimulatedSurvey
+from roman_assets.systems.msos.psf.effective_psf import model_psf, reference_psf
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, establish
 from tests.pipeline.conftest import fresh_workspace, take_in
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.storage.event_log import schema
 
-from roman_assets.platform.retention import Policy, prune_logs
+from roman_assets.orchestration.retention import Policy, prune_logs
 from tests.postgresql import postgresql_server
 
 NOW = dt.datetime.now(dt.UTC)

@@ -9,13 +9,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from roman_assets.msos.stages.catalogue import establish
-from roman_assets.msos.stages.light_curves import daily
-from roman_assets.msos.stages.photometry import measure
-from roman_assets.platform.definitions import build_definitions
-from roman_assets.platform.processing import dagster_instance
+from roman_assets.orchestration.definitions import build_definitions
+from roman_assets.orchestration.processing import dagster_instance
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
+from roman_assets.systems.msos.stages.daily_light_curves import daily
+from roman_assets.systems.msos.stages.psf_photometry import measure
+from roman_assets.systems.msos.stages.reference_catalog import establish
 from tests.pipeline.conftest import fresh_workspace, take_in
 
 

@@ -16,19 +16,19 @@ import pytest
 from typer.testing import CliRunner
 
 from roman_assets.exposures.ingest import ingest
-from roman_assets.exposures.reader import read_header
-from roman_assets.gdps.sensors import build_region_sensor
-from roman_assets.gdps.stages.combined import combine_region
-from roman_assets.gdps.stages.extraction import extract_day
-from roman_assets.gdps.versions import CODE
-from roman_assets.platform.processing import Outcome, dagster_instance, plan, run_steps
-from roman_assets.platform.reconcile import reconcile
+from roman_assets.exposures.level2.reader import read_header
+from roman_assets.orchestration.processing import Outcome, dagster_instance, plan, run_steps
+from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.platform.regions import regions_of
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import record_kind, validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.simulate.judge import judge_redshifts
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.gdps.sensors import build_region_sensor
+from roman_assets.systems.gdps.stages.combined import combine_region
+from roman_assets.systems.gdps.stages.spectra import extract_day
+from roman_assets.systems.gdps.versions import CODE
 
 #: One worker, so that the field is processed once.
 pytestmark = pytest.mark.xdist_group("grism")

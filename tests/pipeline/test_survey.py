@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.spatial import cKDTree
 
-from roman_assets.platform.processing import plan, run_steps
+from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from tests.pipeline.conftest import fresh_workspace, take_in

@@ -11,7 +11,7 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.products.archive import RECORD_KINDS, complete_record, validate_record
-from roman_assets.products.gdps_archive import SpectralFacts, spectral_metadata
+from roman_assets.systems.gdps.archive import SpectralFacts, spectral_metadata
 
 KINDS = [name for name, kind in RECORD_KINDS.items() if kind.folder == "GDPS"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
 from roman_assets.products.hats import adaptive_pixels, export_hats, nest_light_curves
-from roman_assets.products.msos_tables import SEASON_OBJECTS
+from roman_assets.systems.msos.tables import SEASON_OBJECTS
 
 RA, DEC = 268.0, -29.2
 

@@ -20,8 +20,8 @@ from product_frames import identity, part_frame
 
 from roman_assets.exposures.landing import Landing
 from roman_assets.products import Products, StoreError
-from roman_assets.products import s3 as s3_module
-from roman_assets.products.s3 import S3Store
+from roman_assets.storage import s3 as s3_module
+from roman_assets.storage.s3 import S3Store
 
 MB = 1 << 20
 
@@ -89,7 +89,7 @@ def test_a_body_that_breaks_off_is_read_again(store: S3Store, proxy: Proxy, tmp_
 def test_a_body_that_always_breaks_off_is_an_error(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roman_assets.bodies.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("roman_assets.storage.bodies.FIRST_PAUSE_S", 0.01)
     put(store, "a", os.urandom(MB))
     proxy.spoil("get", "cut", 1000)
     with pytest.raises(StoreError, match="cannot read"):

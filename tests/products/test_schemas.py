@@ -10,9 +10,9 @@ import pytest
 from product_frames import part_frame
 
 from roman_assets.errors import InputError
-from roman_assets.products.msos_tables import TABLES
 from roman_assets.products.parquet import encode_table, file_metadata, row_group_rows
 from roman_assets.products.schemas import conform, data_dictionary, find_schema, to_arrow_schema, validate
+from roman_assets.systems.msos.tables import TABLES
 
 PART = find_schema("psf_photometry_part")
 CURVES = find_schema("season_light_curves")

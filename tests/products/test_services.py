@@ -13,7 +13,7 @@ from product_frames import identity, part_frame
 
 from roman_assets.products import IdentityConflictWarning, Products, StoreError
 from roman_assets.products.retention import collect, orphans
-from roman_assets.products.s3 import S3Store
+from roman_assets.storage.s3 import S3Store
 
 DAY = "day=2027-03-01/detector=WFI01"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roman_assets.gdps.morphology import PSF_OVERSAMPLE, PSF_UNIT, _psf_table
 from roman_assets.simulate.spectral_psf import CORE_HALF_PX, OVERSAMPLE, UNIT, WAVELENGTHS, monochromatic_psf
+from roman_assets.systems.gdps.sources.morphology import PSF_OVERSAMPLE, PSF_UNIT, _psf_table
 
 
 def test_table_is_galsims() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-import roman_assets.msos
+import roman_assets.systems.msos
 from roman_assets.errors import InputError
 from roman_assets.simulate import MiniSurvey, simulate_survey
 from roman_assets.simulate.config import detector_frame, timetable
@@ -87,7 +87,7 @@ def test_bright_isolated_star_has_its_true_flux():
     x, y = detector_frame(config, "WFI01", 0).to_pixel(patch.ra, patch.dec)
     rows, columns = np.mgrid[:160, :160]
     inside = np.hypot(columns - x[0], rows - y[0]) < 30
-    wings = pl.read_parquet(Path(next(iter(roman_assets.msos.__path__))) / "data" / "psf_wings.parquet").filter(
+    wings = pl.read_parquet(Path(next(iter(roman_assets.systems.msos.__path__))) / "data" / "psf_wings.parquet").filter(
         (pl.col("detector") == "WFI01") & (pl.col("optical_element") == "F146") & (pl.col("radius_px") == 30)
     )
     assert inside.sum() > 2700, "the star must lie well inside for this test"

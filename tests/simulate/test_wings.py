@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-import roman_assets.msos
+import roman_assets.systems.msos
 from roman_assets.simulate.wings import DETECTORS, ELEMENTS, psf_wings_table, radial_profile, write_wings
 
-SHIPPED = Path(next(iter(roman_assets.msos.__path__))) / "data" / "psf_wings.parquet"
+SHIPPED = Path(next(iter(roman_assets.systems.msos.__path__))) / "data" / "psf_wings.parquet"
 
 
 def test_radial_profile_of_a_gaussian():

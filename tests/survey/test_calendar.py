@@ -189,7 +189,7 @@ def test_calendar_is_a_value(shipped):
 
 
 def test_calendar_for_the_shared_files(shared_data, tmp_path):
-    from roman_assets.exposures.reader import read_header
+    from roman_assets.exposures.level2.reader import read_header
 
     headers = [read_header(path) for path in sorted(shared_data.glob("*_scene/**/*.asdf"))]
     calendar = calendar_for_files(headers, "shared")

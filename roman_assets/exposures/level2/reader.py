@@ -1,0 +1,209 @@
+"""Reading Level 2 exposures: the header without pixels, or the image through asdf after every guard."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roman_assets.exposures.level2.footprint import polygon
+from roman_assets.exposures.level2.guards import CheckedFile, ManifestEntry, check_bytes, load, load_tree
+from roman_assets.exposures.level2.header import FOOTPRINT_FROM_TARGET, ExposureHeader, header_from_tree
+from roman_assets.exposures.rejection import DEFAULT_LIMITS, WAIVABLE, Limits, Reason, Rejected
+
+__all__ = ["CONSTANT_IMAGE", "ExposureHeader", "Image", "PixelGates", "read_header", "read_image", "validate"]
+
+CONSTANT_IMAGE = "constant_image"
+_DO_NOT_USE = np.uint32(1)
+
+
+@dataclass
+class Image:
+    """One exposure, planes (ny, nx): float32 ``data``, ``err`` [DN/s] and ``var_poisson`` [DN^2/s^2].
+
+    ``dq`` is uint32.  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
+    is the centre of a pixel.
+    """
+
+    header: ExposureHeader
+    data: NDArray[np.float32]
+    err: NDArray[np.float32]
+    var_poisson: NDArray[np.float32]
+    dq: NDArray[np.uint32]
+    wcs: Any
+
+
+@dataclass(frozen=True)
+class PixelGates:
+    """What pixels must look like: share of usable pixels that are finite, and their median [DN/s]."""
+
+    min_finite_fraction: float = 0.5
+    min_sky: float = -100.0
+    max_sky: float = 20_000.0  # the WFI saturates near 1e5 electrons in a read of 3.16 s
+
+
+class _Overruled:
+    """Reasons that a reviewer has overruled for one file, asked for when first needed."""
+
+    def __init__(self, ask: Callable[[], Collection[Reason]]) -> None:
+        self.ask = ask
+        self.caveats: list[str] = []
+
+    def unless(self, rejected: Rejected) -> None:
+        """Raise ``rejected`` unless its reason was overruled."""
+        if rejected.reason not in WAIVABLE or rejected.reason not in self.ask():
+            raise rejected
+        self.caveats.append(f"released_{rejected.reason.value}")
+
+
+def _nothing_waived(sha256: str) -> Collection[Reason]:
+    return ()
+
+
+def read_header(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> ExposureHeader:
+    """Header of an exposure, from the checked YAML tree alone: no pixel, no block, no asdf.
+
+    Raises Rejected, naming the reason, the field and the remedy.
+    """
+    return header_from_tree(load_tree(path, limits), path)
+
+
+def read_image(path: str | Path, *, sha256: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Image:
+    """Image of an exposure, after every guard has passed.
+
+    With ``sha256`` (of the registry) the bytes must have that digest; without it the checksums of the blocks
+    are verified.  Raises Rejected.
+    """
+    data = load(path, limits)
+    checked = check_bytes(data, path, sha256=sha256, limits=limits)
+    return _image(data, header_from_tree(checked.tree, path), path, schema=False)
+
+
+def validate(
+    path: str | Path,
+    *,
+    expected: ManifestEntry | None = None,
+    full: bool = True,
+    gates: PixelGates | None = PixelGates(),
+    limits: Limits = DEFAULT_LIMITS,
+    waived: Callable[[str], Collection[Reason]] = _nothing_waived,
+) -> tuple[CheckedFile, ExposureHeader]:
+    """Everything an arriving file must pass.
+
+    ``full`` adds the schema of roman_datamodels, the pixel gates, and the exact footprint from gwcs where the
+    header path could not evaluate the WCS.  ``waived`` gives the reasons a reviewer has overruled for a
+    sha256; it is asked only when something is refused, and each becomes a caveat ``released_<reason>``.
+    Raises Rejected.
+    """
+    data = load(path, limits)
+    checked = check_bytes(data, path, expected=expected, limits=limits)
+    header = header_from_tree(checked.tree, path)
+    if full:
+        overruled = _Overruled(lambda: waived(checked.sha256))
+        try:
+            image = _image(data, header, path, schema=True)
+        except Rejected as rejected:
+            overruled.unless(rejected)
+            image = _image(data, header, path, schema=False)
+        caveats = _gate(image, gates, path, overruled)
+        header = replace(image.header, caveats=image.header.caveats + caveats + tuple(overruled.caveats))
+    return checked, header
+
+
+def _image(data: bytes, header: ExposureHeader, path: str | Path, *, schema: bool) -> Image:
+    """Open checked bytes with asdf; ``schema`` validates against rad."""
+    import asdf
+
+    # A context copies what the configuration has loaded: unloaded, the extensions are listed for every file anew.
+    _ = asdf.get_config().extensions, asdf.get_config().resource_manager
+    try:
+        with warnings.catch_warnings(), asdf.config_context() as config:
+            warnings.simplefilter("ignore")
+            config.validate_on_read = schema
+            with asdf.open(io.BytesIO(data), lazy_load=True, memmap=False) as file:
+                roman = file["roman"]
+                if schema:
+                    _check_known_schema(roman, header, path)
+                return _build(roman, header, path)
+    except Rejected:
+        raise
+    except asdf.exceptions.ValidationError as error:
+        problem = f"the file does not follow its schema: {_first_line(error)}"
+        raise Rejected(Reason.SCHEMA, problem, file=path) from error
+    except Exception as error:  # asdf and its extensions raise whatever a bad tree makes them raise
+        problem = f"the file cannot be opened: {type(error).__name__}: {_first_line(error)}"
+        raise Rejected(Reason.UNREADABLE, problem, file=path) from error
+
+
+def _check_known_schema(roman: Any, header: ExposureHeader, path: str | Path) -> None:
+    if isinstance(roman, dict) and type(roman).__module__.startswith("asdf"):
+        problem = f"the installed roman_datamodels does not know {header.schema}"
+        raise Rejected(Reason.SCHEMA, problem, file=path, remedy="install a version of roman_datamodels that does.")
+
+
+def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
+    planes: dict[str, NDArray[Any]] = {
+        name: np.array(roman[name], dtype=dtype)
+        for name, dtype in (
+            ("data", np.float32),
+            ("err", np.float32),  # float16 in the file: it overflows when summed
+            ("var_poisson", np.float32),
+            ("dq", np.uint32),
+        )
+    }
+    for name, plane in planes.items():
+        if plane.shape != header.shape:
+            problem = f"shape {plane.shape} is not {header.shape} as in the header"
+            raise Rejected(Reason.HEADER_INVALID, problem, file=path, field=name)
+    wcs = roman["meta"]["wcs"]
+    if wcs is None:
+        raise Rejected(Reason.HEADER_MISSING, "there is no WCS", file=path, field="meta.wcs")
+    wcs.bounding_box = None  # with it, positions just off the chip become NaN
+    if FOOTPRINT_FROM_TARGET in header.caveats:
+        header = _with_footprint(header, wcs, path)
+    return Image(header=header, wcs=wcs, **planes)
+
+
+def _with_footprint(header: ExposureHeader, wcs: Any, path: str | Path) -> ExposureHeader:
+    """The header with centre and footprint of the file's gwcs."""
+    ny, nx = header.shape
+
+    def sky(x: float, y: float) -> tuple[float, float]:
+        ra, dec = wcs(x, y, with_bounding_box=False)
+        return float(ra) % 360.0, float(dec)
+
+    ra, dec = sky((nx - 1) / 2, (ny - 1) / 2)
+    s_region = polygon(sky, header.shape, path)
+    caveats = tuple(caveat for caveat in header.caveats if caveat != FOOTPRINT_FROM_TARGET)
+    return replace(header, ra_center=ra, dec_center=dec, s_region=s_region, caveats=caveats)
+
+
+def _gate(image: Image, gates: PixelGates | None, path: str | Path, overruled: _Overruled) -> tuple[str, ...]:
+    """Refuse images without usable pixels or with an absurd sky; caveats of the rest."""
+    if gates is None:
+        return ()
+    usable = (image.dq & _DO_NOT_USE) == 0
+    values = image.data[usable]
+    finite = values[np.isfinite(values)]
+    fraction = finite.size / max(values.size, 1)
+    if fraction < gates.min_finite_fraction:
+        problem = f"{fraction:.1%} of the usable pixels are finite, fewer than {gates.min_finite_fraction:.0%}"
+        overruled.unless(Rejected(Reason.FINITE_FRACTION, problem, file=path, field="data"))
+    if finite.size == 0:
+        return ()
+    sky = float(np.median(finite))
+    if not gates.min_sky <= sky <= gates.max_sky:
+        problem = f"the median is {sky:.6g} DN/s, not within {gates.min_sky:g} to {gates.max_sky:g}"
+        overruled.unless(Rejected(Reason.SKY_LEVEL, problem, file=path, field="data"))
+    return (CONSTANT_IMAGE,) if finite.min() == finite.max() else ()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

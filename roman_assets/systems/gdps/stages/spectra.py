@@ -1,0 +1,380 @@
+"""Dispersed exposures to contamination models, 2D and 1D spectra: one exposure at a time, each with parts of its own.
+
+The three products come from one fit, so one step makes them; a part that was made before is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from roman_assets.errors import InputError
+from roman_assets.exposures.level2.frames import Frame
+from roman_assets.exposures.level2.header import ExposureHeader
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.regions import regions_attribute
+from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.identity import Identity
+from roman_assets.products.records import ProductRecord
+from roman_assets.systems.gdps.archive import spectral_metadata
+from roman_assets.systems.gdps.extraction.exposure import ExposureSpectra, extract_exposure
+from roman_assets.systems.gdps.optics.dispersion import Window
+from roman_assets.systems.gdps.optics.nominal import REFERENCE_VARIABLE, references
+from roman_assets.systems.gdps.optics.optical_model import OpticalTrace
+from roman_assets.systems.gdps.optics.throughput import Throughput
+from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
+from roman_assets.systems.gdps.sources.source_list import SourceList
+from roman_assets.systems.gdps.stages.common import SPECTRA, rows_table, spectral_facts, spectrum_columns, spectrum_of
+from roman_assets.systems.gdps.tables import LOCATION_TABLE, SPECTRA_1D_PART
+from roman_assets.systems.gdps.versions import CODE
+
+MODELS, CUTOUTS, LOCATIONS = "contamination_models", "spectra_2d", "location_table"
+KINDS = (LOCATIONS, MODELS, CUTOUTS, SPECTRA)
+#: Residuals scatter by less than this times their noise where the model is right.
+RESIDUAL_LIMIT = 1.3
+
+
+@dataclass
+class DaySpectra:
+    """What a day of a detector came to, by asset."""
+
+    models: StageResult
+    cutouts: StageResult
+    spectra: StageResult
+
+    def caveat(self, text: str) -> None:
+        """A caveat of all three."""
+        for result in (self.models, self.cutouts, self.spectra):
+            result.caveats.append(text)
+
+
+def extract_day(workspace: Workspace, day: str, detector: str, progress: Progress = silent) -> DaySpectra:
+    """Contamination models, 2D and 1D spectra of all dispersed exposures of a day of a detector."""
+    done = DaySpectra(StageResult(), StageResult(), StageResult())
+    exposures = workspace.registry.exposures(day=day, detector=detector, kind="spectral")
+    catalogue = _catalogue(workspace, done) if exposures else None
+    directs = workspace.registry.exposures(detector=detector, kind="imaging", survey="spectroscopic")
+    for number, exposure in enumerate(exposures):
+        if catalogue is None:
+            break
+        try:
+            records = _exposure(workspace, day, exposure, catalogue, _direct_image(directs, exposure))
+        except (Rejected, InputError, OSError) as error:
+            done.caveat(f"{exposure.exposure_id}: {error}")
+            continue
+        if not done.models.records:
+            _pictures(workspace, exposure, records, done)
+        done.models.records += [records[LOCATIONS], records[MODELS]]
+        done.cutouts.records.append(records[CUTOUTS])
+        done.spectra.records.append(records[SPECTRA])
+        progress(f"{number + 1} of {len(exposures)}: {exposure.exposure_id}, {records[SPECTRA].rows} spectra")
+    _summarise(workspace, done, exposures)
+    return done
+
+
+def _catalogue(workspace: Workspace, done: DaySpectra) -> pl.DataFrame | None:
+    place = workspace.sources_path
+    if place is None:
+        done.caveat("there is no source catalogue: name one in ROMAN_SOURCES")
+        return None
+    try:
+        return read_catalogues(place)
+    except InputError as error:
+        done.caveat(str(error))
+        return None
+
+
+def _exposure(
+    workspace: Workspace,
+    day: str,
+    exposure: RegisteredExposure,
+    catalogue: pl.DataFrame,
+    direct: RegisteredExposure | None,
+) -> dict[str, ProductRecord]:
+    """The four products of one exposure, found or made."""
+    element = exposure.optical_element.lower()
+    folder = {REFERENCE_VARIABLE: workspace.reference_folder or ""}
+    model, throughput = references(element, exposure.detector, folder)
+    table, digest = sources_near(catalogue, exposure)
+    inputs = [exposure.sha256, digest, model.origin.sha256, throughput.origin.sha256]
+    inputs += [direct.sha256] if direct else []
+    partition, part = day_partition(day, exposure.detector), exposure.exposure_id
+    identities = {kind: Identity(tuple(inputs), CODE[_asset(kind)], {"kind": kind}) for kind in KINDS}
+    found = {k: workspace.products.lookup(k, partition, part=part, identity=identities[k]) for k in KINDS}
+    kept = {k: r for k, r in found.items() if r is not None}
+    if len(kept) == len(KINDS):
+        return kept
+    window, frame, trace, sources, throughput = _prepared(
+        exposure, direct, model.on(exposure.detector), throughput, table
+    )
+    spectra = extract_exposure(frame, window, sources, trace, throughput)
+    return _write(workspace, exposure, partition, identities, frame, spectra, table)
+
+
+def _asset(kind: str) -> str:
+    return {LOCATIONS: MODELS, SPECTRA: "spectra_1d"}.get(kind, kind)
+
+
+def _prepared(
+    exposure: RegisteredExposure,
+    direct: RegisteredExposure | None,
+    trace: OpticalTrace,
+    throughput: Throughput,
+    table: pl.DataFrame,
+) -> tuple[Window, Frame, OpticalTrace, SourceList, Throughput]:
+    """An exposure and its sources ready for extraction, with profiles from the direct image where there is one."""
+    from roman_assets.exposures.level2.frames import prepare
+    from roman_assets.systems.gdps.extraction.psf_fit import psf_of_exposure
+    from roman_assets.systems.gdps.optics.subarray import window_of
+    from roman_assets.systems.gdps.sources.direct_image import profiles_by_image
+
+    window, gain = window_of(exposure)
+    frame = prepare(_image(exposure))
+    sources = SourceList.of(table)
+    throughput = throughput.scaled(1 / gain)
+    if direct is not None:
+        psf = psf_of_exposure(frame, window, sources, trace, throughput)
+        sources = profiles_by_image(prepare(_image(direct)), sources, psf)
+    return window, frame, trace, sources, throughput
+
+
+def _image(exposure: RegisteredExposure) -> Any:
+    from roman_assets.exposures.landing import local_exposure
+    from roman_assets.exposures.level2.reader import read_image
+
+    with local_exposure(exposure.uri) as path:
+        return read_image(path, sha256=exposure.sha256)
+
+
+def _direct_image(directs: Sequence[RegisteredExposure], exposure: RegisteredExposure) -> RegisteredExposure | None:
+    """The direct image nearest to an exposure in time that shows its field in F158."""
+    from roman_assets.survey.model import separation_deg
+    from roman_assets.systems.msos.stages.common import PIXEL_DEG
+
+    near = [
+        e
+        for e in directs
+        if e.optical_element == "F158"
+        and separation_deg(e.ra_center, e.dec_center, exposure.ra_center, exposure.dec_center)
+        < 0.3 * min(e.shape) * PIXEL_DEG
+    ]
+    return min(near, key=lambda e: (abs(e.mid_mjd - exposure.mid_mjd), e.exposure_id), default=None)
+
+
+def _write(
+    workspace: Workspace,
+    exposure: RegisteredExposure,
+    partition: str,
+    identities: dict[str, Identity],
+    frame: Frame,
+    spectra: ExposureSpectra,
+    table: pl.DataFrame,
+) -> dict[str, ProductRecord]:
+    model, scene = spectra.model, spectra.model.scene
+    noise = np.sqrt(frame.read_variance + frame.poisson_slope * np.maximum(model.sources + model.background, 0))
+    pulls = (spectra.residual / noise)[frame.good]
+    angle = position_angle(frame)
+    seen = {
+        "exposure_id": exposure.exposure_id,
+        "detector": exposure.detector,
+        "optical_element": exposure.optical_element,
+        "sources": len(spectra.sources),
+        "residual": round(float(1.4826 * np.median(np.abs(pulls))), 4),
+        "position_angle": round(angle, 6),
+        **spectra.references,
+    }
+    facts = spectral_facts(
+        [exposure],
+        "spectra_1d",
+        sources=len(spectra.sources),
+        position_angle=angle,
+        optical_model=spectra.references["optical_model"],
+    )
+    common: dict[str, Any] = {
+        "part": exposure.exposure_id,
+        "attributes": seen,
+        "sky": (exposure.ra_center, exposure.dec_center),
+        "s_region": exposure.s_region,
+    }
+    put = workspace.products
+    rows = spectra_table(spectra, exposure, angle, table)
+    # So that a region finds its spectra without reading all there are.
+    seen["regions"] = regions_attribute(workspace.calendar, rows)
+    ids = [int(i) for i in _ids(spectra, table)]
+    return {
+        LOCATIONS: put.put_table(
+            LOCATIONS,
+            partition,
+            _locations(spectra, frame, table),
+            identities[LOCATIONS],
+            archive=spectral_metadata("spec_location_table", facts),
+            **common,
+        ),
+        MODELS: put.put_asdf(
+            MODELS,
+            partition,
+            {
+                "sources": model.sources.astype(np.float32),
+                "background": model.background.astype(np.float32),
+                "variance": model.profile_variance.astype(np.float32),
+                "source_id": np.array(ids, dtype=np.int64),
+                "wavelength_edges": scene.grid * 1e3,
+                "spectra": np.array([s.spectrum for s in scene.sources]),
+                "units": {
+                    "sources": "DN/s",
+                    "background": "DN/s",
+                    "variance": "(DN/s)2",
+                    "wavelength_edges": "nm",
+                    "spectra": "W m-2 nm-1",
+                },
+            },
+            identities[MODELS],
+            archive=spectral_metadata("spec_dqa_2d", facts),
+            **common,
+        ),
+        CUTOUTS: put.put_asdf(
+            CUTOUTS,
+            partition,
+            {"sources": {str(s.source_id): _cutout(s) for s in spectra.sources}},
+            identities[CUTOUTS],
+            archive=spectral_metadata("spec_decontam_2d", facts),
+            **common,
+        ),
+        SPECTRA: put.put_table(
+            SPECTRA,
+            partition,
+            rows,
+            identities[SPECTRA],
+            archive=spectral_metadata("spec_individual_1d", facts),
+            **common,
+        ),
+    }
+
+
+def _ids(spectra: ExposureSpectra, table: pl.DataFrame) -> np.ndarray[Any, Any]:
+    every = table["id"].to_numpy()
+    return every[[s.index for s in spectra.model.scene.sources]]
+
+
+def _cutout(source: Any) -> dict[str, Any]:
+    cutout = source.cutout
+    names = ("science", "contamination", "model", "weights", "wavelength")
+    return {"row": int(cutout.box.row), "column": int(cutout.box.column), **{n: getattr(cutout, n) for n in names}}
+
+
+def spectra_table(
+    spectra: ExposureSpectra, exposure: RegisteredExposure | ExposureHeader, angle: float, table: pl.DataFrame
+) -> pl.DataFrame:
+    """`spectra_1d_part` of an exposure; angle: position angle [deg], table: the catalogue of its sources."""
+    places = {int(i): (float(ra), float(dec)) for i, ra, dec in table.select("id", "ra", "dec").iter_rows()}
+    rows = [
+        {
+            "source_id": s.source_id,
+            "ra": places[s.source_id][0],
+            "dec": places[s.source_id][1],
+            "position_angle": angle,
+            "mjd": exposure.mid_mjd,
+            "exptime": exposure.exptime_s,
+            **spectrum_columns(s.spectrum, exposure.optical_element),
+        }
+        for s in spectra.sources
+    ]
+    return rows_table(rows, SPECTRA_1D_PART)
+
+
+def _locations(spectra: ExposureSpectra, frame: Frame, table: pl.DataFrame) -> pl.DataFrame:
+    x, y = frame.to_pixels(table["ra"].to_numpy(), table["dec"].to_numpy())
+    every = table.select("id", "ra", "dec").rows()
+    rows = []
+    for source in spectra.model.scene.sources:
+        source_id, ra, dec = every[source.index]
+        for order, placed in source.orders.items():
+            ends = {
+                name: (float(values[0]), float(values[-1]))
+                for name, values in (("x", np.asarray(placed.trace.x)), ("y", np.asarray(placed.trace.y)))
+            }
+            rows.append(
+                {
+                    "source_id": source_id,
+                    "ra": ra,
+                    "dec": dec,
+                    "order": order,
+                    "x": float(x[source.index]),
+                    "y": float(y[source.index]),
+                    "x_start": ends["x"][0],
+                    "y_start": ends["y"][0],
+                    "x_end": ends["x"][1],
+                    "y_end": ends["y"][1],
+                }
+            )
+    return rows_table(rows, LOCATION_TABLE)
+
+
+def position_angle(frame: Frame) -> float:
+    """Position angle of +y at the middle of a frame, east of north [deg], 0 to 360."""
+    ny, nx = frame.shape
+    (ra, dec), (ra2, dec2) = (frame.wcs((nx - 1) / 2, (ny - 1) / 2 + step) for step in (0.0, 1.0))
+    east = (float(ra2) - float(ra)) * np.cos(np.deg2rad(float(dec)))
+    return float(np.rad2deg(np.arctan2(east, float(dec2) - float(dec))) % 360.0)
+
+
+def _pictures(
+    workspace: Workspace, exposure: RegisteredExposure, records: dict[str, ProductRecord], done: DaySpectra
+) -> None:
+    """Exposure, model and residual, and the brightest source's trace: from the products, so that again is the same."""
+    from roman_assets.exposures.level2.frames import prepare
+    from roman_assets.systems.gdps.plots import cutout_figure
+    from roman_assets.systems.msos.plots import image_figure
+
+    frame, tree = prepare(_image(exposure)), workspace.products.read_asdf(records[MODELS])
+    model = tree["sources"] + tree["background"]
+    left = np.where(frame.good, frame.data - model, 0)
+    done.models.pictures = {
+        "dispersed exposure": image_figure(frame.data, f"{exposure.exposure_id}  [DN/s]"),
+        "model": image_figure(model, "model of all sources [DN/s]"),
+        "residual": image_figure(left, "exposure minus model [DN/s]", residual=True),
+    }
+    spectra = workspace.products.read_table(records[SPECTRA]).filter(pl.col("coverage") > 0.3)
+    if spectra.height:
+        row = spectra.sort("snr", descending=True, nulls_last=True).row(0, named=True)
+        cutout = workspace.products.read_asdf(records[CUTOUTS])["sources"][str(row["source_id"])]
+        name = f"source {row['source_id']}"
+        done.cutouts.pictures[name] = cutout_figure(cutout, spectrum_of(row), name)
+
+
+def _summarise(workspace: Workspace, done: DaySpectra, exposures: Sequence[RegisteredExposure]) -> None:
+    residual = [float(r.attributes["residual"]) for r in done.models.records if r.kind == MODELS]
+    worst = max(residual, default=float("nan"))
+    done.models.figures = {
+        "exposures": len(exposures),
+        "modelled": len(residual),
+        "residual_over_noise": float(np.median(residual)) if residual else float("nan"),
+        "optical_model": ", ".join(sorted({str(r.attributes["optical_model"]) for r in done.spectra.records}))
+        or "none",
+    }
+    count = sum(r.rows or 0 for r in done.spectra.records)
+    done.cutouts.figures = {"cutouts": count, "exposures": len(residual)}
+    tables = [workspace.products.read_table(r, ["snr", "coverage", "contaminated"]) for r in done.spectra.records]
+    every = pl.concat(tables) if tables else SPECTRA_1D_PART.empty()
+    done.spectra.figures = {
+        "spectra": count,
+        "snr_median": float(every["snr"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
+        "contaminated_median": float(every["contaminated"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
+    }
+    done.models.checks.append(
+        Check("residual", not residual or worst < RESIDUAL_LIMIT, "the model leaves the noise", {"worst": worst})
+    )
+    done.spectra.checks.append(
+        Check(
+            "completeness",
+            len(residual) == len(exposures),
+            "all dispersed exposures of the day are extracted",
+            {"extracted": len(residual), "exposures": len(exposures)},
+        )
+    )

@@ -1,0 +1,91 @@
+"""The exposures of a day of a detector: a manifest of what the registry holds, with a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from roman_assets.errors import InputError
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.identity import Identity
+from roman_assets.systems.msos.stages.common import CODE, Check, Progress, StageResult, day_partition, silent
+
+
+def collect(workspace: Workspace, day: str, detector: str, progress: Progress = silent) -> StageResult:
+    """The manifest of the validated imaging exposures of a day of a detector."""
+    exposures = workspace.registry.exposures(day=day, detector=detector, kind="imaging", survey="bulge")
+    partition = day_partition(day, detector)
+    document = [
+        {
+            "exposure_id": e.exposure_id,
+            "sha256": e.sha256,
+            "size": e.size,
+            "mid_mjd": e.mid_mjd,
+            "exptime_s": e.exptime_s,
+            "optical_element": e.optical_element,
+            "field": e.field,
+            "season": e.season,
+            "caveats": list(e.caveats),
+        }
+        for e in exposures
+    ]
+    identity = Identity(
+        tuple(e.sha256 for e in exposures),
+        CODE["exposures"],
+        {"day": day, "detector": detector, "places": sorted({f"{e.season} {e.field}" for e in exposures})},
+    )
+    caveats = [f"{e.exposure_id}: {', '.join(e.caveats)}" for e in exposures if e.caveats]
+    record = workspace.products.lookup("exposures", partition, identity=identity)
+    if record is None:
+        record = workspace.products.put_json(
+            "exposures",
+            partition,
+            {"exposures": document},
+            identity,
+            attributes={"day": day, "detector": detector, "season": workspace.calendar.season_of(day)},
+            caveats=caveats,
+        )
+    progress(f"{len(exposures)} exposures")
+    result = StageResult([record], caveats=caveats)
+    describe(result, exposures)
+    result.checks.append(
+        Check(
+            "photometry_keywords",
+            not any("photometry_missing" in e.caveats for e in exposures),
+            "every exposure says how DN/s relate to flux densities",
+            {"exposures_with_caveats": len(caveats)},
+        )
+    )
+    return result
+
+
+def describe(result: StageResult, exposures: Sequence[RegisteredExposure]) -> None:
+    """What an operator sees of a day's exposures: counts, sizes, and the first of them."""
+    elements = Counter(e.optical_element for e in exposures)
+    result.figures = {
+        "exposures": len(exposures),
+        "optical_elements": ", ".join(f"{name} {count}" for name, count in sorted(elements.items())) or "none",
+        "exposure_bytes": sum(e.size for e in exposures),
+        "exposure_time_s": float(np.sum([e.exptime_s for e in exposures])),
+    }
+    for exposure in exposures:
+        # A file that went bad since it was registered costs its picture, never the day.
+        try:
+            result.pictures["first_exposure"] = _picture(exposure)
+            break
+        except (Rejected, InputError, OSError) as error:
+            result.caveats.append(f"{exposure.exposure_id} cannot be read: {error}")
+
+
+def _picture(exposure: RegisteredExposure) -> bytes:
+    from roman_assets.exposures.landing import local_exposure
+    from roman_assets.exposures.level2.reader import read_image
+    from roman_assets.systems.msos.plots import image_figure
+
+    with local_exposure(exposure.uri) as path:
+        image = read_image(path, sha256=exposure.sha256)
+    return image_figure(image.data, f"{exposure.exposure_id}  [DN/s]")

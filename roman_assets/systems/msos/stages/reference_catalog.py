@@ -1,0 +1,355 @@
+"""The reference catalogue of a season of a detector: established once, then frozen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from roman_assets.errors import InputError
+from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import archive_metadata
+from roman_assets.products.identity import Identity
+from roman_assets.products.records import ProductRecord
+from roman_assets.systems.msos.catalogue.detection import CatalogueResult
+from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
+from roman_assets.systems.msos.catalogue.tiles import TILE_PX
+from roman_assets.systems.msos.photometry.calibration import ab_zero_point
+from roman_assets.systems.msos.photometry.exposure_fit import EDGE, SATURATED
+from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
+from roman_assets.systems.msos.psf.grid import DetectorPsf, cells_of, reference_grid
+from roman_assets.systems.msos.psf.phase_map import PhaseMap
+from roman_assets.systems.msos.stages.common import (
+    CODE,
+    OBJECT_ORDER,
+    Check,
+    Progress,
+    StageResult,
+    archive_facts,
+    finite,
+    pointing_name,
+    pointings,
+    same_pointing,
+    season_partition,
+    silent,
+)
+
+#: Density of catalogued stars [1/px] outside which a catalogue is not believed.
+DENSITY_RANGE = (0.001, 0.3)
+CROWDED = 0.5
+
+
+@dataclass(frozen=True)
+class CatalogueConfig:
+    """How a catalogue is established.
+
+    Attributes
+    ----------
+    exposures
+        Number of first exposures of the season that are stacked.
+    optical_element
+        Filter of the stack; None takes the season's most frequent.
+    minimum_exposures
+        Pointings with fewer wait: once made, a catalogue is frozen.
+    tile_px
+        Side of the tiles [px] in which larger frames are searched, each with an ePSF of its own.
+    reestablish
+        Make it anew although it exists: it gets a new sequence, and all photometry after it is repeated.
+    """
+
+    exposures: int = 12
+    optical_element: str | None = None
+    minimum_exposures: int = 1
+    tile_px: int = TILE_PX
+    reestablish: bool = False
+
+
+def establish(
+    workspace: Workspace,
+    season: str,
+    detector: str,
+    config: CatalogueConfig = CatalogueConfig(),
+    progress: Progress = silent,
+) -> StageResult:
+    """Catalogue and ePSF of every pointing of a season of a detector; what exists stays as it is."""
+    partition = season_partition(season, detector)
+    result = StageResult()
+    existing = workspace.products.current("reference_catalog", partition)
+    exposures = workspace.registry.exposures(season=season, detector=detector, kind="imaging")
+    element = config.optical_element or main_element(exposures)
+    for group in pointings([e for e in exposures if e.optical_element == element]):
+        known = next((r for r in existing if _covers(r, group[0])), None)
+        if known is not None and not config.reestablish:
+            result.records.append(known)
+            result.caveats.extend(known.caveats)
+            continue
+        if len(group) < config.minimum_exposures:
+            result.caveats.append(f"{pointing_name(group[0])} waits for {config.minimum_exposures} exposures")
+            continue
+        try:
+            _establish_one(workspace, partition, season, group, known, config, result, progress)
+        except InputError as error:
+            result.caveats.append(f"pointing {pointing_name(group[0])}: {error}")
+    for record in existing:
+        if not any(r.part == record.part for r in result.records):
+            result.records.append(record)
+    if not result.records:
+        result.caveats.append(f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered")
+    _summarise(workspace, result)
+    return result
+
+
+def main_element(exposures: Sequence[RegisteredExposure]) -> str | None:
+    """The most frequent filter: the one that is stacked and searched."""
+    counted = Counter(e.optical_element for e in exposures)
+    return max(sorted(counted), key=lambda name: counted[name]) if counted else None
+
+
+def _covers(record: ProductRecord, exposure: RegisteredExposure) -> bool:
+    facts = record.attributes
+    return same_pointing(facts["ra_center"], facts["dec_center"], facts["shape"], exposure)
+
+
+def catalogue_of(records: Sequence[ProductRecord], exposure: RegisteredExposure) -> ProductRecord | None:
+    """The catalogue that covers an exposure, or None."""
+    return next((record for record in records if _covers(record, exposure)), None)
+
+
+def epsf_file(workspace: Workspace, detector: str, element: str) -> Path | None:
+    """The ePSF reference file of a detector and filter, if the installation has one."""
+    if workspace.epsf_folder is None:
+        return None
+    pattern = f"*_{detector.lower()}_{element.lower()}*.asdf"
+    found = sorted(p for p in Path(workspace.epsf_folder).glob("*.asdf") if p.match(pattern))
+    return found[-1] if found else None
+
+
+def load_frame(exposure: RegisteredExposure) -> Frame:
+    """A registered exposure ready for fitting; Rejected or InputError if its bytes are not usable."""
+    from roman_assets.exposures.landing import local_exposure
+    from roman_assets.exposures.level2.reader import read_image
+
+    with local_exposure(exposure.uri) as path:
+        return prepare(read_image(path, sha256=exposure.sha256))
+
+
+def starting_psf(
+    workspace: Workspace, exposure: RegisteredExposure, tile_px: int = TILE_PX
+) -> tuple[EffectivePsf | DetectorPsf, bool, str]:
+    """ePSF to begin with, whether it is kept as it is, and the hash that identifies it."""
+    path = epsf_file(workspace, exposure.detector, exposure.optical_element)
+    if path is None:
+        return model_psf(exposure.detector, exposure.optical_element), False, "model"
+    import hashlib
+
+    return reference_grid(path, exposure.shape, tile_px), True, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _establish_one(
+    workspace: Workspace,
+    partition: str,
+    season: str,
+    group: Sequence[RegisteredExposure],
+    known: ProductRecord | None,
+    config: CatalogueConfig,
+    result: StageResult,
+    progress: Progress,
+) -> None:
+    chosen: list[RegisteredExposure] = []
+    frames: list[Frame] = []
+    for exposure in group:
+        if len(frames) == config.exposures:
+            break
+        try:
+            frames.append(load_frame(exposure))
+            chosen.append(exposure)
+        except (Rejected, InputError) as error:
+            result.caveats.append(f"{exposure.exposure_id} left out of the stack: {error}")
+    if not frames:
+        raise InputError("no usable exposure", remedy="see the caveats of its exposures")
+    psf, fixed, source = starting_psf(workspace, chosen[0], config.tile_px)
+    part = known.part if known is not None else pointing_name(chosen[0])
+    # A re-established catalogue is another product even of the same exposures: its sequence says so.
+    sequence = 1 if known is None else int(known.attributes["sequence"]) + 1
+    settings: dict[str, Any] = {"exposures": config.exposures, "epsf": source, "pointing": part, "sequence": sequence}
+    if cells_of(frames[0].shape, config.tile_px) != (1, 1):
+        settings["tile_px"] = config.tile_px
+    identity = Identity(tuple(e.sha256 for e in chosen), CODE["reference_catalog"], settings)
+    progress(f"stacking {len(frames)} exposures of {part}")
+    catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, tile_px=config.tile_px, progress=progress)
+    zero_point, zero_point_caveat = ab_zero_point(chosen[0].conversion_megajanskys, chosen[0].pixel_area_sr)
+    caveats = [zero_point_caveat] if zero_point_caveat else []
+    if len(frames) < config.exposures:
+        caveats.append(f"{part}: stacked {len(frames)} of {config.exposures} exposures, all there are")
+    attributes = _attributes(chosen, season, part, sequence, zero_point, catalogue, len(frames))
+    facts = archive_facts(workspace, season, chosen, sequence=sequence)
+    psf_record = workspace.products.put_asdf(
+        "epsf",
+        partition,
+        _psf_tree(catalogue),
+        identity,
+        part=part,
+        attributes=attributes,
+        caveats=caveats,
+        sky=(chosen[0].ra_center, chosen[0].dec_center),
+        s_region=chosen[0].s_region,
+    )
+    record = workspace.products.put_table(
+        "reference_catalog",
+        partition,
+        _frame(catalogue, chosen, zero_point),
+        identity,
+        part=part,
+        attributes={**attributes, "epsf": psf_record.sha256},
+        caveats=caveats,
+        sky=(chosen[0].ra_center, chosen[0].dec_center),
+        s_region=chosen[0].s_region,
+        archive=archive_metadata("reference_frame", facts),
+    )
+    result.records.append(record)
+    result.caveats.extend(caveats)
+    _pictures(result, part, frames[0], catalogue)
+
+
+def _attributes(
+    chosen: Sequence[RegisteredExposure],
+    season: str,
+    part: str,
+    sequence: int,
+    zero_point: float,
+    catalogue: CatalogueResult,
+    count: int,
+) -> dict[str, Any]:
+    first = chosen[0]
+    return {
+        "season": season,
+        "detector": first.detector,
+        "field": first.field or "f00",
+        "optical_element": first.optical_element,
+        "pointing": part,
+        "sequence": sequence,
+        "ra_center": first.ra_center,
+        "dec_center": first.dec_center,
+        "shape": list(first.shape),
+        "zero_point": zero_point,
+        "exposures": count,
+        "psf_origin": catalogue.psf.origin,
+        "psf_normalisation": catalogue.psf.normalisation,
+        "psf_sharpness": finite(catalogue.psf.sharpness),
+        "phase_map_amplitude": finite(catalogue.phase_map.amplitude),
+    }
+
+
+def _psf_tree(catalogue: CatalogueResult) -> dict[str, Any]:
+    """One ePSF as (N, N) coefficients, a grid of cells as (rows, columns, N, N) with the side of a cell [px]."""
+    grid = DetectorPsf.of(catalogue.psf)
+    tree = {
+        "phase_map": catalogue.phase_map.coefficients,
+        "coefficients": grid.first.coefficients,
+        "oversample": grid.first.oversample,
+        "origin": grid.origin,
+        "normalisation": grid.normalisation,
+    }
+    if len(grid.cells) > 1:
+        cells = {"coefficients": np.array([[psf.coefficients for psf in row] for row in grid.rows])}
+        tree |= cells | {"cell_px": grid.cell_px}
+    return tree
+
+
+def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[DetectorPsf, PhaseMap]:
+    """The ePSFs stored with a catalogue, and the inter-pixel map that goes with them."""
+    tree = workspace.products.read_asdf(record)
+    values = np.asarray(tree["coefficients"], dtype=np.float64)
+    facts = int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"])
+    if values.ndim == 2:
+        grid = DetectorPsf.of(EffectivePsf(values, *facts))
+    else:
+        grid = DetectorPsf(tuple(tuple(EffectivePsf(v, *facts) for v in row) for row in values), float(tree["cell_px"]))
+    return grid, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
+
+
+def _frame(catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float) -> pl.DataFrame:
+    """The catalogue's table, in order of position on the sky."""
+    from roman_assets.survey.healpix import cells_of
+
+    stars, first = catalogue.stars, chosen[0]
+    ny, nx = first.shape
+    flag = np.where(catalogue.saturated, SATURATED, 0)
+    flag |= np.where(catalogue.crowding > CROWDED, 64, 0)
+    edge = (stars.x < 2.5) | (stars.x > nx - 3.5) | (stars.y < 2.5) | (stars.y > ny - 3.5)
+    flag |= np.where(edge, EDGE, 0)
+    order = np.argsort(cells_of(catalogue.ra, catalogue.dec, OBJECT_ORDER), kind="stable")
+    frame = pl.DataFrame(
+        {
+            "object_id": cells_of(catalogue.ra, catalogue.dec, OBJECT_ORDER),
+            "ra": catalogue.ra,
+            "dec": catalogue.dec,
+            "x": stars.x,
+            "y": stars.y,
+            "x_err": catalogue.x_err,
+            "y_err": catalogue.y_err,
+            "flux": stars.flux,
+            "flux_err": catalogue.flux_err,
+            "mag": zero_point - 2.5 * np.log10(np.maximum(stars.flux, 1e-30)),
+            "snr": stars.flux / catalogue.flux_err,
+            "chi2": catalogue.chi2,
+            "crowding": catalogue.crowding,
+            "flag": flag,
+        }
+    )[order]
+    return frame.with_columns(
+        star=pl.int_range(len(frame), dtype=pl.Int32),
+        n_exposures=pl.lit(len(chosen)),
+        field=pl.lit(first.field or "f00"),
+        detector=pl.lit(first.detector),
+        optical_element=pl.lit(first.optical_element),
+    )
+
+
+def _pictures(result: StageResult, part: str, frame: Frame, catalogue: CatalogueResult) -> None:
+    from roman_assets.systems.msos.plots import image_figure
+
+    stars = catalogue.stars
+    bright = stars.flux > np.percentile(stars.flux, 90)
+    shown = (stars.x[bright], stars.y[bright])
+    result.pictures[f"stars {part}"] = image_figure(frame.data, f"{part}: the brightest tenth of the stars", shown)
+    result.pictures[f"residual {part}"] = image_figure(catalogue.residual[0], f"{part}: data - model", residual=True)
+
+
+def _summarise(workspace: Workspace, result: StageResult) -> None:
+    """Figures and checks over all pointings, from the products themselves."""
+    densities, bright = [], 0
+    for record in result.records:
+        table = workspace.products.read_table(record, ["mag", "x", "y"])
+        ny, nx = record.attributes["shape"]
+        inside = table.filter(pl.col("x").is_between(-0.5, nx - 0.5) & pl.col("y").is_between(-0.5, ny - 0.5))
+        densities.append(inside.height / (ny * nx))
+        bright += int((inside["mag"] < 21).sum())
+    result.figures = {
+        "stars": sum(r.rows or 0 for r in result.records),
+        "stars_brighter_than_21": bright,
+        "pointings": len(result.records),
+        "density_per_px": float(np.median(densities)) if densities else float("nan"),
+        "psf": ", ".join(sorted({r.attributes["psf_origin"] for r in result.records})) or "none",
+    }
+    low, high = DENSITY_RANGE
+    result.checks.append(
+        Check(
+            "catalogue_density",
+            all(low <= d <= high for d in densities),
+            f"between {low} and {high} stars per pixel: fewer or more mean a failed detection",
+            severe=True,
+            figures={"density_per_px": result.figures["density_per_px"]},
+        )
+    )
+    result.checks.append(
+        Check("catalogue_exists", bool(result.records), "the season of this detector has a catalogue", {})
+    )
