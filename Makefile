@@ -111,14 +111,15 @@ test-cluster: $(VENV)/.installed-dev ## The platform on a real Kubernetes: runs,
 # --- measuring ----------------------------------------------------------------------------------
 
 bench: $(VENV)/.installed-bench ## Speed beside the peers: benchmarks/results.json
-	@$(BIN)/python benchmarks/run_bench.py
+	@$(BIN)/python -m benchmarks.run_bench
 
 validate: $(VENV)/.installed-dev ## Quality against external data: benchmarks/validation.json
-	@$(BIN)/python benchmarks/run_validation.py
+	@$(BIN)/python -m benchmarks.run_validation
 
 docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md and the tables of docs/infrastructure.md
 	@$(BIN)/python -c "from pathlib import Path; from roman_assets.products.schemas import data_dictionary; \
-	Path('docs/data_dictionary.md').write_text(data_dictionary())"
+	from roman_assets.systems.gdps.tables import TABLES as GDPS; from roman_assets.systems.msos.tables import TABLES as MSOS; \
+	Path('docs/data_dictionary.md').write_text(data_dictionary([*MSOS, *GDPS]))"
 	@echo "docs/data_dictionary.md"
 	@$(BIN)/python infrastructure/document.py
 

@@ -1,6 +1,6 @@
 """Weights of the class probabilities, from simulated candidates of every kind; and how well they hold on others.
 
-    python benchmarks/class_training.py roman_assets/systems/msos/data/class_weights.json
+    python -m benchmarks.class_training roman_assets/systems/msos/data/class_weights.json
 
 simulates 1,200 candidates of each kind (half an hour on two cores), fits the weights on half of them and judges the
 probabilities on the other half. `rows` judges the stored weights on candidates of its own: part of `make validate`.
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_validation import variability
 
+from benchmarks.search_validation import variability
 from roman_assets.systems.msos.events.class_probability import KINDS, Kind, design, features
 from roman_assets.systems.msos.events.classify_config import ClassifyConfig
 from roman_assets.systems.msos.events.evidence import Evidence

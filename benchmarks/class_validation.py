@@ -1,6 +1,6 @@
 """Do the stated class probabilities come true, on candidates that the weights were not fitted to?"""
 
-from class_training import rows
+from benchmarks.class_training import rows
 
 __all__ = ["rows"]
 

@@ -28,7 +28,6 @@ def collect(suffix: str, failed: dict[str, Any], output: Path, wanted: Sequence[
     A part that cannot run is one row that says so, made from `failed`. A part's ``rows`` is given the data folder if it
     takes an argument. `wanted` names parts (``difference``, say): the rows of the others stay as `output` has them.
     """
-    sys.path.insert(0, str(FOLDER))
     parts = [p.stem for p in sorted(FOLDER.glob(f"*_{suffix}.py")) if p.stem != f"run_{suffix}"]
     unknown = {name for name in wanted if f"{name}_{suffix}" not in parts}
     if unknown:
@@ -50,7 +49,7 @@ def collect(suffix: str, failed: dict[str, Any], output: Path, wanted: Sequence[
 
 def _rows_of(part: str, failed: dict[str, Any]) -> list[Row]:
     try:
-        rows = importlib.import_module(part).rows
+        rows = importlib.import_module(f"benchmarks.{part}").rows
         return list(rows(data_folder()) if inspect.signature(rows).parameters else rows())
     except Exception as error:
         traceback.print_exc()

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matching import robust_scatter
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from benchmarks.matching import robust_scatter
 from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.level2.frames import Frame, prepare
 from roman_assets.exposures.level2.reader import read_header, read_image
@@ -498,7 +498,7 @@ def _row(name: str, value: float, required: str, data_set: str, passed: Any) -> 
 
 
 if __name__ == "__main__":
-    from collect import data_folder
+    from benchmarks.collect import data_folder
 
     for row in rows(data_folder()):
         print(row)

@@ -1,6 +1,6 @@
 """What the event finder finds of a season at the survey's cadence: curves over tE, u0 and magnitude, and planets.
 
-    python benchmarks/efficiency_figure.py docs/efficiency.md docs/images/efficiency.png
+    python -m benchmarks.efficiency_figure docs/efficiency.md docs/images/efficiency.png
 
 Injects point lenses and planets into simulated constant stars (6,400 epochs, photon and read noise and a floor of
 0.5 % of the flux), with the code of the detection_efficiency asset, and writes the page and its figure.
@@ -48,7 +48,7 @@ def document(table: pl.DataFrame, recovered: pl.DataFrame) -> str:
     lines = [
         "# Detection efficiency at the thresholds of the pipeline",
         "",
-        "Made by `python benchmarks/efficiency_figure.py docs/efficiency.md docs/images/efficiency.png`: point lenses and "
+        "Made by `python -m benchmarks.efficiency_figure docs/efficiency.md docs/images/efficiency.png`: point lenses and "
         f"planets injected into {STARS} simulated stars of a season of {EPOCHS:,} epochs, peaks uniform over the season, "
         "sources of 30 to 100 % of the star's light; searched, fitted and classified as the pipeline does. Errors are "
         "binomial (68 %, Jeffreys). At these thresholds 2 of 100,000 stars without an event are called microlensing "

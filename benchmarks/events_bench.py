@@ -1,6 +1,6 @@
 """Speed of the event search and the point-lens fit, one core, beside the peers in the same run.
 
-python benchmarks/events_bench.py
+python -m benchmarks.events_bench
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requirements of the event finder, measured on external and simulated data.
 
-    python benchmarks/events_validation.py [data folder]
+    python -m benchmarks.events_validation [data folder]
 
 prints a table event by event and the list of requirements. delta-chi2 over a flat line is chi2 of a constant in
 each band minus chi2 of the best point-source point-lens fit, on all points of all bands.

@@ -3,7 +3,7 @@
 A simulated grism exposure of 4088 x 4088 px with 1,060 sources (nominal optical model and effective areas, no order 2),
 read and extracted in a process of its own: CPU time without reading, and the most memory that the process held.
 No peer extracts a whole detector with contamination of its own accord, so the rows have none.
-Run: ``python benchmarks/extraction_bench.py``.
+Run: ``python -m benchmarks.extraction_bench``.
 """
 
 from __future__ import annotations

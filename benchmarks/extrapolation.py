@@ -1,6 +1,6 @@
 """What the whole survey costs, from the measured figures of benchmarks/results.json.
 
-    python benchmarks/extrapolation.py docs/extrapolation.md
+    python -m benchmarks.extrapolation docs/extrapolation.md
 
 Every line is a measured cost times a number of the survey; prices are inputs, named in the page.
 """
@@ -80,7 +80,7 @@ def document(figures: dict[str, float]) -> str:
         [
             "# What the survey costs",
             "",
-            "Made by `python benchmarks/extrapolation.py docs/extrapolation.md` from `benchmarks/results.json`: costs measured "
+            "Made by `python -m benchmarks.extrapolation docs/extrapolation.md` from `benchmarks/results.json`: costs measured "
             "on one core of the machine that ran the bench, times the survey's numbers: "
             f"{STARS:.0e} objects, {SEASONS} seasons of {DAYS} days, {EPOCHS:,} epochs of a field, {points:.1e} points.",
             "",

@@ -2,7 +2,7 @@
 
 A row is ``{name, value, required, data_set, passed}``; `required` is text. Everything is done as the platform does
 it: profiles from the direct image, PSF width from the stars, contamination from the exposure itself.
-Run: ``python benchmarks/run_validation.py``.
+Run: ``python -m benchmarks.run_validation``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A row is ``{name, ours, peer, unit, ratio, setup}``; ``ratio`` is peer / ours.  The peer of the file checks
 is ``asdf.open`` reading the planes with checksum validation, which checks less; that of the header is
-``asdf.open`` without pixels.  Run: ``python benchmarks/ingest_bench.py``.
+``asdf.open`` without pixels.  Run: ``python -m benchmarks.ingest_bench``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The scene is drawn by the simulator, not by the kernels that are measured: 0.11 stars per pixel to F146 =
 25.5, Roman's PSF from GalSim, photon and read noise. CPU time, best of several, all in one run. The catalogue's
 fluxes, from which all start, have the errors of a hundred exposures.
-Run: ``python benchmarks/photometry_bench.py``.
+Run: ``python -m benchmarks.photometry_bench``.
 """
 
 from __future__ import annotations

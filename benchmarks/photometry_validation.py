@@ -2,7 +2,7 @@
 
 A row is ``{name, value, required, data_set, passed}``; `required` is text. Catalogue and ePSF are found
 blind, from the first twelve exposures, as the platform does; then every exposure is measured.
-Run: ``python benchmarks/run_validation.py``.
+Run: ``python -m benchmarks.run_validation``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matching import RADIUS_PX, TOLERANCE_MAG, isolated, match
 from numpy.typing import NDArray
 
+from benchmarks.matching import RADIUS_PX, TOLERANCE_MAG, isolated, match
 from roman_assets.exposures.level2.frames import Frame, prepare
 from roman_assets.exposures.level2.reader import read_image
 from roman_assets.kernels.photometry import PaddedFrame, Stars, matched_sums, render

@@ -15,7 +15,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.systems.msos.events.classify import MICROLENSING
 from roman_assets.systems.msos.models.point_lens import magnification
 from roman_assets.systems.msos.objects.matching import MAS_DEG, unit_vectors
-from roman_assets.systems.msos.stages.season import SeasonCurves, open_curves
+from roman_assets.systems.msos.stages.season_curves import SeasonCurves, open_curves
 
 MATCH_MAS = 55.0  # half a pixel
 MIN_DCHI2, MIN_POINTS, HIGH = 300.0, 4, 3.0

@@ -1,6 +1,6 @@
 """A planet from exposures to its picture: two simulated seasons through the whole pipeline.
 
-    python benchmarks/planet_figure.py docs/images/planet.png
+    python -m benchmarks.planet_figure docs/images/planet.png
 
 The figure is the one that survey_events shows in the UI; the truth is printed beside what the pipeline found.
 """
@@ -21,7 +21,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
-from roman_assets.systems.msos.stages.survey import events
+from roman_assets.systems.msos.stages.survey_events import events
 
 SURVEY = MiniSurvey(
     seed=73,

@@ -1,6 +1,6 @@
 """Planets of the 2018 data challenge, event by event, from the light curve to (s, q).
 
-    python benchmarks/planets_validation.py [data folder] [docs/dc2018.md]
+    python -m benchmarks.planets_validation [data folder] [docs/dc2018.md]
 
 searches, fits and classifies every curve as the pipeline does, compares with the truth and, given a file, writes the
 table into it. Takes half an hour of CPU. The truth's t0 and u0 refer to the centre of mass, the
@@ -152,7 +152,7 @@ def document(events: list[Row]) -> str:
     lines = [
         "# The 2018 data challenge, event by event",
         "",
-        "Made by `python benchmarks/planets_validation.py ../shared/data docs/dc2018.md`: every light curve (W149 and "
+        "Made by `python -m benchmarks.planets_validation ../shared/data docs/dc2018.md`: every light curve (W149 and "
         "Z087, 38,568 epochs) goes through the search, the fits and the classification of the pipeline, without any "
         "knowledge of the truth. Solutions are those reported in the event tables; twins are the further solutions "
         "that the data cannot tell from the best. `dchi2` is the gain of two lenses over one. t0 and u0 are compared at "

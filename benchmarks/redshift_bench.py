@@ -2,7 +2,7 @@
 
 846 pixels, 1420 redshifts, 6 continua and 4 line templates, non-negative amplitudes; in redrock the line-spread
 function is a resolution matrix. Redrock rebins its templates once for all spectra that share a wavelength grid: that
-is not held against it. CPU time, best of several, all in one run. Run: ``python benchmarks/redshift_bench.py``.
+is not held against it. CPU time, best of several, all in one run. Run: ``python -m benchmarks.redshift_bench``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spectra_simulation import LSF_NM, WAVELENGTH, Simulated, scene_spectra
 
+from benchmarks.spectra_simulation import LSF_NM, WAVELENGTH, Simulated, scene_spectra
 from roman_assets.kernels.redshift import LineTable, ScanTemplates, redshift_scan
 from roman_assets.systems.gdps.redshift.measure import measure_redshift, prepare
 from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig
@@ -141,7 +141,7 @@ def _row(name: str, ours: float, peer: float | None, setup: str) -> Row:
 
 
 if __name__ == "__main__":
-    from collect import data_folder as folder
+    from benchmarks.collect import data_folder as folder
 
     for row in rows(folder()):
         print(row)

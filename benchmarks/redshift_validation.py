@@ -3,7 +3,7 @@
 Three sets: galaxies drawn from our own templates and priors (do the stated probabilities come true?); the sources of
 grism_scene, whose spectra owe nothing to our templates, with the noise of clean spectra (are the redshifts right?); the
 same sources as extracted from the scene's exposures, contamination and all.
-Run: ``python benchmarks/redshift_validation.py``.
+Run: ``python -m benchmarks.redshift_validation``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kstest
-from spectra_simulation import Simulated, extracted_spectra, scene_spectra, template_spectra
 
+from benchmarks.spectra_simulation import Simulated, extracted_spectra, scene_spectra, template_spectra
 from roman_assets.systems.gdps.redshift.measure import Redshift, measure_redshift
 from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig
 
@@ -117,7 +117,7 @@ def _row(name: str, value: float, required: str, data_set: str, passed: bool | N
 
 
 if __name__ == "__main__":
-    from collect import data_folder as folder
+    from benchmarks.collect import data_folder as folder
 
     for row in rows(folder()):
         print(row)

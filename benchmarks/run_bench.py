@@ -1,6 +1,6 @@
 """Runs every ``*_bench.py``, shows ours beside the peer, writes results.json.
 
-Arguments name parts (``python benchmarks/run_bench.py photometry``): only those run, and the rows of the others stay.
+Arguments name parts (``python -m benchmarks.run_bench photometry``): only those run, and the rows of the others stay.
 
 Rows: name, ours, peer, unit, ratio (how many times better we are; none without a peer), setup.
 """
@@ -14,9 +14,10 @@ import sys
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-from collect import FOLDER, collect, number  # noqa: E402 - after the threads are limited
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+
+from benchmarks.collect import FOLDER, collect, number  # noqa: E402 - after the threads are limited
 
 
 def main() -> None:

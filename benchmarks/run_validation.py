@@ -1,6 +1,6 @@
 """Runs every ``*_validation.py`` on the external data, shows what passes, writes validation.json.
 
-Arguments name parts (``python benchmarks/run_validation.py difference grism``): only those run, the rows of the
+Arguments name parts (``python -m benchmarks.run_validation difference grism``): only those run, the rows of the
 others stay.
 
 Rows: name, value, required, data_set, passed. Exit status 1 if a requirement is not met or not measured.
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from collect import FOLDER, collect, number
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.collect import FOLDER, collect, number
 from roman_assets.platform.arithmetic import pin_arithmetic
 
 

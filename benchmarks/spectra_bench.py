@@ -7,7 +7,7 @@ them too, and so are the bins of wavelength, which a scene has in common. grizli
 many pixels, one wavelength per pixel and one profile, and its image. Extraction: optimal extraction of one cut-out of
 64 x 1380 px; specreduce's HorneExtract.
 Peers that are not installed are left out, and the rows say so.
-Run: ``python benchmarks/spectra_bench.py``.
+Run: ``python -m benchmarks.spectra_bench``.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from grism_validation import measure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from benchmarks.grism_validation import measure
 from roman_assets.systems.gdps.extraction.combination import combine
 from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig, log_z_prior
 from roman_assets.systems.gdps.redshift.templates import CLASSES, continuum, line_table

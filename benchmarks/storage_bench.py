@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.products.parquet import encode_table
-from roman_assets.products.schemas import find_schema
 from roman_assets.systems.msos.light_curves.series import list_column, rounded_errors, transpose
+from roman_assets.systems.msos.tables import SEASON_LIGHT_CURVES
 
 Row = dict[str, Any]
 STARS, EPOCHS = 27_000, 7_000
@@ -31,11 +31,11 @@ def rows() -> list[Row]:
 
 def _season_file(path: Path) -> list[Row]:
     flux, error, flag = _block(STARS, EPOCHS)
-    plain = encode_table(season_table(flux[:2000], error[:2000], flag[:2000]), find_schema("season_light_curves"), {})
+    plain = encode_table(season_table(flux[:2000], error[:2000], flag[:2000]), SEASON_LIGHT_CURVES, {})
     table = season_table(flux, rounded_errors(error), flag)
     raw = flux.nbytes + error.nbytes + flag.nbytes
     start = time.process_time()
-    content = encode_table(table, find_schema("season_light_curves"), {})
+    content = encode_table(table, SEASON_LIGHT_CURVES, {})
     encoded = time.process_time() - start
     path.write_bytes(content)
     points, size = STARS * EPOCHS, len(content)

@@ -11,6 +11,9 @@ import pytest
 from tests.postgresql import postgresql_server
 from tests.services import KEY, SECRET, s3_server
 
+#: Fixtures of several folders: the survey that is processed once, and a valid file in parts.
+pytest_plugins = ["tests.mini_survey", "tests.exposures.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.dagster_server import free_port
+from tests.dagster_server import free_port
 
 
 def _program(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """How a table product is described, checked and turned into an Arrow schema with units and descriptions.
 
-The tables themselves are in `msos_tables` and `gdps_tables`.
+The tables themselves are in the `tables.py` of each system.
 """
 
 from __future__ import annotations
@@ -79,26 +79,31 @@ class TableSchema:
         return pl.DataFrame(schema=self.polars_schema)
 
 
+#: Tables by kind: every system registers its own when its `tables` are imported.
+_TABLES: dict[str, TableSchema] = {}
+
+
+def register(tables: Iterable[TableSchema]) -> tuple[TableSchema, ...]:
+    """Makes the tables of a system known by their kind; returns them.
+
+    ValueError if another table has the kind.
+    """
+    given = tuple(tables)
+    for schema in given:
+        if _TABLES.setdefault(schema.kind, schema) != schema:
+            raise ValueError(f"there are two tables of kind {schema.kind}")
+    return given
+
+
 def find_schema(kind: str) -> TableSchema:
-    """The schema of a kind of table; InputError if there is none."""
-    tables = _tables()
-    for schema in tables:
-        if schema.kind == kind:
-            return schema
-    raise InputError(
-        f"no table schema for products of kind {kind!r}",
-        field="kind",
-        remedy="use one of "
-        + ", ".join(schema.kind for schema in tables)
-        + ", or add it in products/msos_tables.py or gdps_tables.py",
-    )
-
-
-def _tables() -> tuple[TableSchema, ...]:
-    from roman_assets.systems.gdps.tables import TABLES as SPECTRAL
-    from roman_assets.systems.msos.tables import TABLES as MICROLENSING
-
-    return (*MICROLENSING, *SPECTRAL)
+    """The schema of a kind of table, of the systems imported; InputError if there is none."""
+    if kind not in _TABLES:
+        raise InputError(
+            f"no table schema for products of kind {kind!r}",
+            field="kind",
+            remedy=f"use one of {', '.join(_TABLES)}, or add it to the tables.py of its system",
+        )
+    return _TABLES[kind]
 
 
 def to_arrow_schema(schema: TableSchema, metadata: dict[str, str] | None = None) -> pa.Schema:
@@ -218,18 +223,18 @@ def _error(schema: TableSchema, column: str | None, problem: str, remedy: str) -
     return InputError(f"{schema.kind}: {problem}", field=column, remedy=remedy)
 
 
-def data_dictionary(schemas: Iterable[TableSchema] | None = None) -> str:
+def data_dictionary(schemas: Iterable[TableSchema]) -> str:
     """Markdown: every table's partition, order and columns with types, units and meaning."""
     lines = [
         "# Data dictionary",
         "",
-        "Made from `msos_tables.py` and `gdps_tables.py` of `roman_assets/products` by `data_dictionary()`: edit those.",
+        "Made from the `tables.py` of each system (`roman_assets/systems`) by `make docs`: edit those.",
         "Tables are parquet files (zstd, floats byte-stream-split); units and descriptions are also in the",
         "files' own schema. Times are MJD (UTC), angles ICRS degrees, pixels 0-based with integers at the",
         "centres, magnitudes AB. NaN is a measurement that failed, null what does not apply.",
         "",
     ]
-    for schema in schemas if schemas is not None else _tables():
+    for schema in schemas:
         lines += [
             f"## {schema.kind}",
             "",

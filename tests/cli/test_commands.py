@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from roman_assets.cli import app, main
 from roman_assets.cli.common import console
 from roman_assets.errors import InputError
-from tests.pipeline.conftest import Processed, processed, survey  # noqa: F401  (fixtures)
+from tests.mini_survey import Processed
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_errors_are_one_message(
     assert "Traceback" not in output
 
 
-def test_own_folder_from_calendar_to_registry(runner: CliRunner, tmp_path: Path, survey: object) -> None:  # noqa: F811
+def test_own_folder_from_calendar_to_registry(runner: CliRunner, tmp_path: Path, survey: object) -> None:
     """The first steps with own files: a calendar for them, then ingestion, twice."""
     exposures = Path(survey.exposures[0]).parent  # type: ignore[attr-defined]
     home = tmp_path / "home"
@@ -120,7 +120,7 @@ def test_a_bad_file_is_quarantined_and_listed(runner: CliRunner, tmp_path: Path)
     assert bad.name.split("_")[0] in run(runner, tmp_path / "home", "quarantine", "list").output
 
 
-def test_a_conflict_can_be_released_after_review(runner: CliRunner, tmp_path: Path, survey: object) -> None:  # noqa: F811
+def test_a_conflict_can_be_released_after_review(runner: CliRunner, tmp_path: Path, survey: object) -> None:
     """Another delivery of the same exposure with other bytes: quarantined, reviewed, accepted in its place."""
     home, folder = tmp_path / "home", tmp_path / "again"
     folder.mkdir()
@@ -147,7 +147,7 @@ def test_processing_nothing_says_what_to_do(runner: CliRunner, tmp_path: Path) -
     assert "roman ingest" in result.output
 
 
-def test_products_events_and_light_curves(runner: CliRunner, processed: Processed, tmp_path: Path) -> None:  # noqa: F811
+def test_products_events_and_light_curves(runner: CliRunner, processed: Processed, tmp_path: Path) -> None:
     home = processed.workspace.home
     assert "season_events" in run(runner, home, "products").output
     assert "season=s01/detector=WFI01" in run(runner, home, "products", "season_objects").output
@@ -165,6 +165,6 @@ def test_products_events_and_light_curves(runner: CliRunner, processed: Processe
         run(runner, home, "light-curve", "5")
 
 
-def test_reconcile_finds_nothing_to_do(runner: CliRunner, processed: Processed) -> None:  # noqa: F811
+def test_reconcile_finds_nothing_to_do(runner: CliRunner, processed: Processed) -> None:
     result = run(runner, processed.workspace.home, "reconcile", "--dry-run")
     assert "0 would be reported" in result.output

@@ -19,8 +19,8 @@ import yaml
 from roman_assets.orchestration.definitions import SEASON_ASSETS
 from roman_assets.products.index_tables import products
 from tests.cluster.platform import IMAGES, NAMESPACE, ROOT, Platform, kubectl, render, wait_until
+from tests.dagster_server import free_port
 from tests.operations.guide import GUIDE, run, sections
-from tests.pipeline.dagster_server import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from level2_files import NAME, SIDE, Parts, Payload, take_apart, write
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.guards import ManifestEntry, check_bytes, check_file, read_manifest
 from roman_assets.exposures.rejection import Limits, Reason, Rejected, Unavailable
+from tests.exposures.level2_files import NAME, SIDE, Parts, Payload, take_apart, write
 
 
 def reason_of(data: bytes, **options) -> Reason:

@@ -9,8 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from fake_s3 import FakeS3
-from level2_files import NAME, SIDE, another, number_of, write
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.ingest import ingest, release
@@ -18,6 +16,8 @@ from roman_assets.exposures.landing import Landing
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.registry import Outcome, Registry
 from roman_assets.survey.calendar import SHIPPED, load_calendar
+from tests.exposures.fake_s3 import FakeS3
+from tests.exposures.level2_files import NAME, SIDE, another, number_of, write
 
 CALENDAR = load_calendar(SHIPPED)
 

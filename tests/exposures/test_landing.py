@@ -9,12 +9,12 @@ import sys
 import time
 
 import pytest
-from fake_s3 import FakeS3
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.landing import FileList, Landing, local_exposure, open_landing
 from roman_assets.exposures.rejection import Unavailable
 from roman_assets.storage.blobs import FolderBlobs, open_blobs
+from tests.exposures.fake_s3 import FakeS3
 
 
 def put(folder, name: str, data: bytes = b"x", age: float = 100.0):

@@ -6,11 +6,11 @@ import hashlib
 import json
 
 import pytest
-from fake_s3 import FakeS3
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.rejection import Reason, Rejected
+from tests.exposures.fake_s3 import FakeS3
 
 DATA = b"some bytes"
 SHA256 = hashlib.sha256(DATA).hexdigest()

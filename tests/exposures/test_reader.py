@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from level2_files import NAME, SIDE, SKY, write
 
 from roman_assets.exposures.level2.header import (
     FOOTPRINT_FROM_TARGET,
@@ -17,6 +16,7 @@ from roman_assets.exposures.level2.header import (
 )
 from roman_assets.exposures.level2.reader import CONSTANT_IMAGE, PixelGates, read_header, read_image, validate
 from roman_assets.exposures.rejection import Reason, Rejected
+from tests.exposures.level2_files import NAME, SIDE, SKY, write
 
 
 def refused(path, check=read_header, **options) -> Reason:

@@ -11,8 +11,8 @@ import pytest
 from roman_assets.monitoring.webhook import WEBHOOK
 from roman_assets.orchestration.backfill import launch
 from roman_assets.platform.workspace import Workspace
+from tests.dagster_server import dagster_server
 from tests.monitoring.conftest import CALENDAR, Channel, arrive
-from tests.pipeline.dagster_server import dagster_server
 
 pytestmark = pytest.mark.slow
 DAY = "2020-03-01"

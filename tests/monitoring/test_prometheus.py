@@ -22,8 +22,8 @@ from roman_assets.monitoring.exporter import Exporter
 from roman_assets.monitoring.poll import Poller
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.model import Calendar, Season
+from tests.dagster_server import free_port
 from tests.monitoring import scene
-from tests.pipeline.dagster_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "monitoring"

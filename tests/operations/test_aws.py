@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
+from tests.dagster_server import free_port
 from tests.infrastructure.templates import NAMES
 from tests.infrastructure.test_deployment import reduced
 from tests.operations.guide import GUIDE, ROOT, blocks
-from tests.pipeline.dagster_server import free_port
 from tests.postgresql import postgresql_server
 
 ACCOUNT = "111122223333"

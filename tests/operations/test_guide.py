@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from roman_assets.platform.promises import PROMISES
+from tests.dagster_server import free_port
 from tests.operations.guide import BLOCK, GUIDE, KINDS, ROOT, blocks, commands, lines, run, sections
-from tests.pipeline.dagster_server import free_port
 
 #: Commands that no test runs, each with its reason; every other one is run (`sh cluster`: tests/cluster/test_guide.py).
 NOT_RUN = {

@@ -11,7 +11,8 @@ from roman_assets.orchestration.processing import dagster_instance, plan, run_st
 from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.products.archive import validate_record
 from roman_assets.simulate.judge import judge
-from tests.pipeline.conftest import Processed
+from roman_assets.systems.msos.archive import record_kind
+from tests.mini_survey import Processed
 
 ASSETS = (
     "exposures",
@@ -102,7 +103,7 @@ def test_archive_records_are_valid(processed: Processed) -> None:
     for record in products.current():
         archived = products.read_archive(record)
         if archived is not None:
-            validate_record(archived)
+            validate_record(archived, record_kind(archived))
             kinds.add(record.kind)
     assert kinds >= {
         "reference_catalog",

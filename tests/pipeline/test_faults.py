@@ -24,7 +24,7 @@ from roman_assets.systems.msos.stages.exposures import collect
 from roman_assets.systems.msos.stages.psf_photometry import measure
 from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, establish
 from roman_assets.systems.msos.stages.season_light_curves import transpose_season
-from tests.pipeline.conftest import fresh_workspace, take_in
+from tests.mini_survey import fresh_workspace, take_in
 
 DAY, DETECTOR, SEASON = "2027-03-01", "WFI01", "s01"
 SMALL = CatalogueConfig(exposures=4)

@@ -11,7 +11,7 @@ import pytest
 from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
-from tests.pipeline.conftest import fresh_workspace, take_in
+from tests.mini_survey import fresh_workspace, take_in
 
 
 def test_two_filters(tmp_path: Path) -> None:

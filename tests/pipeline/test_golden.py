@@ -2,7 +2,7 @@
 
 The figures are medians and counts of the simulated survey, loose enough for other versions of numpy and other
 processors, tight enough for a change of method. After a deliberate change: raise the asset's version in
-msos/stages/common.py and write the file anew with `ROMAN_WRITE_GOLDEN=1 pytest tests/pipeline/test_golden.py`.
+systems/msos/stages/common.py and write the file anew with `ROMAN_WRITE_GOLDEN=1 pytest tests/pipeline/test_golden.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from roman_assets.systems.msos.stages.common import CODE
-from tests.pipeline.conftest import Processed
+from tests.mini_survey import Processed
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

@@ -16,6 +16,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.gdps.archive import RECORD_KINDS
 from roman_assets.systems.gdps.stages.spectral_series import series_of_region
 
 pytestmark = pytest.mark.xdist_group("prism")
@@ -71,7 +72,7 @@ def test_a_source_has_a_spectrum_for_every_visit(done: Prism) -> None:
     (record,) = done.workspace.products.current("spectral_series")
     stored = done.workspace.products.read_archive(record)
     assert stored is not None
-    validate_record(stored, "spec_combined_1d")
+    validate_record(stored, RECORD_KINDS["spec_combined_1d"])
     for _, rows in series.group_by("source_id"):
         assert rows["visit"].to_list() == [0, 1, 2]
         assert rows["n_exposures"].to_list() == [len(FIELD.rolls)] * 3

@@ -12,7 +12,7 @@ from roman_assets.simulate.reference import write_epsf_reference
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.systems.msos.psf.effective_psf import model_psf, reference_psf
 from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, establish
-from tests.pipeline.conftest import fresh_workspace, take_in
+from tests.mini_survey import fresh_workspace, take_in
 
 
 def test_catalogue_with_a_reference_file(survey: SimulatedSurvey, tmp_path: Path) -> None:

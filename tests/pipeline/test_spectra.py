@@ -15,18 +15,20 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from roman_assets.errors import InputError
 from roman_assets.exposures.ingest import ingest
 from roman_assets.exposures.level2.reader import read_header
 from roman_assets.orchestration.processing import Outcome, dagster_instance, plan, run_steps
 from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.platform.regions import regions_of
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import record_kind, validate_record
+from roman_assets.products.archive import validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.simulate.judge import judge_redshifts
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.systems.gdps.archive import RECORD_KINDS
 from roman_assets.systems.gdps.sensors import build_region_sensor
-from roman_assets.systems.gdps.stages.combined import combine_region
+from roman_assets.systems.gdps.stages.combined_spectra import combine_region
 from roman_assets.systems.gdps.stages.spectra import extract_day
 from roman_assets.systems.gdps.versions import CODE
 
@@ -130,11 +132,11 @@ def test_archive_records_are_valid(done: Spectroscopy) -> None:
         for record in products.current(kind):
             stored = products.read_archive(record)
             assert stored is not None
-            validate_record(stored, schema)
+            validate_record(stored, RECORD_KINDS[schema])
             seen.add(schema)
     assert len(seen) == 7
-    with pytest.raises(Exception, match="model_type"):
-        record_kind({})
+    with pytest.raises(InputError, match="kind"):
+        validate_record(stored)
 
 
 def test_densities_integrate_to_one(done: Spectroscopy) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
-from tests.pipeline.conftest import fresh_workspace, take_in
+from tests.mini_survey import fresh_workspace, take_in
 
 #: One worker, so that the survey is processed once.
 pytestmark = pytest.mark.xdist_group("two_seasons")

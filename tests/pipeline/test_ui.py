@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Processed
-from tests.pipeline.dagster_server import dagster_server
+from tests.dagster_server import dagster_server
+from tests.mini_survey import Processed
 
 #: One worker, so that the survey is processed once.
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("processed")]

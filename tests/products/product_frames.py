@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from roman_assets.products import Identity
-from roman_assets.products.schemas import find_schema
+from roman_assets.systems.msos.tables import PSF_PHOTOMETRY_PART
 
 
 def part_frame(n: int = 50, seed: int = 0) -> pl.DataFrame:
@@ -19,7 +19,7 @@ def part_frame(n: int = 50, seed: int = 0) -> pl.DataFrame:
         "chi2": rng.uniform(0.5, 2, n),
         "flag": rng.integers(0, 4, n),
     }
-    return pl.DataFrame(columns, schema=find_schema("psf_photometry_part").polars_schema)
+    return pl.DataFrame(columns, schema=PSF_PHOTOMETRY_PART.polars_schema)
 
 
 def identity(**change: object) -> Identity:

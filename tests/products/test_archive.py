@@ -5,14 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.products.archive import (
-    RECORD_KINDS,
-    ArchiveFacts,
-    archive_metadata,
-    complete_record,
-    iso_time,
-    validate_record,
-)
+from roman_assets.products.archive import complete_record, iso_time, validate_record
+from roman_assets.systems.msos.archive import RECORD_KINDS, ArchiveFacts, archive_metadata
 
 FACTS = ArchiveFacts(
     season="s01",
@@ -33,20 +27,21 @@ FACTS = ArchiveFacts(
     inject_medium="images",
 )
 
-MSOS_KINDS = [name for name, kind in RECORD_KINDS.items() if kind.folder == "MSOS"]
+MSOS_KINDS = list(RECORD_KINDS)
 
 
 def record_of(kind, **change):
     record = complete_record(
         archive_metadata(kind, FACTS), filename="x.parquet", file_date=datetime(2027, 6, 1, tzinfo=UTC)
     )
-    return {**record, **change}
+    record.update(change)
+    return record
 
 
 @pytest.mark.parametrize("kind", MSOS_KINDS)
 def test_every_kind_is_valid(kind):
     validate_record(record_of(kind))
-    validate_record(record_of(kind), kind)
+    validate_record(dict(record_of(kind)), RECORD_KINDS[kind])
 
 
 def test_all_msos_schemas_of_rad_have_a_kind():

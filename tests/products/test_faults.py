@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from product_frames import identity, part_frame
 
 from roman_assets.products import Products
-from roman_assets.products.archive import ArchiveFacts, archive_metadata
 from roman_assets.products.retention import collect, orphans
+from roman_assets.systems.msos.archive import ArchiveFacts, archive_metadata
+from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
 STEPS = ("encoded", "temporary_written", "object_written", "archive_written", "index_changed", "index_committed")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.products.archive import RECORD_KINDS, complete_record, validate_record
-from roman_assets.systems.gdps.archive import SpectralFacts, spectral_metadata
+from roman_assets.products.archive import complete_record, validate_record
+from roman_assets.systems.gdps.archive import RECORD_KINDS, SpectralFacts, spectral_metadata
 
-KINDS = [name for name, kind in RECORD_KINDS.items() if kind.folder == "GDPS"]
+KINDS = list(RECORD_KINDS)
 
 
 def exposure(**changes: Any) -> Any:

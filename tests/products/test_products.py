@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from product_frames import identity, part_frame
 
 from roman_assets.errors import InputError
 from roman_assets.products import IdentityConflictWarning, Products, StoreError
-from roman_assets.products.archive import ArchiveFacts, archive_metadata
+from roman_assets.systems.msos.archive import ArchiveFacts, archive_metadata
+from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
 
@@ -212,7 +212,8 @@ def test_archive_record_lies_beside_the_product(products):
     assert abs((datetime.now(UTC) - datetime.fromisoformat(archive["file_date"] + "+00:00")).total_seconds()) < 60
     plain = products.put_table("psf_photometry_part", DAY, frame, identity(), part="")
     assert plain.sha256 == record.sha256, "the file's date stays outside the hash"
-    wrong = {**archive_metadata("light_curve", facts), "season": "season1"}
+    wrong = archive_metadata("light_curve", facts)
+    wrong["season"] = "season1"
     with pytest.raises(InputError, match="season1"):
         products.put_table("psf_photometry_part", DAY, frame, identity(code_version="5"), archive=wrong)
     assert len(products.history("psf_photometry_part", DAY)) == 1

@@ -15,13 +15,13 @@ from pathlib import Path
 import boto3
 import polars as pl
 import pytest
-from faulty_proxy import Proxy, faulty_proxy
-from product_frames import identity, part_frame
 
 from roman_assets.exposures.landing import Landing
 from roman_assets.products import Products, StoreError
 from roman_assets.storage import s3 as s3_module
 from roman_assets.storage.s3 import S3Store
+from tests.products.faulty_proxy import Proxy, faulty_proxy
+from tests.products.product_frames import identity, part_frame
 
 MB = 1 << 20
 

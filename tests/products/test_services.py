@@ -9,11 +9,11 @@ import threading
 import uuid
 
 import pytest
-from product_frames import identity, part_frame
 
 from roman_assets.products import IdentityConflictWarning, Products, StoreError
 from roman_assets.products.retention import collect, orphans
 from roman_assets.storage.s3 import S3Store
+from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
 

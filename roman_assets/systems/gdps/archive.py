@@ -8,8 +8,13 @@ from typing import Any
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.products.archive import RECORD_KINDS, ArchiveRecord
+from roman_assets.products.archive import ArchiveRecord, RecordKind
 
+#: By our short name.
+RECORD_KINDS: dict[str, RecordKind] = {
+    f"spec_{name}": RecordKind(f"spec_{name}", f"wfi_spec_{name}_level_4", "GDPS")
+    for name in ("location_table", "decontam_2d", "individual_1d", "combined_1d", "catalog", "catalog_dqa", "dqa_2d")
+}
 UNIT_FLUX, UNIT_WAVELENGTH, REFERENCE_UM = "W m**(-2) nm**(-1)", "nm", 1.55
 
 
@@ -41,16 +46,17 @@ def spectral_metadata(kind: str, facts: SpectralFacts) -> ArchiveRecord:
 
     InputError for a kind that is none, or without exposures.
     """
-    if kind not in RECORD_KINDS or RECORD_KINDS[kind].folder != "GDPS":
-        names = [name for name, known in RECORD_KINDS.items() if known.folder == "GDPS"]
-        raise InputError(f"no spectral record of kind {kind!r}", field="kind", remedy=f"use one of {', '.join(names)}")
+    if kind not in RECORD_KINDS:
+        raise InputError(
+            f"no spectral record of kind {kind!r}", field="kind", remedy=f"use one of {', '.join(RECORD_KINDS)}"
+        )
     if not facts.exposures:
         raise InputError("a spectral record needs the exposures it is made from", field="exposures")
     groups = _GROUPS[kind.removeprefix("spec_")]
     record: dict[str, Any] = {}
     for group in groups:
         record |= _BUILD[group](facts)
-    return ArchiveRecord(kind, record)
+    return ArchiveRecord(RECORD_KINDS[kind], record)
 
 
 def _basic(facts: SpectralFacts) -> dict[str, Any]:

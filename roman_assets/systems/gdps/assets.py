@@ -128,7 +128,7 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         metadata=promise_metadata("combined_spectra"),
     )
     def combined_spectra(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.gdps.stages.combined import combine_region
+        from roman_assets.systems.gdps.stages.combined_spectra import combine_region
 
         return _report("combined_spectra", combine_region(workspace.get(), context.partition_key, context.log.info))
 
@@ -149,7 +149,7 @@ def _region_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         metadata=promise_metadata("redshifts"),
     )
     def redshifts(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.gdps.stages.combined import redshifts_of_region
+        from roman_assets.systems.gdps.stages.redshifts import redshifts_of_region
 
         return _report("redshifts", redshifts_of_region(workspace.get(), context.partition_key, context.log.info))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from roman_assets.products.schemas import Column, TableSchema
+from roman_assets.products.schemas import Column, TableSchema, register
 
 F32, F64, I16, I32, I64, U32 = pl.Float32, pl.Float64, pl.Int16, pl.Int32, pl.Int64, pl.UInt32
 TEXT, C = pl.String, Column
@@ -192,12 +192,14 @@ EMISSION_LINES = TableSchema(
     ),
 )
 
-TABLES = (
-    LOCATION_TABLE,
-    SPECTRA_1D_PART,
-    COMBINED_SPECTRA,
-    SPECTRAL_SERIES,
-    SPECTRAL_VARIABILITY,
-    REDSHIFTS,
-    EMISSION_LINES,
+TABLES = register(
+    (
+        LOCATION_TABLE,
+        SPECTRA_1D_PART,
+        COMBINED_SPECTRA,
+        SPECTRAL_SERIES,
+        SPECTRAL_VARIABILITY,
+        REDSHIFTS,
+        EMISSION_LINES,
+    )
 )

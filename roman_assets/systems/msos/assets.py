@@ -239,7 +239,7 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
     )
     def season_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.msos.stages.season import objects
+        from roman_assets.systems.msos.stages.season_objects import objects
 
         season, detector = _keys(context, "season", "detector")
         return _report("season_objects", objects(workspace.get(), season, detector, context.log.info))
@@ -254,7 +254,7 @@ def _season_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep("season_light_curves"), dg.AssetDep("difference_sources")],
     )
     def season_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.msos.stages.season import events
+        from roman_assets.systems.msos.stages.season_events import events
 
         season, detector = _keys(context, "season", "detector")
         return _report("season_events", events(workspace.get(), season, detector, context.log.info))
@@ -304,7 +304,7 @@ def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep("season_objects", partition_mapping=everything)],
     )
     def survey_objects(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.msos.stages.survey import objects
+        from roman_assets.systems.msos.stages.survey_objects import objects
 
         return _report("survey_objects", objects(workspace.get(), context.partition_key, context.log.info))
 
@@ -318,7 +318,7 @@ def _survey_assets(p: Partitions) -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep("season_events", partition_mapping=everything), dg.AssetDep("survey_objects")],
     )
     def survey_events(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        from roman_assets.systems.msos.stages.survey import events
+        from roman_assets.systems.msos.stages.survey_events import events
 
         return _report("survey_events", events(workspace.get(), context.partition_key, context.log.info))
 

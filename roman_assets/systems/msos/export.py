@@ -8,15 +8,11 @@ import polars as pl
 
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.hats import export_hats
-from roman_assets.products.schemas import find_schema
+from roman_assets.products.schemas import TableSchema
+from roman_assets.systems.msos.tables import SEASON_EVENTS, SEASON_OBJECTS, SURVEY_EVENTS, SURVEY_OBJECTS
 
-#: Product kind and name of its collection.
-COLLECTIONS = {
-    "season_objects": "season_objects",
-    "season_events": "season_events",
-    "survey_objects": "survey_objects",
-    "survey_events": "survey_events",
-}
+#: Tables that become collections, each under the name of its kind.
+COLLECTIONS: tuple[TableSchema, ...] = (SEASON_OBJECTS, SEASON_EVENTS, SURVEY_OBJECTS, SURVEY_EVENTS)
 
 
 def export_catalogues(workspace: Workspace, folder: Path, *, replace: bool = False) -> list[tuple[str, int, Path]]:
@@ -25,13 +21,13 @@ def export_catalogues(workspace: Workspace, folder: Path, *, replace: bool = Fal
     A catalogue without rows has no place on the sky and is left out.
     """
     written = []
-    for kind, name in COLLECTIONS.items():
-        tables = [workspace.products.read_table(r) for r in workspace.products.current(kind) if r.rows]
+    for schema in COLLECTIONS:
+        tables = [workspace.products.read_table(r) for r in workspace.products.current(schema.kind) if r.rows]
         if not tables:
             continue
         table = pl.concat(tables, how="diagonal_relaxed")
-        target = folder / name
+        target = folder / schema.kind
         folder.mkdir(parents=True, exist_ok=True)
-        export_hats(table, target, name, schema=find_schema(kind), replace=replace)
-        written.append((name, table.height, target))
+        export_hats(table, target, schema.kind, schema=schema, replace=replace)
+        written.append((schema.kind, table.height, target))
     return written

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from roman_assets.products.schemas import Column, TableSchema
+from roman_assets.products.schemas import Column, TableSchema, register
 
 C = Column
 I16, I32, I64 = pl.Int16, pl.Int32, pl.Int64
@@ -450,19 +450,21 @@ DETECTION_EFFICIENCY = TableSchema(
     ),
 )
 
-TABLES: tuple[TableSchema, ...] = (
-    REFERENCE_CATALOG,
-    PSF_PHOTOMETRY_PART,
-    DAILY_LIGHT_CURVES_PART,
-    DAILY_SUMS,
-    ALERTS,
-    SEASON_EPOCHS,
-    SEASON_LIGHT_CURVES,
-    DIFFERENCE_SOURCES,
-    DIFFERENCE_LIGHT_CURVES,
-    SEASON_OBJECTS,
-    SEASON_EVENTS,
-    SURVEY_OBJECTS,
-    SURVEY_EVENTS,
-    DETECTION_EFFICIENCY,
+TABLES = register(
+    (
+        REFERENCE_CATALOG,
+        PSF_PHOTOMETRY_PART,
+        DAILY_LIGHT_CURVES_PART,
+        DAILY_SUMS,
+        ALERTS,
+        SEASON_EPOCHS,
+        SEASON_LIGHT_CURVES,
+        DIFFERENCE_SOURCES,
+        DIFFERENCE_LIGHT_CURVES,
+        SEASON_OBJECTS,
+        SEASON_EVENTS,
+        SURVEY_OBJECTS,
+        SURVEY_EVENTS,
+        DETECTION_EFFICIENCY,
+    )
 )

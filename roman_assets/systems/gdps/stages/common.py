@@ -10,6 +10,7 @@ import polars as pl
 
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.products.schemas import TableSchema
+from roman_assets.systems.gdps import tables  # noqa: F401 - the stages store them
 from roman_assets.systems.gdps.archive import SpectralFacts
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 from roman_assets.systems.gdps.versions import CODE

@@ -9,8 +9,9 @@ from datetime import timedelta
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, region_partition, silent
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import ArchiveFacts
 from roman_assets.survey.model import separation_deg
+from roman_assets.systems.msos import tables  # noqa: F401 - the stages store them
+from roman_assets.systems.msos.archive import ArchiveFacts
 
 __all__ = ["Check", "Progress", "StageResult", "day_partition", "region_partition", "silent"]
 PIXEL_DEG = 0.11 / 3600.0

@@ -260,13 +260,13 @@ def _close(
     result: StageResult,
 ) -> None:
     """Alerts, manifest, figures, picture and checks of the day."""
-    from roman_assets.products.schemas import find_schema
     from roman_assets.systems.msos.plots import zero_point_figure
+    from roman_assets.systems.msos.tables import ALERTS as ALERTS_TABLE
 
     parts = [r for r in result.records if r.kind == PART]
     attributes = {"day": day, "detector": detector, "season": season}
     identity = Identity(tuple(r.sha256 for r in parts), CODE["daily_light_curves"])
-    table = pl.concat([a for a in alerts if a.width] or [find_schema(ALERTS).empty()], how="diagonal_relaxed")
+    table = pl.concat([a for a in alerts if a.width] or [ALERTS_TABLE.empty()], how="diagonal_relaxed")
     # Alerts also depend on the days before.
     searched = Identity((*identity.inputs, *sorted(result.history)), CODE["daily_light_curves"])
     for kind in (ALERTS, MANIFEST):

@@ -9,9 +9,9 @@ import polars as pl
 
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
+from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.efficiency.image_injection import IMAGES
 from roman_assets.systems.msos.efficiency.injection import (
     CONTROL,
@@ -34,7 +34,7 @@ from roman_assets.systems.msos.events.classify import MICROLENSING
 from roman_assets.systems.msos.light_curves.series import SATURATED
 from roman_assets.systems.msos.stages.common import CODE, Check, Progress, StageResult, season_partition, silent
 from roman_assets.systems.msos.stages.image_efficiency import recover_in_images
-from roman_assets.systems.msos.stages.season import (
+from roman_assets.systems.msos.stages.season_curves import (
     CATALOGUE,
     SeasonCurves,
     kept_attributes,

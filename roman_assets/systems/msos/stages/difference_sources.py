@@ -20,10 +20,9 @@ from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.kernels.call import KernelError
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
-from roman_assets.products.schemas import find_schema
+from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from roman_assets.systems.msos.difference.photometry import Stamps
 from roman_assets.systems.msos.difference.residual import ConstantSky, Registration, residual_image
@@ -43,8 +42,9 @@ from roman_assets.systems.msos.stages.common import (
 )
 from roman_assets.systems.msos.stages.daily_light_curves import PART
 from roman_assets.systems.msos.stages.reference_catalog import load_frame, read_psf
-from roman_assets.systems.msos.stages.season import DIFFERENCE_CURVES as CURVES
-from roman_assets.systems.msos.stages.season import epochs_of, kept_attributes, place_of, season_facts
+from roman_assets.systems.msos.stages.season_curves import DIFFERENCE_CURVES as CURVES
+from roman_assets.systems.msos.stages.season_curves import epochs_of, kept_attributes, place_of, season_facts
+from roman_assets.systems.msos.tables import DIFFERENCE_LIGHT_CURVES, DIFFERENCE_SOURCES
 
 F64 = NDArray[np.float64]
 SOURCES = "difference_sources"
@@ -165,7 +165,7 @@ def _make(
     except InputError as error:
         caveats.append(f"{record.part}: no difference photometry: {error}")
         search = None
-    sources, curves = find_schema(SOURCES).empty(), find_schema(CURVES).empty()
+    sources, curves = DIFFERENCE_SOURCES.empty(), DIFFERENCE_LIGHT_CURVES.empty()
     facts: dict[str, Any] = {"candidates": 0, "false": 0, "threshold": None, "megapixels": 0.0, "rejected": {}}
     if search is not None:
         facts = search.facts

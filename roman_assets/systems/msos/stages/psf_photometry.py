@@ -16,9 +16,9 @@ from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.kernels.call import KernelError
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
+from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.catalogue.tiles import TILE_PX
 from roman_assets.systems.msos.photometry.calibration import ab_zero_point
 from roman_assets.systems.msos.photometry.exposure_fit import ExposurePhotometry, fit_exposure

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import archive_metadata
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
+from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS, SeriesBlock, list_column, rounded_errors
 from roman_assets.systems.msos.photometry.calibration import ErrorModel, error_model
 from roman_assets.systems.msos.stages.common import (
