@@ -31,6 +31,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
 from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from roman_assets.systems.msos.difference.photometry import Cutouts, Series, Stamps
@@ -111,7 +112,7 @@ def judge_field(config: MiniSurvey) -> Field:
 
 def _processed(files: Sequence[Path], home: Path) -> Workspace:
     home.mkdir()
-    calendar_for_files([read_header(p) for p in files], "validation").dump(home / "calendar.toml")
+    write_calendar(calendar_for_files([read_header(p) for p in files], "validation"), home / "calendar.toml")
     workspace = Workspace(home)
     ingest(list(files), workspace.registry, workspace.quarantine, workspace.calendar, full=False)
     steps = [s for s in plan(workspace) if s.job != "measure_efficiency"]

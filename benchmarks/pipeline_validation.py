@@ -12,9 +12,9 @@ import polars as pl
 from roman_assets.exposures.ingest import ingest
 from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.workspace import Workspace
+from roman_assets.survey.sky import MAS_DEG, unit_vectors
 from roman_assets.systems.msos.events.classify import MICROLENSING
 from roman_assets.systems.msos.models.point_lens import magnification
-from roman_assets.systems.msos.objects.matching import MAS_DEG, unit_vectors
 from roman_assets.systems.msos.stages.season_curves import SeasonCurves, open_curves
 
 MATCH_MAS = 55.0  # half a pixel

@@ -21,6 +21,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.msos.stages.survey_events import events
 
 SURVEY = MiniSurvey(
@@ -43,7 +44,7 @@ def main(out: Path) -> None:
     print(f"{len(survey.exposures)} exposures after {time.monotonic() - start:.0f} s")
     home = folder / "home"
     home.mkdir()
-    calendar_for_files([read_header(p) for p in survey.exposures], "figure").dump(home / "calendar.toml")
+    write_calendar(calendar_for_files([read_header(p) for p in survey.exposures], "figure"), home / "calendar.toml")
     place = Workspace(home)
     ingest(list(survey.exposures), place.registry, place.quarantine, place.calendar)
     outcome = run_steps(place, plan(place))

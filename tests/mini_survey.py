@@ -14,6 +14,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.config import MiniSurvey
 from roman_assets.simulate.survey import SimulatedSurvey, simulate_survey
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 
 CONFIG = MiniSurvey(seed=7, detectors=("WFI01",), days=2, visits_per_day=8, size_px=96, n_events=3, n_variables=2)
 
@@ -36,7 +37,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSurvey:
 def fresh_workspace(folder: Path, survey: SimulatedSurvey) -> Workspace:
     """An empty installation with a calendar for the survey."""
     folder.mkdir(parents=True, exist_ok=True)
-    calendar_for_files([read_header(p) for p in survey.exposures], "test").dump(folder / "calendar.toml")
+    write_calendar(calendar_for_files([read_header(p) for p in survey.exposures], "test"), folder / "calendar.toml")
     return Workspace(folder)
 
 

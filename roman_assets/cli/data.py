@@ -109,6 +109,7 @@ def calendar_init(
     """Write a calendar for your own exposures into the installation's folder."""
     from roman_assets.exposures.level2.reader import read_header
     from roman_assets.survey.calendar import calendar_for_files
+    from roman_assets.survey.calendar_file import write_calendar
 
     place = workspace()
     target = place.home / "calendar.toml"
@@ -125,7 +126,7 @@ def calendar_init(
         raise InputError("no usable exposure", file=paths[0], remedy="give a folder with _cal.asdf files")
     place.home.mkdir(parents=True, exist_ok=True)
     made = calendar_for_files(headers, name)
-    made.dump(target)
+    write_calendar(made, target)
     console.print(f"{target}: written for {len(headers)} exposures")
     moved = place.registry.apply_calendar(made)
     if moved:

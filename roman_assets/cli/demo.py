@@ -69,12 +69,13 @@ def _ingest(target: Path) -> Workspace:
     from roman_assets.exposures.ingest import ingest
     from roman_assets.exposures.level2.reader import read_header
     from roman_assets.survey.calendar import calendar_for_files
+    from roman_assets.survey.calendar_file import write_calendar
 
     console.rule("2  ingest: every file is checked before anything trusts it")
     place = Workspace(target)
     files = [f for part in ("survey", "grism") for f in sorted((target / part / "exposures").glob("*_cal.asdf"))]
     if not (target / "calendar.toml").exists():
-        calendar_for_files([read_header(f) for f in files], "demo").dump(target / "calendar.toml")
+        write_calendar(calendar_for_files([read_header(f) for f in files], "demo"), target / "calendar.toml")
     with progress_bar("ingesting") as advance:
         found = ingest(
             files,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,3 +53,8 @@ def day_partition(day: str, detector: str) -> str:
 def region_partition(region: str) -> str:
     """Partition text of a sky region."""
     return f"region={region}"
+
+
+def finite(value: float, digits: int = 6) -> float | None:
+    """A number for JSON: rounded, None where it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.simulate.psf import PIXEL_SCALE_ARCSEC
+from roman_assets.survey.instrument import PIXEL_ARCSEC
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class DetectorFrame:
     def _linear(self) -> Array:
         """Degrees (xi east, eta north) per pixel (x, y); east is on the left when north is up."""
         angle = np.radians(self.roll)
-        scale = PIXEL_SCALE_ARCSEC / 3600.0
+        scale = PIXEL_ARCSEC / 3600.0
         c, s = np.cos(angle), np.sin(angle)
         return scale * np.array([[-c, s], [s, c]])
 

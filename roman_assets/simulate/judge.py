@@ -62,7 +62,7 @@ def _nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     from scipy.spatial import cKDTree
 
-    from roman_assets.systems.msos.objects.matching import MAS_DEG, unit_vectors
+    from roman_assets.survey.sky import MAS_DEG, unit_vectors
 
     distance, index = cKDTree(unit_vectors(other_ra, other_dec)).query(unit_vectors(ra, dec))
     return np.rad2deg(2 * np.arcsin(distance / 2)) / MAS_DEG, index

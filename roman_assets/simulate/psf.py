@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
+from roman_assets.survey.instrument import PIXEL_ARCSEC
 
-PIXEL_SCALE_ARCSEC = 0.11
 FINE = 8
 
 #: GalSim still carries the pre-2020 names of the filters.
@@ -106,11 +106,11 @@ def pixel_integrated_psf(
     fine = oversample * step
     size = 2 * half_width_px * fine + 1
     total = np.zeros((size, size))
-    pixel = galsim.Pixel(PIXEL_SCALE_ARCSEC)
+    pixel = galsim.Pixel(PIXEL_ARCSEC)
     for wave in waves:
         optics = roman.getPSF(number, band, SCA_pos=place, wavelength=float(wave), pupil_bin=pupil_bin)
         drawn = galsim.Convolve(optics, pixel).drawImage(
-            nx=size, ny=size, scale=PIXEL_SCALE_ARCSEC / fine, method="no_pixel", dtype=float
+            nx=size, ny=size, scale=PIXEL_ARCSEC / fine, method="no_pixel", dtype=float
         )
         total += drawn.array
     return np.ascontiguousarray(total[::step, ::step]) * (fine**2 / len(waves))

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.simulate.psf import FINE, PIXEL_SCALE_ARCSEC, detector_number
+from roman_assets.simulate.psf import FINE, detector_number
 from roman_assets.simulate.wings import DETECTORS, radial_profile, write_wings
+from roman_assets.survey.instrument import PIXEL_ARCSEC
 
 #: Nodes [um] between which PSFs are interpolated; prism and grism share them.
 WAVELENGTHS = (0.75, 0.95, 1.2, 1.45, 1.7, 1.95)
@@ -32,8 +33,8 @@ def monochromatic_psf(detector: str, wavelength_um: float, *, half_px: int = HAL
     # GalSim's drawing errs by 1 % of the peak on native pixels and by 3e-5 on eighths of them.
     size = 2 * half_px * FINE + 1
     optics = roman.getPSF(detector_number(detector), None, wavelength=1000 * wavelength_um, pupil_bin=8)
-    drawn = galsim.Convolve(optics, galsim.Pixel(PIXEL_SCALE_ARCSEC)).drawImage(
-        nx=size, ny=size, scale=PIXEL_SCALE_ARCSEC / FINE, method="no_pixel", dtype=float
+    drawn = galsim.Convolve(optics, galsim.Pixel(PIXEL_ARCSEC)).drawImage(
+        nx=size, ny=size, scale=PIXEL_ARCSEC / FINE, method="no_pixel", dtype=float
     )
     step = FINE // OVERSAMPLE
     return np.ascontiguousarray(drawn.array[::step, ::step]) * FINE**2

@@ -15,16 +15,8 @@ from typing import Protocol
 
 from roman_assets.errors import InputError
 from roman_assets.survey.calendar_file import MAX_FILE_BYTES, parse
-from roman_assets.survey.model import (
-    BULGE,
-    SPECTROSCOPIC,
-    Calendar,
-    Field,
-    Region,
-    Season,
-    region_names,
-    separation_deg,
-)
+from roman_assets.survey.model import BULGE, SPECTROSCOPIC, Calendar, Field, Region, Season, region_names
+from roman_assets.survey.sky import separation_deg
 
 __all__ = [
     "BULGE",

@@ -244,8 +244,8 @@ def _cells(reader: _Reader, item: dict[str, Any], where: str, order: int) -> tup
 # ---- writing ---------------------------------------------------------------------------------------------
 
 
-def write(calendar: Calendar, path: Path) -> Path:
-    """Write ``calendar`` as TOML in one atomic step."""
+def write_calendar(calendar: Calendar, path: str | Path) -> Path:
+    """Write ``calendar`` as TOML in one atomic step; ``load_calendar`` reads back an equal one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

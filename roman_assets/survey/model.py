@@ -6,16 +6,15 @@ Every partition key of the platform is in here, so that no key depends on the cl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from roman_assets.errors import InputError
+from roman_assets.survey.sky import separation_deg
 
 BULGE = "bulge"
 SPECTROSCOPIC = "spectroscopic"
@@ -139,19 +138,6 @@ class Calendar:
     def region_names(self, survey: str | None = None) -> tuple[str, ...]:
         """Names of the regions, of one survey if given, in the order of the file."""
         return tuple(r.name for r in self.regions if survey is None or r.survey == survey)
-
-    def dump(self, path: str | Path) -> Path:
-        """Write the calendar as TOML, atomically; ``load_calendar`` reads back an equal calendar."""
-        from roman_assets.survey.calendar_file import write
-
-        return write(self, Path(path))
-
-
-def separation_deg(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
-    """Angle between two directions [deg], haversine form (exact for small angles)."""
-    a1, d1, a2, d2 = (math.radians(value) for value in (ra1, dec1, ra2, dec2))
-    h = math.sin((d2 - d1) / 2) ** 2 + math.cos(d1) * math.cos(d2) * math.sin((a2 - a1) / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(h))))
 
 
 def region_names(prefix: str, order: int, cells: Sequence[int]) -> tuple[tuple[str, int], ...]:

@@ -11,6 +11,7 @@ import pytest
 from roman_assets.monitoring.webhook import WEBHOOK
 from roman_assets.orchestration.backfill import launch
 from roman_assets.platform.workspace import Workspace
+from roman_assets.survey.calendar_file import write_calendar
 from tests.dagster_server import dagster_server
 from tests.monitoring.conftest import CALENDAR, Channel, arrive
 
@@ -37,7 +38,9 @@ def test_lateness_and_a_failed_run_reach_the_webhook(
     home = tmp_path / "home"
     home.mkdir()
     (season, *_) = CALENDAR.seasons
-    replace(CALENDAR, seasons=(replace(season, days=(DAY,)),), spectroscopic_days=()).dump(home / "calendar.toml")
+    write_calendar(
+        replace(CALENDAR, seasons=(replace(season, days=(DAY,)),), spectroscopic_days=()), home / "calendar.toml"
+    )
     workspace = Workspace(home)
     arrive(workspace, DAY, "WFI01")
     workspace.registry.close()

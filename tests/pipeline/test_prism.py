@@ -16,6 +16,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.products.archive import validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.gdps.archive import RECORD_KINDS
 from roman_assets.systems.gdps.stages.spectral_series import series_of_region
 
@@ -52,7 +53,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Prism:
     exposures = simulate_dispersed(FIELD, folder)
     home = folder / "home"
     home.mkdir()
-    calendar_for_files([read_header(p) for p in exposures], "prism").dump(home / "calendar.toml")
+    write_calendar(calendar_for_files([read_header(p) for p in exposures], "prism"), home / "calendar.toml")
     place = Workspace(home, sources=str(folder / "sources"))
     ingest(exposures, place.registry, place.quarantine, place.calendar)
     return Prism(folder, place, run_steps(place, plan(place)))

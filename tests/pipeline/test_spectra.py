@@ -26,6 +26,7 @@ from roman_assets.products.archive import validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.simulate.judge import judge_redshifts
 from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.gdps.archive import RECORD_KINDS
 from roman_assets.systems.gdps.sensors import build_region_sensor
 from roman_assets.systems.gdps.stages.combined_spectra import combine_region
@@ -59,7 +60,7 @@ class Spectroscopy:
 
 def workspace_of(home: Path, exposures: list[Path], sources: Path | None) -> Workspace:
     home.mkdir(parents=True)
-    calendar_for_files([read_header(p) for p in exposures], "grism").dump(home / "calendar.toml")
+    write_calendar(calendar_for_files([read_header(p) for p in exposures], "grism"), home / "calendar.toml")
     place = Workspace(home, sources=None if sources is None else str(sources))
     ingest(exposures, place.registry, place.quarantine, place.calendar)
     return place

@@ -10,7 +10,7 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.survey.calendar import BULGE, SPECTROSCOPIC, calendar_for_files, load_calendar
-from roman_assets.survey.calendar_file import MAX_KEYS
+from roman_assets.survey.calendar_file import MAX_KEYS, write_calendar
 
 MINIMAL = """
 name = "small"
@@ -92,7 +92,7 @@ def test_compact_days(tmp_path):
 
 
 def test_dump_reads_back_equal(tmp_path, shipped):
-    path = shipped.dump(tmp_path / "deep" / "copy.toml")
+    path = write_calendar(shipped, tmp_path / "deep" / "copy.toml")
     assert load_calendar(path) == shipped
     assert [p.name for p in path.parent.iterdir()] == ["copy.toml"]
 
@@ -174,7 +174,7 @@ def test_calendar_for_files(tmp_path):
     assert [f.name for f in calendar.fields] == ["f01", "f02"]
     assert calendar.region_of(268.0, -29.2) in calendar.region_names(BULGE)
     assert calendar.region_of(150.1, 2.2) in calendar.region_names(SPECTROSCOPIC)
-    assert load_calendar(calendar.dump(tmp_path / "mine.toml")) == calendar
+    assert load_calendar(write_calendar(calendar, tmp_path / "mine.toml")) == calendar
     assert calendar_for_files(reversed(headers), "mine") == calendar
 
 

@@ -58,7 +58,7 @@ def polygon(sky: Callable[[float, float], tuple[float, float]], shape: tuple[int
 
 def check_scale(corners: Sequence[tuple[float, float]], shape: tuple[int, int], file: object) -> None:
     """Refuse a WCS that collapses, blows up or leaves the sky."""
-    from roman_assets.survey.model import separation_deg
+    from roman_assets.survey.sky import separation_deg
 
     ny, nx = shape
     low, high = PIXEL_SCALE_ARCSEC

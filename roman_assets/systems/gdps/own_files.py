@@ -14,7 +14,6 @@ from roman_assets.exposures.level2.reader import ExposureHeader, read_header, re
 from roman_assets.exposures.names import DISPERSERS
 from roman_assets.exposures.rejection import Rejected
 from roman_assets.platform.stage import Progress, silent
-from roman_assets.systems.gdps.extraction.combination import combine
 from roman_assets.systems.gdps.extraction.exposure import ExposureSpectra, extract_exposure, spectra_by_model
 from roman_assets.systems.gdps.extraction.joint_fit import fit_jointly
 from roman_assets.systems.gdps.optics.dispersion import Window
@@ -24,9 +23,8 @@ from roman_assets.systems.gdps.optics.subarray import window_of_file
 from roman_assets.systems.gdps.optics.throughput import Throughput
 from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
 from roman_assets.systems.gdps.sources.source_list import SourceList
-from roman_assets.systems.gdps.stages.common import rows_table, spectrum_columns, spectrum_of
+from roman_assets.systems.gdps.stages.common import combined_table
 from roman_assets.systems.gdps.stages.spectra import position_angle, spectra_table
-from roman_assets.systems.gdps.tables import COMBINED_SPECTRA
 
 
 @dataclass
@@ -143,26 +141,3 @@ def _together(
     return [
         (one, spectra_by_model(one.frame, spectra.model, sources, one.trace, one.throughput)) for one, spectra in found
     ]
-
-
-def combined_table(table: pl.DataFrame, element: str) -> pl.DataFrame:
-    """`combined_spectra` of rows of `spectra_1d_part` of several exposures, sorted by source and time."""
-    rows = []
-    for (source_id,), same in table.group_by(["source_id"], maintain_order=True):
-        members = same.to_dicts()
-        spectrum = combine([spectrum_of(row) for row in members])
-        rows.append(
-            {
-                "source_id": source_id,
-                "ra": members[0]["ra"],
-                "dec": members[0]["dec"],
-                "optical_element": element,
-                "n_exposures": len(members),
-                "position_angles": [m["position_angle"] for m in members],
-                "first_mjd": members[0]["mjd"],
-                "last_mjd": members[-1]["mjd"],
-                "exptime": sum(m["exptime"] for m in members),
-                **spectrum_columns(spectrum, element),
-            }
-        )
-    return rows_table(rows, COMBINED_SPECTRA)

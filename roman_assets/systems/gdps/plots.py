@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from roman_assets.exposures.figures import png_of
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
-from roman_assets.systems.msos.plots import png_of
 
 _UNIT = 1e-20
 

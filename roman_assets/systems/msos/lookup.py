@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
+from roman_assets.survey.sky import unit_vectors
 from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
-from roman_assets.systems.msos.objects.matching import unit_vectors
 from roman_assets.systems.msos.stages.season_curves import DIFFERENCE_CURVES, epochs_of
 
 #: A position finds the nearest object within this distance [deg].

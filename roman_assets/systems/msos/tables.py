@@ -8,6 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from roman_assets.products.schemas import Column, TableSchema, register
+from roman_assets.systems.msos.events.columns import EVENT_MODEL
 
 C = Column
 I16, I32, I64 = pl.Int16, pl.Int32, pl.Int64
@@ -286,69 +287,8 @@ SEASON_OBJECTS = TableSchema(
     ),
 )
 
-
-def _parameter(name: str, unit: str, text: str, *, nullable: bool = True) -> tuple[Column, Column]:
-    """A model parameter and its standard error; null where the chosen model does not have it."""
-    return (C(name, F64, unit, text, nullable), C(f"{name}_err", F64, unit, f"standard error of {name}", nullable=True))
-
-
-_EVENT_MODEL = (
-    C("model", TEXT, "", "chosen model: PSPL, FSPL, PSPL_PARALLAX, BINARY_SOURCE, BINARY_LENS"),
-    *_parameter("t0", "d", "time of closest approach, MJD", nullable=False),
-    *_parameter("u0", "", "impact parameter in Einstein radii", nullable=False),
-    *_parameter("te", "d", "Einstein crossing time", nullable=False),
-    C("teff", F64, "d", "effective time scale |u0| te"),
-    *_parameter("rho", "", "source radius in Einstein radii"),
-    *_parameter("pi_en", "", "parallax, north"),
-    *_parameter("pi_ee", "", "parallax, east"),
-    C("t0_par", F64, "d", "time at which the frame of the parallax moves with the observer, MJD", nullable=True),
-    *_parameter("t0_2", "d", "time of closest approach of the second source, MJD"),
-    *_parameter("u0_2", "", "impact parameter of the second source"),
-    C("fs_2", pl.List(F64), "DN / s", "flux of the second source per band", nullable=True),
-    *_parameter("s", "", "separation of the lenses in Einstein radii"),
-    *_parameter("q", "", "mass ratio of the lenses"),
-    *_parameter("alpha", "deg", "angle of the source's trajectory"),
-    *_parameter("ds_dt", "1/yr", "change of s by the lenses' orbit; s and alpha hold at t0_par"),
-    *_parameter("dalpha_dt", "deg/yr", "change of alpha by the lenses' orbit"),
-    C("parameters", pl.List(TEXT), "", "names of the fitted parameters in the order of the covariance"),
-    C("covariance", pl.List(F64), "", "covariance matrix, row by row"),
-    C("bands", pl.List(TEXT), "", "optical elements in the order of fs and fb"),
-    C("fs", pl.List(F64), "DN / s", "source flux per band"),
-    C("fs_err", pl.List(F64), "DN / s", "its standard error"),
-    C("fb", pl.List(F64), "DN / s", "blend flux per band"),
-    C("fb_err", pl.List(F64), "DN / s", "its standard error"),
-    C("n_points", I32, "", "points in the fit"),
-    C("dof", I32, "", "degrees of freedom of the chosen model"),
-    C("chi2", F64, "", "of the chosen model"),
-    C("chi2_flat", F64, "", "of a constant flux per band"),
-    C("chi2_pspl", F64, "", "of a point source and a point lens"),
-    C("chi2_fspl", F64, "", "with a finite source", nullable=True),
-    C("chi2_parallax", F64, "", "with parallax", nullable=True),
-    C("chi2_binary_source", F64, "", "with two sources", nullable=True),
-    C("chi2_binary_lens", F64, "", "with two lenses", nullable=True),
-    C("dchi2_flat", F64, "", "chi2_flat minus chi2_pspl"),
-    C("dchi2_fspl", F64, "", "chi2_pspl minus chi2_fspl", nullable=True),
-    C("dchi2_parallax", F64, "", "chi2_pspl minus chi2_parallax", nullable=True),
-    C("dchi2_binary_source", F64, "", "chi2_pspl minus chi2_binary_source", nullable=True),
-    C("dchi2_binary", F64, "", "chi2_pspl minus chi2_binary_lens", nullable=True),
-    C("n_over_3sigma", I32, "", "points more than 3 sigma above the baseline"),
-    C("longest_run", I32, "", "longest run of such points"),
-    C("coverage", F32, "", "share of t0 +- te that has points"),
-    C(
-        "event_class",
-        TEXT,
-        "",
-        "single_lens, finite_source, parallax, binary_source, binary_lens, microlensing (no sub-class), cataclysmic, "
-        "variable, artefact or unclear",
-    ),
-    C("probability", F32, "", "that a candidate like this is of that class (any lens, for a lens; noise, for unclear)"),
-    C("p_microlensing", F32, "", "that it is a lens of any kind; kinds of candidates taken as equally frequent"),
-    C("reason", TEXT, "", "why that class"),
-    C("degeneracy", I16, "", "0 the best solution; 1, 2.. solutions that the data cannot tell from it"),
-    C("veto", U32, "", "bits: 1 few points, 2 one exposure, 4 neighbours, 8 colour, 16 period, 32 asymmetry"),
-    C("finder_version", TEXT, "", "code version of the search"),
-    C("model_version", TEXT, "", "code version of the models"),
-)
+#: What the event finder says of a solution.
+_EVENT_MODEL = tuple(C(*column) for column in EVENT_MODEL)
 
 SEASON_EVENTS = TableSchema(
     kind="season_events",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.dispersion import (
+    FARTHEST_PX,
     DispersedSource,
     WavelengthBins,
     Window,
@@ -31,8 +32,6 @@ MAIN = "1"
 NODES, FEW_NODES = (0.75, 0.95, 1.2, 1.45, 1.7, 1.95), (1.1, 1.7)
 #: Noise of a pixel [electrons/s] against which stamps are sized: the sky of a 300 s exposure.
 USUAL_NOISE = 0.05
-#: Sources farther than this from the window [px] are left out: beyond the reach of any order, and of the polynomials.
-FARTHEST_PX = 3000.0
 #: Across the dispersion no source is moved farther than this [px]; cut-outs have room for it.
 FARTHEST_MOVE_PX = 0.5
 

@@ -16,6 +16,8 @@ from roman_assets.kernels.dispersion import BinTrace, CutoutBox, Stamps, dispers
 from roman_assets.systems.gdps.optics.traces import TraceModel
 
 F32 = NDArray[np.float32]
+#: Sources farther than this from the window [px] are left out: beyond the reach of any order, and of the polynomials.
+FARTHEST_PX = 3000.0
 F64 = NDArray[np.float64]
 #: Bins along a trace should cover no more than this [px] where the image of a line is wanted to a per mille.
 SAMPLING_PX = 0.5

@@ -19,6 +19,7 @@ import polars as pl
 
 from roman_assets.errors import InputError
 from roman_assets.kernels.spectra import Geometry
+from roman_assets.survey.instrument import PIXEL_DEG, SIDE_PX
 from roman_assets.systems.gdps.optics.optical_model import (
     DETECTORS,
     OpticalModel,
@@ -29,7 +30,7 @@ from roman_assets.systems.gdps.optics.throughput import Throughput, curves_of, r
 from roman_assets.systems.gdps.optics.traces import Origin
 
 REFERENCE_VARIABLE = "ROMAN_REFERENCE_DIR"
-_PX_PER_MM, _DEG_PER_PX, _MIDDLE, _SIDE = 100.0, 0.11 / 3600, 2044.5, 4088
+_PX_PER_MM, _MIDDLE = 100.0, (SIDE_PX + 1) / 2
 #: Along the dispersion, by element and order: offset of the reference wavelength from the undispersed place [mm],
 #: and Dy [mm] by powers of lambda - 1.55 um (grism) or log10(lambda / 1.2 um) (prism): values at the middle of the
 #: field of the Science Support Center's optical model v0.8, rounded.
@@ -51,14 +52,14 @@ def _check_element(element: str) -> str:
 def nominal_optical_model(element: str) -> OpticalModel:
     """Optical model of `grism` or `prism` without distortion: traces are the same all over the field, along columns."""
     orders = {}
-    across = 1 / (_DEG_PER_PX * _PX_PER_MM)
+    across = 1 / (PIXEL_DEG * _PX_PER_MM)
     for order, (offset, along) in _ALONG[_check_element(element)].items():
         ids = np.zeros((len(along) + 1, 1, 1))
         ids[1:, 0, 0] = along
         orders[order] = OrderCoefficients(
             np.array([[0.0, 0.0], [across, 0.0]]), np.array([[offset, across], [0.0, 0.0]]), ids, np.zeros((1, 1, 1))
         )
-    geometry = Geometry(_MIDDLE, _MIDDLE, 0.0, 0.0, _PX_PER_MM, _DEG_PER_PX)
+    geometry = Geometry(_MIDDLE, _MIDDLE, 0.0, 0.0, _PX_PER_MM, PIXEL_DEG)
     digest = hashlib.sha256(repr((_ALONG[element], _REFERENCE[element])).encode()).hexdigest()
     return OpticalModel(
         element,
@@ -67,7 +68,7 @@ def nominal_optical_model(element: str) -> OpticalModel:
         _REFERENCE[element],
         element == "prism",
         dict.fromkeys(DETECTORS, geometry),
-        (_SIDE, _SIDE),
+        (SIDE_PX, SIDE_PX),
         Origin(f"nominal {element}", "mean of the SSC optical model v0.8", digest),
     )
 

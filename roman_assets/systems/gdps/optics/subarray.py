@@ -6,9 +6,8 @@ from pathlib import Path
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.survey.instrument import SIDE_PX
 from roman_assets.systems.gdps.optics.dispersion import Window
-
-SIDE = 4088
 
 
 def window_of(exposure: RegisteredExposure) -> tuple[Window, float]:
@@ -39,7 +38,7 @@ def window_of_file(path: str | Path, shape: tuple[int, int]) -> tuple[Window, fl
         if not gain > 0:
             raise InputError(f"gain {gain}", file=path, field="meta.subarray.gain", remedy="give electrons/DN")
         return Window(int(entry["xstart"]), int(entry["ystart"]), nx, ny), gain
-    if (ny, nx) == (SIDE, SIDE):
+    if (ny, nx) == (SIDE_PX, SIDE_PX):
         return Window(1, 1, nx, ny), 1.0
     raise InputError(
         f"an array of {nx} x {ny} does not say where it lies on the detector",

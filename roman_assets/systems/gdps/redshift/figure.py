@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.exposures.figures import png_of
 from roman_assets.systems.gdps.redshift.measure import Redshift
 from roman_assets.systems.gdps.redshift.zwarn import names
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
-from roman_assets.systems.msos.plots import png_of
 
 F64 = NDArray[np.float64]
 _UNIT = 1e-20

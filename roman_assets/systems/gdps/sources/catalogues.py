@@ -17,8 +17,8 @@ import polars as pl
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.systems.gdps.extraction.scene import FARTHEST_PX
-from roman_assets.systems.msos.stages.common import PIXEL_DEG
+from roman_assets.survey.instrument import PIXEL_DEG
+from roman_assets.systems.gdps.optics.dispersion import FARTHEST_PX
 
 _NEEDED = ("id", "ra", "dec")
 

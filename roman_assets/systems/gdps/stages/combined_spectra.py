@@ -14,8 +14,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import SpectralFacts, spectral_metadata
-from roman_assets.systems.gdps.own_files import combined_table
-from roman_assets.systems.gdps.stages.common import SPECTRA, spectral_facts
+from roman_assets.systems.gdps.stages.common import SPECTRA, combined_table, spectral_facts
 from roman_assets.systems.gdps.versions import CODE
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.products.schemas import TableSchema
 from roman_assets.systems.gdps import tables  # noqa: F401 - the stages store them
 from roman_assets.systems.gdps.archive import SpectralFacts
+from roman_assets.systems.gdps.extraction.combination import combine
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
+from roman_assets.systems.gdps.tables import COMBINED_SPECTRA
 from roman_assets.systems.gdps.versions import CODE
 
 #: Spectra of an exposure.
@@ -72,3 +74,26 @@ def spectral_facts(exposures: Sequence[RegisteredExposure], asset: str, **more: 
 def rows_table(rows: Sequence[Mapping[str, Any]], schema: TableSchema) -> pl.DataFrame:
     """Rows as a table of a schema; an empty table of it without rows."""
     return pl.DataFrame(rows, schema=schema.polars_schema) if rows else schema.empty()
+
+
+def combined_table(table: pl.DataFrame, element: str) -> pl.DataFrame:
+    """`combined_spectra` of rows of `spectra_1d_part` of several exposures, sorted by source and time."""
+    rows = []
+    for (source_id,), same in table.group_by(["source_id"], maintain_order=True):
+        members = same.to_dicts()
+        spectrum = combine([spectrum_of(row) for row in members])
+        rows.append(
+            {
+                "source_id": source_id,
+                "ra": members[0]["ra"],
+                "dec": members[0]["dec"],
+                "optical_element": element,
+                "n_exposures": len(members),
+                "position_angles": [m["position_angle"] for m in members],
+                "first_mjd": members[0]["mjd"],
+                "last_mjd": members[-1]["mjd"],
+                "exptime": sum(m["exptime"] for m in members),
+                **spectrum_columns(spectrum, element),
+            }
+        )
+    return rows_table(rows, COMBINED_SPECTRA)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
+from roman_assets.platform.stage import Check, Progress, StageResult, finite, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
@@ -17,7 +17,6 @@ from roman_assets.systems.gdps.archive import spectral_metadata
 from roman_assets.systems.gdps.stages.common import BAND_NM, SPECTRA, spectrum_of
 from roman_assets.systems.gdps.tables import EMISSION_LINES, REDSHIFTS
 from roman_assets.systems.gdps.versions import CODE
-from roman_assets.systems.msos.stages.common import finite
 
 if TYPE_CHECKING:
     from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig

@@ -154,8 +154,8 @@ def _image(exposure: RegisteredExposure) -> Any:
 
 def _direct_image(directs: Sequence[RegisteredExposure], exposure: RegisteredExposure) -> RegisteredExposure | None:
     """The direct image nearest to an exposure in time that shows its field in F158."""
-    from roman_assets.survey.model import separation_deg
-    from roman_assets.systems.msos.stages.common import PIXEL_DEG
+    from roman_assets.survey.instrument import PIXEL_DEG
+    from roman_assets.survey.sky import separation_deg
 
     near = [
         e
@@ -328,9 +328,9 @@ def _pictures(
     workspace: Workspace, exposure: RegisteredExposure, records: dict[str, ProductRecord], done: DaySpectra
 ) -> None:
     """Exposure, model and residual, and the brightest source's trace: from the products, so that again is the same."""
+    from roman_assets.exposures.figures import image_figure
     from roman_assets.exposures.level2.frames import prepare
     from roman_assets.systems.gdps.plots import cutout_figure
-    from roman_assets.systems.msos.plots import image_figure
 
     frame, tree = prepare(_image(exposure)), workspace.products.read_asdf(records[MODELS])
     model = tree["sources"] + tree["background"]

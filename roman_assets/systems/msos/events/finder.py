@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from roman_assets.errors import InputError
 from roman_assets.systems.msos.events.classify import ANOMALOUS_LENS, MICROLENSING, classify
 from roman_assets.systems.msos.events.classify_config import ClassifyConfig
+from roman_assets.systems.msos.events.columns import EVENT_MODEL
 from roman_assets.systems.msos.events.evidence import high_points, longest_run
 from roman_assets.systems.msos.events.models import CLASS_OF, ModelConfig, choose, higher_models, model_columns, twins
 from roman_assets.systems.msos.models.parallax import Observer
@@ -171,9 +172,7 @@ def _model(
 
 def event_columns() -> dict[str, Any]:
     """Names and types of the columns `find_events` returns: row, then those of the table season_events."""
-    from roman_assets.systems.msos.tables import _EVENT_MODEL
-
-    return {"row": pl.Int32(), **{column.name: column.dtype for column in _EVENT_MODEL}}
+    return {"row": pl.Int32(), **{column.name: column.dtype for column in EVENT_MODEL}}
 
 
 def empty_events() -> pl.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from roman_assets.systems.msos.objects.matching import MAS_DEG, unit_vectors
+from roman_assets.survey.sky import MAS_DEG, unit_vectors
 
 #: Two events this close [mas] (three pixels) that peak together are one: chance has no part in it.
 RADIUS_MAS = 330.0

@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.survey.sky import MAS_DEG, unit_vectors
+
 F64 = NDArray[np.float64]
-MAS_DEG = 1.0 / 3.6e6
-
-
-def unit_vectors(ra: F64, dec: F64) -> F64:
-    """(n, 3) unit vectors of positions [deg]."""
-    a, d = np.deg2rad(ra), np.deg2rad(dec)
-    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=1)
 
 
 def match(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.systems.msos.objects.matching import MAS_DEG
+from roman_assets.survey.sky import MAS_DEG
 
 F64 = NDArray[np.float64]
 YEAR_DAYS = 365.25

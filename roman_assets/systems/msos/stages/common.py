@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, region_partition, silent
+from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, finite, region_partition, silent
 from roman_assets.platform.workspace import Workspace
-from roman_assets.survey.model import separation_deg
+from roman_assets.survey.instrument import PIXEL_DEG
+from roman_assets.survey.sky import separation_deg
 from roman_assets.systems.msos import tables  # noqa: F401 - the stages store them
 from roman_assets.systems.msos.archive import ArchiveFacts
 
-__all__ = ["Check", "Progress", "StageResult", "day_partition", "region_partition", "silent"]
-PIXEL_DEG = 0.11 / 3600.0
+__all__ = ["Check", "Progress", "StageResult", "day_partition", "finite", "region_partition", "silent"]
 #: Order of the HEALPix cells that name pointings (0.8 arcsec, less than their reach) and objects.
 POINTING_ORDER, OBJECT_ORDER = 18, 29
 
@@ -97,8 +96,3 @@ CODE = {
     "survey_objects": "2",
     "survey_events": "6",
 }
-
-
-def finite(value: float, digits: int = 6) -> float | None:
-    """A number for JSON: rounded, None where it is not finite."""
-    return round(float(value), digits) if math.isfinite(value) else None

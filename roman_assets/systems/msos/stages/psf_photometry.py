@@ -220,7 +220,7 @@ def _picture(
     workspace: Workspace, partition: str, part: str, measured: ExposurePhotometry, identity: Identity
 ) -> bytes:
     """Residual image of the first exposure measured; kept, so that a later no-op shows it again."""
-    from roman_assets.systems.msos.plots import image_figure
+    from roman_assets.exposures.figures import image_figure
 
     png = image_figure(measured.residual, f"{part}: data - model", residual=True)
     tree = {"png": np.frombuffer(png, dtype=np.uint8)}

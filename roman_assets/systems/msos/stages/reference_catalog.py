@@ -315,7 +315,7 @@ def _frame(catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zer
 
 
 def _pictures(result: StageResult, part: str, frame: Frame, catalogue: CatalogueResult) -> None:
-    from roman_assets.systems.msos.plots import image_figure
+    from roman_assets.exposures.figures import image_figure
 
     stars = catalogue.stars
     bright = stars.flux > np.percentile(stars.flux, 90)

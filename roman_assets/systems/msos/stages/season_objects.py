@@ -10,9 +10,10 @@ import polars as pl
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
+from roman_assets.survey.instrument import PIXEL_MAS
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.objects.statistics import statistics
-from roman_assets.systems.msos.stages.common import PIXEL_DEG, Check, Progress, StageResult, season_partition, silent
+from roman_assets.systems.msos.stages.common import Check, Progress, StageResult, season_partition, silent
 from roman_assets.systems.msos.stages.season_curves import (
     CATALOGUE,
     difference_curves,
@@ -23,8 +24,6 @@ from roman_assets.systems.msos.stages.season_curves import (
     season_curves,
     season_facts,
 )
-
-PIXEL_MAS = PIXEL_DEG * 3.6e6
 
 
 def objects(workspace: Workspace, season: str, detector: str, progress: Progress = silent) -> StageResult:

@@ -7,9 +7,9 @@ import polars as pl
 
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
+from roman_assets.survey.sky import MAS_DEG
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.light_curves.series import SeriesBlock
-from roman_assets.systems.msos.objects.matching import MAS_DEG
 from roman_assets.systems.msos.objects.proper_motion import frame_offsets, motions
 from roman_assets.systems.msos.objects.statistics import statistics
 from roman_assets.systems.msos.stages.common import CODE, Progress, StageResult, region_partition, silent
