@@ -67,12 +67,14 @@ ui: $(VENV)/.installed-demo ## The Dagster UI of the demo (or of ROMAN_HOME)
 
 # --- checking -----------------------------------------------------------------------------------
 
-lint: $(VENV)/.installed-dev ## Format, ruff and mypy
+lint: $(VENV)/.installed-dev ## Format, ruff, mypy and import contracts
 	@echo "==> ruff"
 	@$(BIN)/ruff format --quiet --check . || { echo "run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@echo "==> mypy"
 	@$(BIN)/mypy --no-error-summary
+	@echo "==> import contracts"
+	@$(BIN)/lint-imports --no-cache > .import-contracts.log || { cat .import-contracts.log; exit 1; }
 
 format: $(VENV)/.installed-dev ## Python as the one formatter writes it
 	@$(BIN)/ruff format --quiet .

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from roman_assets.errors import InputError
+from roman_assets.errors import InputError, Transient
 from roman_assets.exposures.landing import FileList, LandedFile, Landing, Listing, open_landing
 from roman_assets.exposures.level2.guards import ManifestEntry
 from roman_assets.exposures.level2.reader import PixelGates, validate
@@ -176,7 +176,7 @@ class _Ingestion:
                     self._validate(file, path, expected)
                 except Rejected as rejected:
                     self._refuse(file, path, rejected, Outcome.QUARANTINED, self.report.quarantined)
-        except (InputError, OSError) as error:  # of the place, not of the file: nothing else stops for it
+        except (InputError, Transient, OSError) as error:  # of the place, not of the file: nothing else stops for it
             self.report.problems.append(f"{file.uri}: {error}")
 
     def _validate(self, file: LandedFile, path: Path, expected: ManifestEntry | None) -> None:
@@ -236,7 +236,7 @@ class _Ingestion:
         try:
             with self.landing.fetch(file) as path:
                 self._refuse(file, path, rejected, Outcome.CONFLICT, self.report.conflicts)
-        except (InputError, OSError) as error:
+        except (InputError, Transient, OSError) as error:
             self.report.problems.append(f"{file.uri}: {error}")
 
     def _report(self, arrival: Arrival, outcome: Outcome) -> None:

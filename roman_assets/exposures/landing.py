@@ -12,13 +12,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.guards import ManifestEntry, read_manifest
 from roman_assets.exposures.names import plain_name
-from roman_assets.storage.blobs import Blobs, FolderBlobs, Stat, open_blobs
+from roman_assets.storage.base import Blobs, Stat
+from roman_assets.storage.blobs import open_blobs
+from roman_assets.storage.folder import FolderBlobs
 
 SETTLE_SECONDS = 30.0
 _UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", "~")
@@ -74,7 +77,7 @@ class Landing:
         """List complete files (``*.asdf``), in order of their keys, with what the manifests say of them."""
         listing = Listing()
         candidates: list[Stat] = []
-        for stat in self.blobs.files():
+        for stat in self.blobs.list():
             name = PurePosixPath(stat.key).name
             if name.startswith(".") or name.endswith(_UNFINISHED):
                 listing.waiting.append(stat.key)
@@ -86,7 +89,7 @@ class Landing:
         for stat in candidates:
             entry = listing.manifest.get(PurePosixPath(stat.key).name)
             if self._settled(stat, entry, now):
-                listing.files.append(_landed(stat, self.blobs.uri(stat.key)))
+                listing.files.append(_landed(stat, self.blobs.location(stat.key)))
             else:
                 listing.waiting.append(stat.key)
         present = {PurePosixPath(stat.key).name for stat in candidates}
@@ -94,13 +97,13 @@ class Landing:
         return listing
 
     def _settled(self, stat: Stat, entry: ManifestEntry | None, now: float) -> bool:
-        if stat.modified is None or (entry is not None and entry.size == stat.size):
+        if stat.whole or (entry is not None and entry.size == stat.size):
             return True
-        return now - stat.modified >= self.settle_seconds
+        return now - stat.modified.timestamp() >= self.settle_seconds
 
     def _read_manifest(self, stat: Stat, listing: Listing) -> None:
         try:
-            entries = read_manifest(self.blobs.read(stat.key, _MANIFEST_BYTES + 1), self.blobs.uri(stat.key))
+            entries = read_manifest(self.blobs.read(stat.key, _MANIFEST_BYTES + 1), self.blobs.location(stat.key))
         except InputError as error:
             listing.problems.append(str(error))
             return
@@ -140,7 +143,8 @@ class FileList:
                 listing.problems += part.problems
             elif path.is_file():
                 status = path.stat()
-                stat = Stat(path.name, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                stat = Stat(path.name, status.st_size, str(status.st_mtime_ns), modified, whole=True)
                 listing.files.append(_landed(stat, str(path.absolute())))
             else:
                 raise InputError("there is no such file or folder", file=path, remedy="check the path.")

@@ -56,7 +56,7 @@ class Quarantine:
         known = self.find(digest, rejected.reason)
         if known is not None and known.released_at is None:
             return known
-        if not self.blobs.exists(_bytes_key(digest)):
+        if self.blobs.size(_bytes_key(digest)) != size:
             self.blobs.upload(_bytes_key(digest), path)
         record = QuarantineRecord(
             sha256=digest,
@@ -75,25 +75,19 @@ class Quarantine:
     def find(self, sha256: str, reason: Reason | str) -> QuarantineRecord | None:
         """The record of a file and reason, or None."""
         key = _record_key(sha256, str(reason))
-        if not self.blobs.exists(key):
+        if self.blobs.size(key) is None:
             return None
-        return _record(self.blobs.read(key, _RECORD_BYTES), self.blobs.uri(key))
+        return _record(self.blobs.read(key, _RECORD_BYTES), self.blobs.location(key))
 
     def list(self, *, released: bool | None = False) -> list[QuarantineRecord]:
         """Records, oldest first; by default those that nobody has released (None: all)."""
         records = [
-            _record(self.blobs.read(stat.key, _RECORD_BYTES), self.blobs.uri(stat.key))
-            for stat in self._files()
+            _record(self.blobs.read(stat.key, _RECORD_BYTES), self.blobs.location(stat.key))
+            for stat in self.blobs.list()
             if stat.key.endswith(".json")
         ]
         wanted = [r for r in records if released is None or (r.released_at is not None) == released]
         return sorted(wanted, key=lambda record: (record.quarantined_at, record.sha256, record.reason))
-
-    def _files(self) -> Iterator[Any]:
-        try:
-            yield from self.blobs.files()
-        except FileNotFoundError:  # nothing was ever put in
-            return
 
     def release(
         self, sha256: str, reason: Reason | str, *, reviewer: str, note: str, destination: str | Path | None = None
@@ -130,7 +124,7 @@ class Quarantine:
 
     def read(self, sha256: str) -> bytes:
         """The bytes of a file in quarantine."""
-        return self.blobs.read(_bytes_key(sha256), -1)
+        return self.blobs.read(_bytes_key(sha256))
 
     @contextmanager
     def open(self, record: QuarantineRecord) -> Iterator[Path]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from roman_assets.exposures.database import open_engine, writing
 from roman_assets.exposures.records import (
     Arrival,
     Delivery,
@@ -29,7 +28,8 @@ from roman_assets.exposures.records import (
     place_of,
     row_of,
 )
-from roman_assets.exposures.tables import COUNTERS, DELIVERIES, EXPOSURES
+from roman_assets.exposures.tables import COUNTERS, DELIVERIES, EXPOSURES, TABLES
+from roman_assets.storage.database import Database
 from roman_assets.survey.model import Calendar
 
 __all__ = ["Arrival", "Delivery", "Outcome", "PartitionChange", "RegisteredExposure", "Registry"]
@@ -38,24 +38,32 @@ _CHUNK = 400  # values of one IN (...): below the limits of both databases
 _COUNTER = "exposures"
 
 
+class _Known(NamedTuple):
+    """What the registry holds of an exposure."""
+
+    sha256: str
+    uri: str
+    registered_at: dt.datetime
+
+
 class Registry:
     """Exposures and deliveries in SQLite or PostgreSQL.
 
     Parameters
     ----------
     url
-        ``sqlite:///PATH`` or ``postgresql+psycopg2://...``; tables are created or migrated when opened.
+        ``sqlite:///PATH`` or ``postgresql+psycopg2://...``; tables are created or migrated when first used.
     calendar
         Gives season and field of new exposures; without one they are registered without.
     """
 
     def __init__(self, url: str, calendar: Calendar | None = None) -> None:
-        self.engine = open_engine(url)
+        self.database = Database(url, TABLES)
         self.calendar = calendar
 
     def close(self) -> None:
         """Give the connections back."""
-        self.engine.dispose()
+        self.database.dispose()
 
     # ---- writing ---------------------------------------------------------------------------------------
 
@@ -68,35 +76,45 @@ class Registry:
         if not batch:
             return []
         now = _now()
-        with writing(self.engine) as connection:
-            change = self._lock_counter(connection)
+
+        def change(connection: Connection) -> list[Outcome]:
+            number = self._lock_counter(connection)
             known = self._known(connection, [arrival.header.exposure_id for arrival in batch])
+            # A commit whose answer was lost is tried again: what it registered is ours, not a duplicate.
+            ours = {key for key, row in known.items() if row.registered_at == now}
             outcomes: list[Outcome] = []
             new: dict[str, dict[str, Any]] = {}
             for arrival in batch:
                 key = arrival.header.exposure_id
-                outcome = outcome_of(arrival, known.get(key))
+                held = known.get(key)
+                outcome = outcome_of(arrival, None if held is None else (held.sha256, held.uri))
+                if outcome is Outcome.DUPLICATE and key in ours and held is not None and held.uri == arrival.uri:
+                    ours.discard(key)
+                    outcomes.append(Outcome.REPLACED if arrival.replace else Outcome.REGISTERED)
+                    continue
                 outcomes.append(outcome)
                 if outcome in (Outcome.REGISTERED, Outcome.REPLACED):
-                    change += 1
-                    row = row_of(arrival, change, calendar, now)
-                    known[key] = (arrival.sha256, arrival.uri)
+                    number += 1
+                    row = row_of(arrival, number, calendar, now)
+                    known[key] = _Known(arrival.sha256, arrival.uri, now)
                     if outcome is Outcome.REPLACED and key not in new:
                         connection.execute(update(EXPOSURES).where(EXPOSURES.c.exposure_id == key).values(**row))
                     else:
                         new[key] = row
                 elif outcome is Outcome.DUPLICATE:
-                    self._follow_move(connection, arrival, known[key][1])
+                    self._follow_move(connection, arrival, known[key].uri)
             if new:
                 connection.execute(EXPOSURES.insert(), list(new.values()))
-            connection.execute(update(COUNTERS).where(COUNTERS.c.name == _COUNTER).values(value=change))
+            connection.execute(update(COUNTERS).where(COUNTERS.c.name == _COUNTER).values(value=number))
             self._log(connection, deliveries_of(batch, outcomes), now)
-        return outcomes
+            return outcomes
+
+        return self.database.write(change)
 
     def log(self, deliveries: Sequence[Delivery]) -> None:
         """Log deliveries that registered nothing (quarantined, conflicts)."""
-        with writing(self.engine) as connection:
-            self._log(connection, deliveries, _now())
+        now = _now()
+        self.database.write(lambda connection: self._log(connection, deliveries, now))
 
     def apply_calendar(self, calendar: Calendar) -> int:
         """Set survey, season and field of all exposures anew (after a change of calendar).
@@ -104,23 +122,24 @@ class Registry:
         An exposure that moves into or out of the calendar gets a new change number.  Returns how many rows
         changed.
         """
-        changed = 0
         columns = EXPOSURES.c
         given = [columns[name] for name in ("day", "detector", "kind", "ra_center", "dec_center")]
         derived = [columns[name] for name in ("survey", "season", "field", "inside_calendar")]
-        with writing(self.engine) as connection:
-            change = self._lock_counter(connection)
-            rows = connection.execute(select(columns.exposure_id, *given, *derived)).all()
-            for row in rows:
+
+        def change(connection: Connection) -> int:
+            changed, number = 0, self._lock_counter(connection)
+            for row in connection.execute(select(columns.exposure_id, *given, *derived)).all():
                 place = place_of(calendar, *row[1 : 1 + len(given)])
                 if tuple(place.values()) == tuple(row[1 + len(given) :]):
                     continue
                 changed += 1
-                change += 1
+                number += 1
                 query = update(EXPOSURES).where(columns.exposure_id == row.exposure_id)
-                connection.execute(query.values(change=change, **place))
-            connection.execute(update(COUNTERS).where(COUNTERS.c.name == _COUNTER).values(value=change))
-        return changed
+                connection.execute(query.values(change=number, **place))
+            connection.execute(update(COUNTERS).where(COUNTERS.c.name == _COUNTER).values(value=number))
+            return changed
+
+        return self.database.write(change)
 
     # ---- reading ---------------------------------------------------------------------------------------
 
@@ -148,15 +167,14 @@ class Registry:
         ):
             if value is not None:
                 query = query.where(column == value)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(columns.mid_mjd, columns.exposure_id)).mappings().all()
+        ordered = query.order_by(columns.mid_mjd, columns.exposure_id)
+        rows = self.database.read(lambda connection: connection.execute(ordered).mappings().all())
         return [exposure_of(row) for row in rows]
 
     def exposure(self, exposure_id: str) -> RegisteredExposure | None:
         """One exposure by its identifier, or None."""
-        with self.engine.connect() as connection:
-            query = select(EXPOSURES).where(EXPOSURES.c.exposure_id == exposure_id)
-            row = connection.execute(query).mappings().first()
+        query = select(EXPOSURES).where(EXPOSURES.c.exposure_id == exposure_id)
+        row = self.database.read(lambda connection: connection.execute(query).mappings().first())
         return None if row is None else exposure_of(row)
 
     def partitions_changed_since(self, cursor: int) -> tuple[list[tuple[str, str]], int]:
@@ -179,8 +197,8 @@ class Registry:
             .order_by(newest)
             .limit(limit)
         )
-        with self.engine.connect() as connection:
-            return [PartitionChange(*row) for row in connection.execute(query)]
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return [PartitionChange(*row) for row in rows]
 
     def known_deliveries(
         self, seen: Iterable[tuple[str, int, str]]
@@ -188,24 +206,26 @@ class Registry:
         """Outcome and exposure id of those (uri, size, version) that have been dealt with before."""
         wanted = set(seen)
         columns = DELIVERIES.c
-        found: dict[tuple[str, int, str], tuple[Outcome, str | None]] = {}
-        with self.engine.connect() as connection:
+        names = (columns.uri, columns.size, columns.version, columns.outcome, columns.exposure_id)
+
+        def query(connection: Connection) -> dict[tuple[str, int, str], tuple[Outcome, str | None]]:
+            found = {}
             for uris in _chunks(sorted({uri for uri, _, _ in wanted})):
-                query = select(columns.uri, columns.size, columns.version, columns.outcome, columns.exposure_id).where(
-                    columns.uri.in_(uris)
-                )
-                for uri, size, version, outcome, exposure_id in connection.execute(query):
+                for uri, size, version, outcome, exposure_id in connection.execute(
+                    select(*names).where(columns.uri.in_(uris))
+                ):
                     if (uri, size, version) in wanted:
                         found[uri, size, version] = (Outcome(outcome), exposure_id)
-        return found
+            return found
+
+        return self.database.read(query)
 
     def forget_refused(self, sha256: str) -> int:
         """Let ingestion look again at a refused file; returns how many deliveries were forgotten."""
         columns = DELIVERIES.c
         refused = [Outcome.QUARANTINED.value, Outcome.CONFLICT.value]
-        with writing(self.engine) as connection:
-            query = delete(DELIVERIES).where(columns.sha256 == sha256, columns.outcome.in_(refused))
-            return int(connection.execute(query).rowcount)
+        query = delete(DELIVERIES).where(columns.sha256 == sha256, columns.outcome.in_(refused))
+        return self.database.write(lambda connection: int(connection.execute(query).rowcount))
 
     def deliveries(self, outcome: str | None = None) -> list[Delivery]:
         """The delivery log, oldest first."""
@@ -214,17 +234,19 @@ class Registry:
         if outcome is not None:
             query = query.where(columns.outcome == outcome)
         names = Delivery.__dataclass_fields__
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
+        rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
         return [Delivery(**{**{name: row[name] for name in names}, "outcome": Outcome(row["outcome"])}) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Number of exposures, and of deliveries by outcome."""
-        with self.engine.connect() as connection:
+        by_outcome = select(DELIVERIES.c.outcome, func.sum(DELIVERIES.c.count)).group_by(DELIVERIES.c.outcome)
+
+        def query(connection: Connection) -> tuple[int, dict[str, int]]:
             total = connection.execute(select(func.count()).select_from(EXPOSURES)).scalar_one()
-            query = select(DELIVERIES.c.outcome, func.sum(DELIVERIES.c.count)).group_by(DELIVERIES.c.outcome)
-            found = {str(outcome): int(count) for outcome, count in connection.execute(query)}
-        return {"exposures": int(total), **{o.value: found.get(o.value, 0) for o in Outcome}}
+            return int(total), {str(outcome): int(count) for outcome, count in connection.execute(by_outcome)}
+
+        total, found = self.database.read(query)
+        return {"exposures": total, **{o.value: found.get(o.value, 0) for o in Outcome}}
 
     def refused(self) -> dict[tuple[str, str], int]:
         """Files in quarantine that nobody has released, by outcome (quarantined, conflict) and reason."""
@@ -235,22 +257,20 @@ class Registry:
             .where(columns.outcome.in_(kept))
             .group_by(columns.outcome, columns.reason)
         )
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
+        rows = self.database.read(lambda connection: connection.execute(query).all())
         return {(str(outcome), str(reason or "unknown")): int(count) for outcome, reason, count in rows}
 
     def arrived(self) -> set[tuple[str, str, str | None]]:
         """(day, detector, survey) with registered exposures."""
         columns = EXPOSURES.c
         query = select(columns.day, columns.detector, columns.survey).distinct()
-        with self.engine.connect() as connection:
-            return {(str(day), str(detector), survey) for day, detector, survey in connection.execute(query)}
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return {(str(day), str(detector), survey) for day, detector, survey in rows}
 
     def last_change(self) -> int:
         """The newest change number; 0 in an empty registry."""
-        with self.engine.connect() as connection:
-            query = select(COUNTERS.c.value).where(COUNTERS.c.name == _COUNTER)
-            return int(connection.execute(query).scalar_one())
+        query = select(COUNTERS.c.value).where(COUNTERS.c.name == _COUNTER)
+        return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     # ---- within one transaction ------------------------------------------------------------------------
 
@@ -259,13 +279,13 @@ class Registry:
         query = select(COUNTERS.c.value).where(COUNTERS.c.name == _COUNTER)
         return int(connection.execute(query.with_for_update()).scalar_one())
 
-    def _known(self, connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    def _known(self, connection: Connection, ids: Sequence[str]) -> dict[str, _Known]:
         columns = EXPOSURES.c
-        known: dict[str, tuple[str, str]] = {}
+        query = select(columns.exposure_id, columns.sha256, columns.uri, columns.registered_at)
+        known: dict[str, _Known] = {}
         for part in _chunks(sorted(set(ids))):
-            query = select(columns.exposure_id, columns.sha256, columns.uri)
             for row in connection.execute(query.where(columns.exposure_id.in_(part))):
-                known[row[0]] = (row[1], row[2])
+                known[row[0]] = _Known(*row[1:])
         return known
 
     def _follow_move(self, connection: Connection, arrival: Arrival, uri: str) -> None:
@@ -294,7 +314,7 @@ class Registry:
         }
         if not rows:
             return
-        dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
         insert = dialect.insert(DELIVERIES)
         changed = {name: insert.excluded[name] for name in _RELOGGED}
         connection.execute(

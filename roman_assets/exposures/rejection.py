@@ -56,10 +56,6 @@ class Rejected(InputError):
         self.reason = reason
 
 
-class Unavailable(InputError):
-    """A file that cannot be read now (permissions, a network fault): to be tried again, not judged."""
-
-
 _RESEND = "ask for the file to be delivered again."
 _REVIEW = "look at the file; if it is right after all, release it from quarantine."
 _REMEDIES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,8 +19,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from roman_assets.storage.database import Tables
+
 METADATA = MetaData()
-VERSION_TABLE = "exposures_version"  # its own, so that the product index may live in the same database
+#: Version table and lock of their own, so that the product index may live in the same database.
+TABLES = Tables(
+    "exposure registry",
+    "registry_url",
+    METADATA,
+    "exposures_version",
+    "0001",
+    Path(__file__).with_name("migrations"),
+    0x524F4D41,
+)
 
 EXPOSURES = Table(
     "exposures",

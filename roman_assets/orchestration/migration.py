@@ -18,6 +18,7 @@ import dagster as dg
 from roman_assets.errors import InputError, RomanError
 from roman_assets.platform.pods import POOL_LIMITS
 from roman_assets.platform.workspace import Workspace
+from roman_assets.storage.database import Database, DatabaseUnavailable, Tables
 
 #: PostgreSQL advisory lock held while Dagster's tables are made or changed ("ROMD").
 DAGSTER_LOCK = 0x524F4D44
@@ -113,6 +114,7 @@ def _locked() -> Iterator[None]:
 
 
 def _open_own(workspace: Workspace) -> None:
+    workspace.registry.last_change()
     workspace.registry.close()
     workspace.products.index.database.read(lambda _connection: None)
     workspace.products.index.database.dispose()
@@ -122,32 +124,26 @@ def _state(workspace: Workspace) -> str:
     """What is not at this program's version yet; empty if all is."""
     from sqlalchemy.exc import DBAPIError
 
-    from roman_assets.exposures import database as registry
-    from roman_assets.products import database as index
+    from roman_assets.exposures.tables import TABLES as REGISTRY
+    from roman_assets.products.index_tables import TABLES as INDEX
 
-    own = (
-        ("registry", workspace.registry_url, registry.HEAD, registry.current_version),
-        ("product index", workspace.index_url, index.HEAD, index.version),
-    )
     try:
-        for name, url, head, version in own:
-            if url is not None and (found := _version(url, version)) != head:
-                return f"the {name} has version {found or 'none'}, this program wants {head}"
+        for url, tables in ((workspace.registry_url, REGISTRY), (workspace.index_url, INDEX)):
+            if url is not None and (found := _version(url, tables)) != tables.head:
+                return f"the {tables.name} has version {found or 'none'}, this program wants {tables.head}"
         return _dagster_state(workspace)
     except DBAPIError as error:
         return f"a database does not answer ({_short(error)})"
 
 
-def _version(url: str, version: Callable[[Any], str | None]) -> str | None:
+def _version(url: str, tables: Tables) -> str | None:
     from sqlalchemy import create_engine
-    from sqlalchemy.engine import make_url
     from sqlalchemy.pool import NullPool
 
-    parsed = make_url(url)
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-    with create_engine(parsed, poolclass=NullPool).connect() as connection:
-        return version(connection)
+    database = Database(url, tables)
+    # An engine of its own: that of the database migrates, and this only looks.
+    with create_engine(database.url, poolclass=NullPool).connect() as connection:
+        return database.version(connection)
 
 
 def _dagster_state(workspace: Workspace) -> str:
@@ -169,7 +165,7 @@ def _patiently(work: Callable[[], None], what: str, patience_s: float) -> None:
     while True:
         try:
             return work()
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseUnavailable, OperationalError, InterfaceError) as error:
             if time.monotonic() > deadline:
                 raise RomanError(f"{what} did not answer in {patience_s:.0f} s: {_short(error)}") from error
         except dg.DagsterInvariantViolationError as error:

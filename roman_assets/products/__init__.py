@@ -3,6 +3,5 @@
 from roman_assets.products.identity import Identity
 from roman_assets.products.products import Products
 from roman_assets.products.records import IdentityConflictWarning, Incident, ProductRecord
-from roman_assets.storage.store import StoreError
 
-__all__ = ["Identity", "IdentityConflictWarning", "Incident", "ProductRecord", "Products", "StoreError"]
+__all__ = ["Identity", "IdentityConflictWarning", "Incident", "ProductRecord", "Products"]

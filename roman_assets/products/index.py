@@ -13,17 +13,17 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from roman_assets.products.database import Database
-from roman_assets.products.index_tables import PROMOTED, incidents, products
+from roman_assets.products.index_tables import PROMOTED, TABLES, incidents, products
 from roman_assets.products.records import Incident, NewProduct, Outcome, ProductRecord, partition_keys
-from roman_assets.storage.store import Checkpoint, no_checkpoint
+from roman_assets.storage.base import Checkpoint, no_checkpoint
+from roman_assets.storage.database import Database
 
 
 class Index:
     """Queries and the one change: making a product visible."""
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url)
+        self.database = Database(url, TABLES)
 
     def find(self, kind: str, partition: str, part: str, identity: str) -> ProductRecord | None:
         """The product of this identity, visible or not, unless retention removed it."""

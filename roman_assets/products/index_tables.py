@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 
-VERSION_TABLE = "products_alembic_version"
-HEAD = "0001"
+from roman_assets.storage.database import Tables
 
 metadata = sa.MetaData()
+TABLES = Tables(
+    "product index",
+    "index_url",
+    metadata,
+    "products_alembic_version",
+    "0001",
+    Path(__file__).with_name("migrations"),
+    0x524F4D50,
+)
 
 #: Attributes that have a column of their own, to be selected by.
 PROMOTED = ("day", "season", "region", "field", "detector", "optical_element", "flip")

@@ -15,12 +15,14 @@ from typing import Any, Literal, cast
 
 import polars as pl
 
-from roman_assets.errors import InputError
+from roman_assets.errors import Damaged, InputError
 from roman_assets.products.identity import Identity, canonical_json
 from roman_assets.products.index import Index
 from roman_assets.products.records import IdentityConflictWarning, Incident, NewProduct, ProductRecord
 from roman_assets.products.schemas import TableSchema, conform, find_schema
-from roman_assets.storage.store import Checkpoint, LocalStore, StoreError, check_key, no_checkpoint, open_store
+from roman_assets.storage.base import Absent, Checkpoint, check_key, no_checkpoint
+from roman_assets.storage.blobs import open_blobs
+from roman_assets.storage.folder import FolderBlobs
 
 Format = Literal["parquet", "asdf", "json"]
 INDEX_FILE = "index.sqlite"
@@ -39,9 +41,9 @@ class Products:
 
     def __init__(self, root: str, index_url: str | None = None) -> None:
         self.root = str(root)
-        self.store = open_store(self.root)
+        self.store = open_blobs(self.root)
         if index_url is None:
-            if not isinstance(self.store, LocalStore):
+            if not isinstance(self.store, FolderBlobs):
                 raise InputError(
                     "products in S3 need an index of their own", field="index_url", remedy="give a PostgreSQL URL"
                 )
@@ -97,7 +99,7 @@ class Products:
             Archive metadata of `archive.archive_metadata`; the file's name and date are added here.
 
         Returns ------- The visible record of this identity. If it had been made with other bytes, that
-        first product stays, an incident is recorded and IdentityConflictWarning is issued. StoreError if
+        first product stays, an incident is recorded and IdentityConflictWarning is issued. Damaged if
         the bytes cannot be stored.
         """
         from roman_assets.products.parquet import encode_table
@@ -267,16 +269,16 @@ class Products:
         return self.index.incidents()
 
     def read_table(self, record: ProductRecord, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """A table, or some of its columns; StoreError if its bytes are missing or cut short."""
+        """A table, or some of its columns; Damaged if its bytes are missing or cut short."""
         self._expect(record, "parquet")
         names = list(columns) if columns is not None else None
-        if isinstance(self.store, LocalStore):
+        if isinstance(self.store, FolderBlobs):
             self._check_size(record)
             return pl.read_parquet(self.store.location(record.key), columns=names)
         return pl.read_parquet(io.BytesIO(self._bytes(record)), columns=names)
 
     def scan(self, record: ProductRecord) -> pl.LazyFrame:
-        """A table to be read by need; StoreError if its bytes are missing or cut short."""
+        """A table to be read by need; Damaged if its bytes are missing or cut short."""
         self._expect(record, "parquet")
         self._check_size(record)
         return pl.scan_parquet(
@@ -315,19 +317,22 @@ class Products:
         """The archive metadata record beside a product, None if it has none."""
         if record.archive_key is None:
             return None
-        return cast(dict[str, Any], json.loads(self.store.get(record.archive_key)))
+        return cast(dict[str, Any], json.loads(self.store.read(record.archive_key)))
 
     def verify(self, record: ProductRecord) -> None:
-        """StoreError if the bytes are not those that were indexed."""
-        found = hashlib.sha256(self.store.get(record.key)).hexdigest()
+        """Damaged if the bytes are not those that were indexed."""
+        found = hashlib.sha256(self._bytes(record)).hexdigest()
         if found != record.sha256:
-            raise StoreError(
+            raise Damaged(
                 f"{self.store.location(record.key)}: sha256 is {found[:16]}.. instead of "
                 f"{record.sha256[:16]}..; materialize the product again"
             )
 
     def _bytes(self, record: ProductRecord) -> bytes:
-        content = self.store.get(record.key)
+        try:
+            content = self.store.read(record.key)
+        except Absent as error:
+            raise self._wrong_size(record, None) from error
         if len(content) != record.size:
             raise self._wrong_size(record, len(content))
         return content
@@ -337,9 +342,9 @@ class Products:
         if size != record.size:
             raise self._wrong_size(record, size)
 
-    def _wrong_size(self, record: ProductRecord, size: int | None) -> StoreError:
+    def _wrong_size(self, record: ProductRecord, size: int | None) -> Damaged:
         has = "is missing" if size is None else f"has {size} bytes instead of {record.size}"
-        return StoreError(f"{self.store.location(record.key)} {has}; materialize the product again")
+        return Damaged(f"{self.store.location(record.key)} {has}; materialize the product again")
 
     @staticmethod
     def _expect(record: ProductRecord, format_: Format) -> None:

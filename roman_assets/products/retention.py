@@ -7,20 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 from roman_assets.products.products import INDEX_FILE, Products
 from roman_assets.products.records import ProductRecord
-from roman_assets.storage.store import StoredObject
+from roman_assets.storage.base import Stat
 
 
 @dataclass(frozen=True)
 class Collection:
     """What a collection removed, or would remove: orphans, superseded products, their bytes."""
 
-    orphans: tuple[StoredObject, ...]
+    orphans: tuple[Stat, ...]
     superseded: tuple[ProductRecord, ...]
     bytes: int
     dry_run: bool
 
 
-def orphans(products: Products, older_than_hours: float = 24.0) -> list[StoredObject]:
+def orphans(products: Products, older_than_hours: float = 24.0) -> list[Stat]:
     """Objects that no index row names and that are older than any write in progress can be.
 
     The leavings of crashed writes: harmless, only room lost.

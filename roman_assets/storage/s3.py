@@ -1,8 +1,8 @@
-"""Product bytes in S3: the first writer of a key wins, checksums are checked on both sides.
+"""Files in S3: the first writer of a key wins, checksums are checked on both sides.
 
 Large objects go in parts. Every part carries its sha256, which the server checks; what the server then knows of the
 whole is the hash of the parts' hashes, which is compared with our own. Requests are retried with growing pauses by
-boto3, and bodies that break off by bodies.py.
+boto3; a body that breaks off is asked for again (`retry.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from roman_assets.errors import InputError
-from roman_assets.storage.bodies import read_body
-from roman_assets.storage.store import Checkpoint, StoredObject, StoreError, check_key, no_checkpoint
+from roman_assets.errors import Damaged, InputError
+from roman_assets.storage.base import Absent, Checkpoint, Stat, Unavailable, check_key, no_checkpoint
+from roman_assets.storage.retry import ATTEMPTS, again
 
 #: Larger objects are sent in parts of this size; S3 takes 10,000 of them.
 PART_BYTES = 64 << 20
@@ -26,36 +27,43 @@ MAX_OBJECT_BYTES = 10_000 * PART_BYTES
 RENEW_AFTER_HOURS = 1.0
 
 
-class S3Store:
-    """Objects under `s3://bucket/prefix`; endpoint and credentials come from boto3's usual environment."""
+class _BrokenOff(Unavailable):
+    """A body ended before its length: the next one may not."""
 
-    def __init__(self, root: str) -> None:
-        bucket, _, prefix = root.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise InputError(f"no bucket in {root!r}", field="root", remedy="give s3://bucket/prefix")
+
+class BucketBlobs:
+    """Objects under a prefix of a bucket; endpoint and credentials come from boto3's usual environment."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any = None) -> None:
         self.bucket = bucket
         self.prefix = prefix.strip("/")
+        self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._given = client
 
     def __getstate__(self) -> dict[str, Any]:
         # A client holds sockets and credentials: neither travels to another process.
-        return {"bucket": self.bucket, "prefix": self.prefix}
+        return {"bucket": self.bucket, "prefix": self.prefix, "url": self.url, "_given": None}
 
     @cached_property
     def _client(self) -> Any:
+        if self._given is not None:
+            return self._given
         import boto3
         from botocore.config import Config
 
-        retries = {"mode": "standard", "max_attempts": 6}
+        # boto3 counts the first try; `again` takes care of bodies, which boto3 does not retry.
+        retries = {"mode": "standard", "max_attempts": ATTEMPTS}
         return boto3.Session().client("s3", config=Config(retries=retries, connect_timeout=10, read_timeout=60))
 
     def _name(self, key: str) -> str:
-        check_key(key)
+        if ".." in key.split("/"):
+            raise InputError("the key leaves its prefix", file=key, remedy="use a key without '..'")
         return f"{self.prefix}/{key}" if self.prefix else key
 
     def put(self, key: str, content: bytes, sha256: str, *, checkpoint: Checkpoint = no_checkpoint) -> bool:
         if len(content) > MAX_OBJECT_BYTES:
-            raise StoreError(f"{key}: {len(content)} bytes are too many for one object; write it in parts")
-        name = self._name(key)
+            raise InputError(f"{len(content)} bytes are too many for one object", file=key, remedy="write it in parts")
+        name = self._name(check_key(key))
         checkpoint("temporary_written")
         wrote = self._put(name, content, sha256, first=True)
         whole = self._holds(name, content, sha256)
@@ -67,7 +75,7 @@ class S3Store:
             self._put(name, content, sha256, first=False)
             if self._holds(name, content, sha256):
                 return not whole
-        raise StoreError(f"s3://{self.bucket}/{name}: the object differs from what was sent")
+        raise Damaged(f"s3://{self.bucket}/{name}: the object differs from what was sent")
 
     def _put(self, name: str, content: bytes, sha256: str, *, first: bool) -> bool:
         """Sends an object; False if `first` is asked for and one is there.
@@ -125,26 +133,30 @@ class S3Store:
 
     @contextmanager
     def _translated(self, action: str, name: str, accept: tuple[int, ...] = ()) -> Iterator[list[int]]:
-        """Turns the client's errors into StoreError; HTTP statuses to `accept` are put into the list
-        instead.
-        """
+        """Turns the client's errors into ours; HTTP statuses to `accept` are put into the list instead."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         accepted: list[int] = []
+        what = f"cannot {action} s3://{self.bucket}/{name}"
         try:
             yield accepted
         except ClientError as error:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            if status not in accept:
-                raise StoreError(f"cannot {action} s3://{self.bucket}/{name}: {_reason(error)}") from error
-            accepted.append(status)
+            if status in accept:
+                accepted.append(status)
+            elif error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404", "NotFound"):
+                raise Absent(f"{what}: {_reason(error)}") from error
+            else:
+                raise Unavailable(f"{what}: {_reason(error)}") from error
         except BotoCoreError as error:
-            raise StoreError(f"cannot {action} s3://{self.bucket}/{name}: {error}") from error
+            raise Unavailable(f"{what}: {error}") from error
 
     def _head(self, name: str) -> dict[str, Any] | None:
-        with self._translated("check", name, accept=(404,)):
-            return dict(self._client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED"))
-        return None
+        try:
+            with self._translated("check", name):
+                return dict(self._client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED"))
+        except Absent:
+            return None
 
     def _holds(self, name: str, content: bytes, sha256: str) -> bool:
         """Whether an object is there and whole, by what the server knows of it or, failing that, by a download."""
@@ -162,17 +174,42 @@ class S3Store:
         head = self._head(name)
         return 0.0 if head is None else float((datetime.now(UTC) - head["LastModified"]).total_seconds() / 3600)
 
-    def get(self, key: str) -> bytes:
-        return self._body(self._name(key), "read")
+    def write(self, key: str, data: bytes) -> None:
+        name = self._name(key)
+        with self._translated("write", name):
+            self._client.put_object(Bucket=self.bucket, Key=name, Body=data)
 
-    def _body(self, name: str, action: str) -> bytes:
-        """An object's bytes."""
-        content = b""
+    def upload(self, key: str, path: Path) -> None:
+        name = self._name(key)
+        with path.open("rb") as stream, self._translated("write", name):
+            self._client.put_object(Bucket=self.bucket, Key=name, Body=stream)
+
+    def read(self, key: str, limit: int = -1) -> bytes:
+        return self._body(self._name(key), "read", lambda body: bytes(body.read(limit if limit >= 0 else None)))
+
+    def download(self, key: str, path: Path) -> None:
+        def copy(body: Any) -> bytes:
+            with path.open("wb") as stream:
+                while chunk := body.read(8 << 20):
+                    stream.write(chunk)
+            return b""
+
+        self._body(self._name(key), "read", copy)
+
+    def _body(self, name: str, action: str, work: Callable[[Any], bytes] = lambda body: bytes(body.read())) -> bytes:
+        """What `work` makes of an object's body, anew with another body where one breaks off."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        def once() -> bytes:
+            body = self._client.get_object(Bucket=self.bucket, Key=name)["Body"]  # boto3 itself tries this again
+            try:
+                return work(body)
+            except (HTTPClientError, IncompleteReadError) as error:
+                raise _BrokenOff(f"cannot {action} s3://{self.bucket}/{name}: {error}") from error
+
         with self._translated(action, name):
-            content = read_body(
-                lambda: self._client.get_object(Bucket=self.bucket, Key=name)["Body"], lambda body: bytes(body.read())
-            )
-        return content
+            return again(once, lambda error: isinstance(error, _BrokenOff))
+        raise AssertionError("unreachable")
 
     def size(self, key: str) -> int | None:
         head = self._head(self._name(key))
@@ -182,16 +219,21 @@ class S3Store:
         with self._translated("delete", key):
             self._client.delete_object(Bucket=self.bucket, Key=self._name(key))
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "") -> Iterator[Stat]:
         start = f"{self.prefix}/" if self.prefix else ""
         with self._translated("list", start + prefix):
             paginator = self._client.get_paginator("list_objects_v2")
             for page in paginator.paginate(Bucket=self.bucket, Prefix=start + prefix):
                 for item in page.get("Contents", []):
-                    yield StoredObject(item["Key"].removeprefix(start), item["Size"], item["LastModified"])
+                    key = item["Key"].removeprefix(start)
+                    if key and not key.endswith("/"):
+                        yield Stat(key, int(item["Size"]), item["ETag"].strip('"'), item["LastModified"], whole=True)
+
+    def local(self, key: str) -> None:
+        return None
 
     def location(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self._name(key)}"
+        return f"{self.url}/{key}"
 
     def storage_options(self) -> dict[str, str]:
         """Endpoint and region for polars."""

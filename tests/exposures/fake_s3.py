@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 
@@ -30,7 +31,12 @@ class FakeS3:
         for start in range(0, len(keys), self.page):
             yield {
                 "Contents": [
-                    {"Key": k, "Size": len(self.objects[k]), "ETag": f'"{self._tag(k)}"'}
+                    {
+                        "Key": k,
+                        "Size": len(self.objects[k]),
+                        "ETag": f'"{self._tag(k)}"',
+                        "LastModified": dt.datetime(2027, 3, 1, tzinfo=dt.UTC),
+                    }
                     for k in keys[start : start + self.page]
                 ]
             }
@@ -45,11 +51,11 @@ class FakeS3:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": "absent"}}, "GetObject")
         return {"Body": io.BytesIO(self.objects[Key])}
 
-    def head_object(self, *, Bucket: str, Key: str):
+    def head_object(self, *, Bucket: str, Key: str, ChecksumMode: str = ""):
         self._check()
         if Key not in self.objects:
             raise ClientError({"Error": {"Code": "404", "Message": "absent"}}, "HeadObject")
-        return {}
+        return {"ContentLength": len(self.objects[Key])}
 
     def put_object(self, *, Bucket: str, Key: str, Body) -> None:
         self._check()

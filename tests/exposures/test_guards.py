@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.guards import ManifestEntry, check_bytes, check_file, read_manifest
-from roman_assets.exposures.rejection import Limits, Reason, Rejected, Unavailable
+from roman_assets.exposures.rejection import Limits, Reason, Rejected
+from roman_assets.storage.base import Unavailable
 from tests.exposures.level2_files import NAME, SIDE, Parts, Payload, take_apart, write
 
 

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from roman_assets.errors import InputError
 from roman_assets.exposures.ingest import ingest, release
 from roman_assets.exposures.landing import Landing
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.registry import Outcome, Registry
+from roman_assets.storage.base import Unavailable
 from roman_assets.survey.calendar import SHIPPED, load_calendar
 from tests.exposures.fake_s3 import FakeS3
 from tests.exposures.level2_files import NAME, SIDE, another, number_of, write
@@ -268,7 +268,7 @@ def test_from_a_bucket(place, parts):
     assert place.registry.exposures()[0].uri == f"s3://bucket/in/{NAME}"
     assert place.registry.deliveries("quarantined")[0].outcome is Outcome.QUARANTINED
     s3.broken = True
-    with pytest.raises(InputError, match="S3 request failed"):
+    with pytest.raises(Unavailable, match="cannot list"):
         place.run(Landing("s3://bucket/in", client=s3))
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.landing import FileList, Landing, local_exposure, open_landing
-from roman_assets.exposures.rejection import Unavailable
-from roman_assets.storage.blobs import FolderBlobs, open_blobs
+from roman_assets.storage.base import Unavailable
+from roman_assets.storage.blobs import open_blobs
+from roman_assets.storage.folder import FolderBlobs
 from tests.exposures.fake_s3 import FakeS3
 
 
@@ -141,10 +142,10 @@ def test_keys_stay_in_their_folder(tmp_path):
 def test_failed_write_leaves_the_old_file(tmp_path):
     blobs = FolderBlobs(tmp_path)
     blobs.write("a", b"old")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unavailable):
         blobs.upload("a", tmp_path / "absent")
     assert blobs.read("a", -1) == b"old"
-    assert os.listdir(tmp_path) == ["a"]
+    assert [stat.key for stat in blobs.list()] == ["a"]
 
 
 def test_local_exposure(tmp_path):

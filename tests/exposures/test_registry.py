@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.database import HEAD, open_engine
 from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
-from roman_assets.exposures.tables import METADATA
+from roman_assets.exposures.tables import METADATA, TABLES
+from roman_assets.storage.database import Database
 from roman_assets.survey.calendar import SHIPPED, load_calendar
 
 CALENDAR = load_calendar(SHIPPED)
@@ -245,7 +245,7 @@ def test_a_failed_batch_leaves_nothing(registry):
 
 
 def test_migrations_make_the_tables_of_the_code(url):
-    engine = open_engine(url)
+    engine = Database(url, TABLES).engine
     found = inspect(engine)
     for table in METADATA.sorted_tables:
         columns = {c["name"]: c for c in found.get_columns(table.name)}
@@ -264,16 +264,16 @@ def test_head_is_the_newest_migration():
 
     config = Config()
     config.set_main_option("script_location", "roman_assets:exposures/migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [TABLES.head]
 
 
 def test_newer_database_is_refused(url):
-    engine = open_engine(url)
+    engine = Database(url, TABLES).engine
     with engine.begin() as connection:
         connection.execute(text("UPDATE exposures_version SET version_num = '9999'"))
     engine.dispose()
     with pytest.raises(InputError, match="newer"):
-        Registry(url)
+        Registry(url).counts()
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "mysql://x/y", "/some/path"])

@@ -59,7 +59,7 @@ def materialize(
 def arrive(workspace: Workspace, day: str, detector: str, survey: str = "bulge") -> None:
     """A row of the registry, without a file."""
     registry = workspace.registry
-    with registry.engine.begin() as connection:
+    with registry.database.engine.begin() as connection:
         change = registry.last_change() + 1
         name = f"{day}-{detector}-{survey}"
         text = {c.name: "x" for c in EXPOSURES.columns}

@@ -81,14 +81,14 @@ def test_several_hooks_at_once_and_one_that_waits(environment: dict[str, str]) -
     assert sum("pool season: 7 steps at once" in said for _, said in results) == 1
     code, said = ended(waiting)
     assert code == 0, said
-    assert "waiting: the registry has version none" in said
+    assert "waiting: the exposure registry has version none" in said
     assert ended(start(environment, "--wait", "--patience", "1"))[0] == 0
 
 
 def test_waiting_ends(environment: dict[str, str]) -> None:
     code, said = ended(start(environment, "--wait", "--patience", "3"))
     assert code == 1
-    assert "gave up waiting after 3 s: the registry has version none" in " ".join(said.split())
+    assert "gave up waiting after 3 s: the exposure registry has version none" in " ".join(said.split())
 
 
 def test_a_database_that_is_away_is_named_and_its_password_is_not(environment: dict[str, str]) -> None:
@@ -137,11 +137,11 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
 
     url = f"sqlite:///{tmp_path}/registry.sqlite"
     place = Workspace(tmp_path / "home", registry_url=url)
-    place.registry.close()
+    place.registry.last_change()
     with sa.create_engine(url).begin() as connection:
-        from roman_assets.exposures.tables import VERSION_TABLE
+        from roman_assets.exposures.tables import TABLES
 
-        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+        connection.execute(sa.text(f"UPDATE {TABLES.version_table} SET version_num = '9999'"))
     with pytest.raises(InputError, match="newer than"):
         migration.migrate(Workspace(tmp_path / "home", registry_url=url), say=lambda _text: None, patience_s=2)
     with pytest.raises(RomanError, match="gave up waiting"):

@@ -17,9 +17,10 @@ import polars as pl
 import pytest
 
 from roman_assets.exposures.landing import Landing
-from roman_assets.products import Products, StoreError
+from roman_assets.products import Products
 from roman_assets.storage import s3 as s3_module
-from roman_assets.storage.s3 import S3Store
+from roman_assets.storage.base import Unavailable
+from roman_assets.storage.s3 import BucketBlobs
 from tests.products.faulty_proxy import Proxy, faulty_proxy
 from tests.products.product_frames import identity, part_frame
 
@@ -35,11 +36,11 @@ def proxy(monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def store(proxy: Proxy) -> S3Store:
+def store(proxy: Proxy) -> BucketBlobs:
     bucket = f"roman-faults-{uuid.uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     proxy.seen.clear()
-    return S3Store(f"s3://{bucket}/prefix")
+    return BucketBlobs(bucket, "prefix")
 
 
 @pytest.fixture
@@ -53,32 +54,32 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def put(store: S3Store, key: str, content: bytes) -> bool:
+def put(store: BucketBlobs, key: str, content: bytes) -> bool:
     return store.put(key, content, digest(content))
 
 
-def test_a_server_that_is_overloaded_is_asked_again(store: S3Store, proxy: Proxy) -> None:
+def test_a_server_that_is_overloaded_is_asked_again(store: BucketBlobs, proxy: Proxy) -> None:
     proxy.spoil("put", "unavailable", 2)
     proxy.spoil("head", "unavailable", 1)
     assert put(store, "a", b"content") is True
     assert proxy.seen["put"] == 3
-    assert store.get("a") == b"content"
+    assert store.read("a") == b"content"
 
 
-def test_an_answer_lost_after_the_write_is_harmless(store: S3Store, proxy: Proxy) -> None:
+def test_an_answer_lost_after_the_write_is_harmless(store: BucketBlobs, proxy: Proxy) -> None:
     """The client asks again, hears that somebody was first, and sees by the checksum that it was itself."""
     proxy.spoil("put", "lost")
     assert put(store, "a", b"content") is False
     assert proxy.seen["put"] == 2
-    assert store.get("a") == b"content"
+    assert store.read("a") == b"content"
     assert [item.key for item in store.list()] == ["a"]
 
 
-def test_a_body_that_breaks_off_is_read_again(store: S3Store, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_body_that_breaks_off_is_read_again(store: BucketBlobs, proxy: Proxy, tmp_path: Path) -> None:
     content = os.urandom(3 * MB)
     put(store, "level2/a.asdf", content)
     proxy.spoil("get", "cut", 2)
-    assert store.get("level2/a.asdf") == content
+    assert store.read("level2/a.asdf") == content
     landing = Landing(f"s3://{store.bucket}/prefix/level2")
     (landed,) = landing.list().files
     proxy.spoil("get", "cut", 2)
@@ -87,43 +88,43 @@ def test_a_body_that_breaks_off_is_read_again(store: S3Store, proxy: Proxy, tmp_
 
 
 def test_a_body_that_always_breaks_off_is_an_error(
-    store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    store: BucketBlobs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roman_assets.storage.bodies.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("roman_assets.storage.retry.FIRST_PAUSE_S", 0.01)
     put(store, "a", os.urandom(MB))
     proxy.spoil("get", "cut", 1000)
-    with pytest.raises(StoreError, match="cannot read"):
-        store.get("a")
+    with pytest.raises(Unavailable, match="cannot read"):
+        store.read("a")
 
 
-def test_large_objects_go_in_parts_and_the_first_writer_wins(store: S3Store, proxy: Proxy, large: bytes) -> None:
+def test_large_objects_go_in_parts_and_the_first_writer_wins(store: BucketBlobs, proxy: Proxy, large: bytes) -> None:
     assert put(store, "a", large) is True
     assert proxy.seen["part"] == 3
     assert proxy.seen["get"] == 0, "the checksum that the server knows is enough"
-    assert store.get("a") == large
+    assert store.read("a") == large
     other = large[:-1] + bytes([large[-1] ^ 1])
     assert store._put_parts("prefix/a", other, {"IfNoneMatch": "*"}) is False
-    assert store.get("a") == large
+    assert store.read("a") == large
     assert put(store, "a", large) is False
 
 
 @pytest.mark.parametrize(("kind", "fault"), [("part", "unavailable"), ("part", "lost"), ("complete", "unavailable")])
-def test_parts_that_fail_are_sent_again(store: S3Store, proxy: Proxy, large: bytes, kind: str, fault: str) -> None:
+def test_parts_that_fail_are_sent_again(store: BucketBlobs, proxy: Proxy, large: bytes, kind: str, fault: str) -> None:
     proxy.spoil(kind, fault)
     assert put(store, "a", large) is True
-    assert store.get("a") == large
+    assert store.read("a") == large
 
 
-def test_an_answer_lost_after_the_last_part_is_harmless(store: S3Store, proxy: Proxy, large: bytes) -> None:
+def test_an_answer_lost_after_the_last_part_is_harmless(store: BucketBlobs, proxy: Proxy, large: bytes) -> None:
     proxy.spoil("complete", "lost")
     put(store, "a", large)
-    assert store.get("a") == large
+    assert store.read("a") == large
     assert [item.key for item in store.list()] == ["a"]
 
 
-def test_nothing_is_visible_of_an_upload_that_fails(store: S3Store, proxy: Proxy, large: bytes) -> None:
+def test_nothing_is_visible_of_an_upload_that_fails(store: BucketBlobs, proxy: Proxy, large: bytes) -> None:
     proxy.spoil("complete", "unavailable", 100)
-    with pytest.raises(StoreError, match="cannot write"):
+    with pytest.raises(Unavailable, match="cannot write"):
         put(store, "a", large)
     assert store.size("a") is None
     proxy.faults.clear()
@@ -131,7 +132,9 @@ def test_nothing_is_visible_of_an_upload_that_fails(store: S3Store, proxy: Proxy
     assert not uploads.get("Uploads"), "its parts were freed"
 
 
-def test_a_part_with_another_checksum_is_refused(store: S3Store, large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_with_another_checksum_is_refused(
+    store: BucketBlobs, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As if memory or the way damaged a part after its hash was taken: the server must not take it."""
     real = store._client.upload_part
 
@@ -140,20 +143,22 @@ def test_a_part_with_another_checksum_is_refused(store: S3Store, large: bytes, m
         return real(**call)
 
     monkeypatch.setattr(store._client, "upload_part", damaged)
-    with pytest.raises(StoreError):
+    with pytest.raises(Unavailable):
         put(store, "a", large)
     assert store.size("a") is None
 
 
-def test_a_damaged_object_of_many_parts_is_noticed_and_replaced(store: S3Store, large: bytes) -> None:
+def test_a_damaged_object_of_many_parts_is_noticed_and_replaced(store: BucketBlobs, large: bytes) -> None:
     put(store, "a", large)
     damaged = b"x" + large[1:]
     assert store._put_parts("prefix/a", damaged, {}) is True
     assert put(store, "a", large) is True
-    assert store.get("a") == large
+    assert store.read("a") == large
 
 
-def test_secrets_do_not_reach_logs_or_plans(store: S3Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_do_not_reach_logs_or_plans(
+    store: BucketBlobs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     products = Products(f"s3://{store.bucket}/products", f"sqlite:///{tmp_path}/index.sqlite")
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     with caplog.at_level(logging.DEBUG):
@@ -166,7 +171,7 @@ def test_secrets_do_not_reach_logs_or_plans(store: S3Store, tmp_path: Path, capl
     assert secret not in plan.explain() + repr(plan) + json.dumps(products.store.storage_options())
 
 
-def test_polars_writes_and_reads_the_bucket_directly(store: S3Store) -> None:
+def test_polars_writes_and_reads_the_bucket_directly(store: BucketBlobs) -> None:
     """With the store's own settings: what a user's analysis beside the products needs."""
     place = store.location("analysis/means.parquet")
     settings = {"storage_options": store.storage_options(), "credential_provider": store.credential_provider()}
@@ -175,7 +180,7 @@ def test_polars_writes_and_reads_the_bucket_directly(store: S3Store) -> None:
     assert store.size("analysis/means.parquet") is not None
 
 
-def test_web_identity_is_enough(store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_web_identity_is_enough(store: BucketBlobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A pod on EKS: no keys in the environment, a token file and a role; polars gets its keys the same way."""
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     (tmp_path / "token").write_text("token-of-the-service-account")

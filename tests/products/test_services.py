@@ -10,9 +10,10 @@ import uuid
 
 import pytest
 
-from roman_assets.products import IdentityConflictWarning, Products, StoreError
+from roman_assets.products import IdentityConflictWarning, Products
 from roman_assets.products.retention import collect, orphans
-from roman_assets.storage.s3 import S3Store
+from roman_assets.storage.base import Absent, Unavailable
+from roman_assets.storage.s3 import BucketBlobs
 from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
@@ -53,32 +54,32 @@ def digest(content):
 
 
 def test_s3_store_first_writer_wins_and_damage_is_repaired(bucket):
-    store = S3Store(f"s3://{bucket}/some/prefix")
+    store = BucketBlobs(bucket, "some/prefix")
     content = b"x" * 100_000
     assert store.put("a/b.bin", content, digest(content)) is True
     assert store.put("a/b.bin", content, digest(content)) is False
-    assert store.get("a/b.bin") == content
+    assert store.read("a/b.bin") == content
     assert store.size("a/b.bin") == 100_000
     assert store.size("a/c.bin") is None
     assert [item.key for item in store.list()] == ["a/b.bin"]
     store._client.put_object(Bucket=bucket, Key="some/prefix/a/b.bin", Body=b"damaged")
     assert store.put("a/b.bin", content, digest(content)) is True
-    assert store.get("a/b.bin") == content
+    assert store.read("a/b.bin") == content
     store.delete("a/b.bin")
     store.delete("a/b.bin")
-    with pytest.raises(StoreError, match="cannot read"):
-        store.get("a/b.bin")
+    with pytest.raises(Absent, match="cannot read"):
+        store.read("a/b.bin")
 
 
 def test_s3_refuses_bytes_that_are_not_those_of_the_checksum(bucket):
-    store = S3Store(f"s3://{bucket}")
-    with pytest.raises(StoreError):
+    store = BucketBlobs(bucket, "")
+    with pytest.raises(Unavailable):
         store.put("a", b"one", digest(b"two"))
     assert store.size("a") is None
 
 
 def test_lost_answer_of_a_put_is_no_failure(bucket, monkeypatch):
-    store = S3Store(f"s3://{bucket}")
+    store = BucketBlobs(bucket, "")
     real = store._put
 
     def put_twice(name, content, sha256, *, first):
@@ -87,21 +88,21 @@ def test_lost_answer_of_a_put_is_no_failure(bucket, monkeypatch):
 
     monkeypatch.setattr(store, "_put", put_twice)
     assert store.put("a", b"one", digest(b"one")) is False
-    assert store.get("a") == b"one"
+    assert store.read("a") == b"one"
 
 
 def test_wrong_secret_is_refused_and_not_shown(bucket, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
-    with pytest.raises(StoreError) as caught:
-        S3Store(f"s3://{bucket}").put("a", b"one", digest(b"one"))
+    with pytest.raises(Unavailable) as caught:
+        BucketBlobs(bucket, "").put("a", b"one", digest(b"one"))
     assert "not-the-secret" not in str(caught.value)
 
 
 def test_service_that_is_away_is_a_store_error(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    store = S3Store(f"s3://{bucket}")
+    store = BucketBlobs(bucket, "")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(StoreError, match="cannot check"):
+    with pytest.raises(Unavailable, match="cannot check"):
         store.size("a")
 
 

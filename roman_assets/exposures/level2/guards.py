@@ -21,7 +21,8 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.asdf_bytes import Layout, check_expansion, check_md5, tree_ends, tree_span, walk
 from roman_assets.exposures.level2.asdf_tree import MappingNode, arrays, compose, plain
 from roman_assets.exposures.names import plain_name
-from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected, Unavailable
+from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
+from roman_assets.storage.base import Unavailable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MANIFEST_BYTES = 64 << 20

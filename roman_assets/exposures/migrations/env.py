@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from roman_assets.exposures.tables import METADATA, VERSION_TABLE
+from roman_assets.exposures.tables import TABLES
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=METADATA,
-    version_table=VERSION_TABLE,
+    target_metadata=TABLES.metadata,
+    version_table=TABLES.version_table,
     transactional_ddl=True,
 )
 context.run_migrations()

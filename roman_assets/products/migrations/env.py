@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from roman_assets.products.index_tables import VERSION_TABLE, metadata
+from roman_assets.products.index_tables import TABLES
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
-    version_table=VERSION_TABLE,
+    target_metadata=TABLES.metadata,
+    version_table=TABLES.version_table,
     transactional_ddl=True,
 )
 context.run_migrations()

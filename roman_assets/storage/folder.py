@@ -1,0 +1,169 @@
+"""Files under a folder: written to a temporary file, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roman_assets.errors import Damaged, InputError, of_the_path
+from roman_assets.storage.base import Absent, Checkpoint, Stat, Unavailable, check_key, no_checkpoint
+
+#: Where files lie while they are written: on the same file system, and out of the way of listings by prefix.
+TEMPORARY = ".tmp"
+
+
+class FolderBlobs:
+    """Files under a folder. Symbolic links are not followed when listing: they may lead out of it."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.url = str(self.root)
+
+    def put(self, key: str, content: bytes, sha256: str, *, checkpoint: Checkpoint = no_checkpoint) -> bool:
+        path = self._path(check_key(key))
+        with self._translated("write", path):
+            if _holds(path, sha256):
+                # As young as a new one: what collects orphans by their age must not take it before it is indexed.
+                os.utime(path)
+                return False
+            # Replaces at most a file of the same name that was damaged: the name holds the content's hash.
+            self._place(path, lambda temporary: temporary.write_bytes(content), sha256, checkpoint)
+        return True
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with self._translated("write", path):
+            self._place(path, lambda temporary: temporary.write_bytes(data))
+
+    def upload(self, key: str, path: Path) -> None:
+        target = self._path(key)
+        with self._translated("write", target):
+            self._place(target, lambda temporary: shutil.copyfile(path, temporary))
+
+    def read(self, key: str, limit: int = -1) -> bytes:
+        path = self._path(key)
+        with self._translated("read", path), path.open("rb") as stream:
+            return stream.read(limit)
+
+    def download(self, key: str, path: Path) -> None:
+        source = self._path(key)
+        with self._translated("read", source):
+            shutil.copyfile(source, path)
+
+    def size(self, key: str) -> int | None:
+        path = self._path(key)
+        try:
+            with self._translated("check", path):
+                return path.stat().st_size
+        except Absent:
+            return None
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._translated("delete", path):
+            path.unlink(missing_ok=True)
+
+    def list(self, prefix: str = "") -> Iterator[Stat]:
+        if not self.root.is_dir():
+            return
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            for entry in self._entries(folder):
+                key = os.path.relpath(entry.path, self.root)
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        # Descend only where keys of the prefix can be.
+                        if prefix.startswith(f"{key}/") or key.startswith(prefix):
+                            folders.append(Path(entry.path))
+                        continue
+                    if not entry.is_file(follow_symlinks=False) or not key.startswith(prefix):
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # renamed or removed since the folder was read
+                    continue
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield Stat(key, status.st_size, str(status.st_mtime_ns), modified, whole=False)
+
+    def _entries(self, folder: Path) -> Sequence[os.DirEntry[str]]:
+        try:
+            with self._translated("list", folder), os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except Absent:  # removed since its parent was read
+            return []
+
+    def local(self, key: str) -> Path | None:
+        return self._path(key)
+
+    def location(self, key: str) -> str:
+        return str(self._path(key))
+
+    def storage_options(self) -> dict[str, str]:
+        return {}
+
+    def credential_provider(self) -> None:
+        return None
+
+    def _path(self, key: str) -> Path:
+        path = Path(os.path.normpath(self.root / key))
+        if not path.is_relative_to(self.root):
+            raise InputError("the key leaves its folder", file=key, remedy="use a key without '..'")
+        return path
+
+    def _place(
+        self,
+        target: Path,
+        fill: Callable[[Path], object],
+        sha256: str | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        """Fills a temporary file, checks it where its hash is known, and renames it."""
+        temporary = self.root / TEMPORARY / uuid.uuid4().hex
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fill(temporary)
+            checkpoint("temporary_written")
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            if sha256 is not None and not _holds(temporary, sha256):
+                raise Damaged(f"{temporary}: the bytes on disk differ from those written; check the disk")
+            os.replace(temporary, target)
+            _sync_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self, action: str, path: Path) -> Iterator[None]:
+        """Turns the system's errors into ours: a fault of the disk says nothing of the file."""
+        try:
+            yield
+        except OSError as error:
+            text = f"cannot {action} {path}: {error.strerror or error}"
+            # With the folder gone, too, a disk that is not mounted looks like a file that is not there.
+            if of_the_path(error) and (action == "check" or (action != "write" and self.root.is_dir())):
+                raise Absent(text) from error
+            raise Unavailable(text) from error
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
