@@ -427,7 +427,7 @@ def _search(frames: Sequence[Frame], sky: ConstantSky, registrations: Sequence[R
     bins = time_bins(mjd, config.bin_days, config.least_in_bin)
     grid = ReferenceGrid.of(frames[0], registrations[0])
     cube = SeasonCube.empty(grid, bins, len(sky.ra), None)
-    fill(cube, sky, lambda k: (frames[k], registrations[k]), (), lambda _k, _error: None)
+    fill(cube, sky, lambda k: (frames[k], registrations[k]), lambda _k, _error: None)
     x, y = frames[0].to_pixels(sky.ra, sky.dec)
     x, y = x + registrations[0].shift[0], y + registrations[0].shift[1]
     found = find_candidates(cube, x, y, saturating(cube), sky.psf, config)

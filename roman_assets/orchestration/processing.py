@@ -7,6 +7,8 @@ catalogue of each season, photometry and light curves of the days, the season's 
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from roman_assets.errors import InputError
+from roman_assets.errors import Damaged, InputError
 from roman_assets.orchestration.definitions import (
     DAY_ASSETS,
     EFFICIENCY_ASSETS,
@@ -25,7 +27,9 @@ from roman_assets.orchestration.definitions import (
     SURVEY_ASSETS,
     build_definitions,
 )
+from roman_assets.platform.making import withdraw_strays
 from roman_assets.platform.regions import regions_of
+from roman_assets.platform.stopping import asked_to_stop, stoppable
 from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 
@@ -52,6 +56,10 @@ concurrency:
 """
 
 
+#: Tag of a run that names the process it lives in.
+PROCESS_TAG = "roman/process"
+
+
 @dataclass(frozen=True)
 class Step:
     """One run: which job, which of its assets, which partition."""
@@ -68,12 +76,19 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What the steps came to: steps done, failures with their reason, caveats by step."""
+    """What the steps came to: steps done, failures with their reason, caveats by step; `damaged`: failures whose inputs
+    are damaged; `stopped`: the signal that ended the processing before its end; `withdrawn`: partitions that the
+    calendar no longer has.
+    """
 
     done: int = 0
+    planned: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     caveats: dict[str, str] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+    stopped: int | None = None
 
 
 Progress = Callable[[int, int, str], None]
@@ -184,38 +199,58 @@ def _regions(workspace: Workspace, kind: str) -> list[str]:
 def run_steps(
     workspace: Workspace, steps: Sequence[Step], *, progress: Progress | None = None, survey: bool = True
 ) -> Outcome:
-    """Run steps one after the other; a step that fails does not stop the others."""
+    """Run steps one after the other; a step that fails does not stop the others.
+
+    Steps that met damaged products are done again with all others: what is damaged is made again on the way. SIGINT and
+    SIGTERM end the processing at the next unit of work.
+    """
     outcome = Outcome()
+    outcome.withdrawn = withdraw_strays(workspace)
     definitions = build_definitions(workspace)
-    with dagster_instance(workspace) as instance:
-        total = len(steps)
-        for number, step in enumerate(steps):
-            if progress:
-                progress(number, total, step.label)
-            _run(definitions, instance, step, outcome)
-        extra = survey_steps(workspace) if survey else []
-        for number, step in enumerate(extra):
-            if progress:
-                progress(total + number, total + len(extra), step.label)
-            _run(definitions, instance, step, outcome)
-        if progress:
-            progress(total + len(extra), total + len(extra), "done")
+    with dagster_instance(workspace) as instance, stoppable():
+        _bury_the_dead(instance)
+        _run_all(workspace, definitions, instance, steps, outcome, progress, survey)
+        if outcome.damaged and outcome.stopped is None:
+            again = Outcome(withdrawn=outcome.withdrawn)
+            _run_all(workspace, definitions, instance, steps, again, progress, survey)
+            again.damaged = outcome.damaged
+            outcome = again
     return outcome
 
 
+def _run_all(
+    workspace: Workspace,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    steps: Sequence[Step],
+    outcome: Outcome,
+    progress: Progress | None,
+    survey: bool,
+) -> None:
+    """The steps, and then those of the sky regions that have products by then."""
+    number, outcome.planned = 0, len(steps)
+    for group in (lambda: steps, lambda: survey_steps(workspace) if survey else []):
+        todo = group() if outcome.stopped is None else []
+        outcome.planned = max(outcome.planned, number + len(todo))
+        for step in todo:
+            if progress:
+                progress(number, outcome.planned, step.label)
+            _run(definitions, instance, step, outcome)
+            outcome.stopped = outcome.stopped or asked_to_stop()
+            if outcome.stopped is not None:
+                return
+            number += 1
+    if progress:
+        progress(number, number, "done")
+
+
 def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, outcome: Outcome) -> None:
-    job = definitions.resolve_job_def(step.job)
-    selection = [dg.AssetKey(name) for name in step.assets]
-    finished: Any = job.execute_in_process(
-        partition_key=step.partition,
-        instance=instance,
-        asset_selection=selection,
-        raise_on_error=False,
-        # The event log keeps everything; the terminal belongs to the progress bar and the report after it.
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    finished = _in_thread(definitions, instance, step)
     if not finished.success:
-        outcome.failed[step.label] = _reason(finished)
+        if asked_to_stop() is None:
+            outcome.failed[step.label] = _reason(finished)
+            if _is_damage(finished):
+                outcome.damaged.append(step.label)
         return
     outcome.done += 1
     for event in finished.get_asset_materialization_events():
@@ -226,6 +261,74 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step, 
         if not evaluation.passed:
             name = f"{evaluation.asset_key.to_user_string()} {evaluation.check_name} [{step.partition}]"
             outcome.failed_checks.append(name)
+
+
+def _in_thread(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> Any:
+    """Runs a step in a thread of its own: in the main one Dagster takes the handlers of signals away from us."""
+    job = definitions.resolve_job_def(step.job)
+    selection = [dg.AssetKey(name) for name in step.assets]
+    answer: list[Any] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answer.append(
+                job.execute_in_process(
+                    partition_key=step.partition,
+                    instance=instance,
+                    asset_selection=selection,
+                    raise_on_error=False,
+                    tags={PROCESS_TAG: _this_process()},
+                    # The event log keeps everything; the terminal belongs to the progress bar and the report after it.
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                )
+            )
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name=step.label, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)  # a join without end would not let signals be handled
+    if failure:
+        raise failure[0]
+    return answer[0]
+
+
+def _this_process() -> str:
+    """Host, number and start of this process: a later one of the same number is another one."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    """When a process began, as its system counts; empty if there is none, or the system does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _bury_the_dead(instance: dg.DagsterInstance) -> None:
+    """Runs of earlier processes of this host that were killed: nobody else would ever say that they have ended."""
+    going = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
+    for run in instance.get_runs(dg.RunsFilter(statuses=going)):
+        host, *process = run.tags.get(PROCESS_TAG, "::").rsplit(":", 2)
+        if host != socket.gethostname():
+            continue
+        number, started = process
+        if _started(int(number)) != started:
+            instance.report_run_failed(run, "the process of this run was killed; run `roman process` again")
+
+
+def _is_damage(finished: Any) -> bool:
+    """Whether a run failed because stored bytes are missing or wrong."""
+    for event in finished.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            if error.cls_name == Damaged.__name__:
+                return True
+            error = error.cause
+    return False
 
 
 def _reason(finished: Any) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roman_assets.errors import InputError
+from roman_assets.exposures.figures import image_figure
+from roman_assets.exposures.landing import local_exposure
+from roman_assets.exposures.level2.reader import Image, read_image
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.policy import judged
 from roman_assets.platform.stage import StageResult
 
 
@@ -24,18 +26,12 @@ def describe(result: StageResult, exposures: Sequence[RegisteredExposure]) -> No
     }
     for exposure in exposures:
         # A file that went bad since it was registered costs its picture, never the day.
-        try:
-            result.pictures["first_exposure"] = _picture(exposure)
+        with judged(result.caveats, exposure.exposure_id, "not read for a picture"):
+            image = _image(exposure)
+            result.picture("first_exposure", image_figure, image.data, f"{exposure.exposure_id}  [DN/s]")
             break
-        except (Rejected, InputError, OSError) as error:
-            result.caveats.append(f"{exposure.exposure_id} cannot be read: {error}")
 
 
-def _picture(exposure: RegisteredExposure) -> bytes:
-    from roman_assets.exposures.figures import image_figure
-    from roman_assets.exposures.landing import local_exposure
-    from roman_assets.exposures.level2.reader import read_image
-
+def _image(exposure: RegisteredExposure) -> Image:
     with local_exposure(exposure.uri) as path:
-        image = read_image(path, sha256=exposure.sha256)
-    return image_figure(image.data, f"{exposure.exposure_id}  [DN/s]")
+        return read_image(path, sha256=exposure.sha256)

@@ -30,6 +30,12 @@ def regions_of(workspace: Workspace, record: ProductRecord) -> list[str]:
     return _names(workspace.calendar, workspace.products.read_table(record, ["ra", "dec"]))
 
 
+def region_identity(calendar: Calendar, region: str) -> dict[str, Any]:
+    """Configuration of a product's identity that says which part of the sky a region's name stood for."""
+    of_name = [known for known in calendar.regions if known.name == region]
+    return {"region": region, "sky": hashlib.sha256(repr(of_name).encode()).hexdigest()[:12]}
+
+
 def _names(calendar: Calendar, table: pl.DataFrame) -> list[str]:
     found = calendar.regions_of(table["ra"].to_numpy(), table["dec"].to_numpy())
     return sorted({name for name in found if name})

@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from roman_assets.errors import RomanError
 from roman_assets.platform.stage import StageResult
+from roman_assets.products.caveats import counted
 from roman_assets.products.records import ProductRecord
 
 OWNERS = ["team:msos"]
@@ -59,6 +61,7 @@ def result(
     }
     if caveats:
         more = f"\n- … and {len(caveats) - SHOWN_CAVEATS} more" if len(caveats) > SHOWN_CAVEATS else ""
+        metadata["caveat_counts"] = dg.MetadataValue.json(counted(caveats))
         metadata["caveats"] = dg.MetadataValue.md("\n".join(f"- {c}" for c in caveats[:SHOWN_CAVEATS]) + more)
     for name, png in (pictures or {}).items():
         metadata[name] = picture(png)
@@ -73,14 +76,17 @@ def stage_result(asset: str, stage: StageResult, gates: Mapping[str, tuple[str, 
     `gates`: description by name, and whether it stops what is downstream.
     """
     outcomes = {c.name: c for c in stage.checks}
+    if undeclared := sorted(set(outcomes) - set(gates)):
+        raise RomanError(f"{asset} reports gates that it does not declare: {', '.join(undeclared)}")
     reported = []
     for name, (description, severe) in gates.items():
         found = outcomes.get(name)
-        judged = (
-            check(name, True, f"{description}: nothing to judge")
-            if found is None
-            else check(name, found.passed, found.description, severe=severe, **found.figures)
-        )
+        if found is None:
+            judged = check(name, False, f"{description}: the stage did not report it", status="not reported")
+        elif found.passed is None:
+            judged = check(name, True, f"not judged: {found.description}", status="not judged")
+        else:
+            judged = check(name, found.passed, found.description, severe=severe, **found.figures)
         reported.append(judged._replace(asset_key=dg.AssetKey(asset)))
     made = result(stage.records, figures=stage.figures, pictures=stage.pictures, caveats=stage.caveats, checks=reported)
     return made._replace(asset_key=dg.AssetKey(asset))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from roman_assets.errors import first_line, is_transient
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.records import ProductRecord
 
 Progress = Callable[[str], None]
@@ -14,10 +16,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one quality gate; `severe` gates stop what is downstream."""
+    """Outcome of one quality gate; `severe` gates stop what is downstream. `passed` is None where there was nothing to
+    judge, which the stage must say itself: a declared gate that it does not report is not green.
+    """
 
     name: str
-    passed: bool
+    passed: bool | None
     description: str
     figures: Mapping[str, Any] = field(default_factory=dict)
     severe: bool = False
@@ -31,7 +35,7 @@ class StageResult:
     records: list[ProductRecord] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
-    caveats: list[str] = field(default_factory=list)
+    caveats: list[Caveat] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
@@ -39,6 +43,24 @@ class StageResult:
     def new(self) -> int:
         """How many products were made rather than found."""
         return sum(record.outcome == "new" for record in self.records)
+
+    def caveat(self, code: Code, subject: str, text: str) -> None:
+        """Adds a caveat."""
+        self.caveats.append(Caveat(code, subject, text))
+
+    def picture(self, name: str, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> None:
+        """Adds a picture; one that cannot be drawn is a caveat and costs nothing else."""
+        try:
+            self.pictures[name] = draw(*arguments, **options)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            text = f"no picture {name}: {type(error).__name__}: {first_line(error)}"
+            self.caveats.append(Caveat(Code.PICTURE, "", text))
+
+    def not_judged(self, *names: str) -> None:
+        """Says of gates that there was nothing to judge."""
+        self.checks += [Check(name, None, "there is nothing to judge") for name in names]
 
 
 def silent(_text: str) -> None:

@@ -13,10 +13,14 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from roman_assets.products.caveats import Caveat
 from roman_assets.products.index_tables import PROMOTED, TABLES, incidents, products
 from roman_assets.products.records import Incident, NewProduct, Outcome, ProductRecord, partition_keys
 from roman_assets.storage.base import Checkpoint, no_checkpoint
 from roman_assets.storage.database import Database
+
+#: Values of one IN (...): below the limits of both databases.
+_CHUNK = 400
 
 
 class Index:
@@ -64,6 +68,10 @@ class Index:
                 rest[name] = _values(value)
         found = self._records(query.order_by(products.c.kind, products.c.partition, products.c.part))
         return [record for record in found if all(record.attributes.get(n) in v for n, v in rest.items())]
+
+    def all_records(self) -> list[ProductRecord]:
+        """Every product there has been, superseded ones too, in order of their numbers: for audits, not for stages."""
+        return self._records(sa.select(products).order_by(products.c.id))
 
     def history(self, kind: str, partition: str, part: str = "") -> list[ProductRecord]:
         """Every product there has been, oldest first."""
@@ -189,13 +197,43 @@ class Index:
         assert record is not None
         return record
 
+    def withdraw(self, product_ids: Iterable[int]) -> None:
+        """Makes products invisible that nothing supersedes: their partition or exposure is no longer there."""
+        ids, now = list(product_ids), datetime.now(UTC)
+
+        def change(connection: Connection) -> None:
+            for start in range(0, len(ids), _CHUNK):
+                chosen = products.c.id.in_(ids[start : start + _CHUNK])
+                query = sa.update(products).where(chosen, products.c.current.is_(True))
+                connection.execute(query.values(current=False, superseded_by=None, superseded_at=now))
+
+        if ids:
+            self.database.write(change)
+
+    def mark_damaged(self, product_id: int) -> None:
+        """Makes a product unknown whose bytes are lost or wrong: it is made again as if it had never been."""
+        change = sa.update(products).where(products.c.id == product_id)
+        values = {"current": False, "removed_at": datetime.now(UTC)}
+        self.database.write(lambda connection: connection.execute(change.values(**values)))
+
+    def partitions(self) -> list[str]:
+        """Partitions with visible products, in order."""
+        query = sa.select(products.c.partition).where(products.c.current.is_(True)).distinct()
+        rows = self.database.read(lambda connection: connection.execute(query).scalars().all())
+        return sorted(str(partition) for partition in rows)
+
     def mark_removed(self, product_ids: Iterable[int], when: datetime) -> None:
         """Notes that the bytes of superseded products are gone; their rows stay."""
         ids = list(product_ids)
-        change = (
-            sa.update(products).where(products.c.id.in_(ids), products.c.current.is_(False)).values(removed_at=when)
-        )
-        self.database.write(lambda connection: connection.execute(change))
+
+        def change(connection: Connection) -> None:
+            for start in range(0, len(ids), _CHUNK):
+                chosen = products.c.id.in_(ids[start : start + _CHUNK])
+                query = sa.update(products).where(chosen, products.c.current.is_(False))
+                connection.execute(query.values(removed_at=when))
+
+        if ids:
+            self.database.write(change)
 
     def _records(self, query: sa.Select[Any]) -> list[ProductRecord]:
         rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
@@ -237,7 +275,7 @@ def _insert(connection: Connection, new: NewProduct, slot: Any, removed_id: int 
         "config": dict(new.config),
         "sequence": (highest or 0) + 1,
         "created_at": new.created_at,
-        "caveats": list(new.caveats),
+        "caveats": [caveat.stored() for caveat in new.caveats],
         "attributes": dict(new.attributes),
         "ra": new.ra,
         "dec": new.dec,
@@ -282,7 +320,7 @@ def _record(row: Any) -> ProductRecord:
     return ProductRecord(
         **{name: value for name, value in row.items() if name not in skipped},
         inputs=tuple(row["inputs"]),
-        caveats=tuple(row["caveats"]),
+        caveats=tuple(Caveat.read(caveat) for caveat in row["caveats"]),
         created_at=_utc(row["created_at"]),
     )
 

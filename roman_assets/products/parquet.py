@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from roman_assets.errors import Damaged, first_line
 from roman_assets.products.schemas import TableSchema, to_arrow_schema
 
 COMPRESSION_LEVEL = 3
@@ -33,11 +35,56 @@ def encode_table(frame: pl.DataFrame, schema: TableSchema, metadata: dict[str, s
         use_dictionary=dictionaries or False,
         column_encoding=encodings or None,
         write_page_index=True,
+        write_page_checksum=True,
         data_page_size=1 << 20,
         version="2.6",
         store_schema=True,
     )
     return sink.getvalue()
+
+
+def read_part(source: Any, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None) -> pl.DataFrame:
+    """Columns of a parquet file (path or stream), with `where` only the rows where a column has a value.
+
+    Pages that are read are compared with their checksums; row groups that cannot hold the value are not read. Files
+    that were written before there were checksums are read as they are.
+
+    Raises
+    ------
+    Damaged
+        A page, or the file's own description of itself, is not as written.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        wanted = list(columns) if columns is not None else file.schema_arrow.names
+        read = wanted if where is None or where[0] in wanted else [*wanted, where[0]]
+        if where is None:
+            table = file.read(columns=read)
+        else:
+            groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), *where)]
+            table = file.read_row_groups(groups, columns=read)
+            table = table.filter(pc.equal(table[where[0]], where[1])).select(wanted)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk
+        raise Damaged(f"cannot be read ({first_line(error)})") from error
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.select(wanted)
+
+
+def _may_hold(group: Any, column: str, value: Any) -> bool:
+    """Whether the statistics of a row group allow a value in a column."""
+    for index in range(group.num_columns):
+        chunk = group.column(index)
+        if chunk.path_in_schema == column:
+            bounds = chunk.statistics
+            return bounds is None or not bounds.has_min_max or bounds.min <= value <= bounds.max
+    return True
 
 
 def row_group_rows(frame: pl.DataFrame, schema: TableSchema) -> int:

@@ -1,5 +1,6 @@
 """Products: made once, stored by content, visible by one commit, never changed.
- The order that survives a crash at any step: bytes under a content-hashed key, verified; the archive record
+
+The order that survives a crash at any step: bytes under a content-hashed key, verified; the archive record
 beside them; one index transaction. Before the last, readers see the older product; after it, the new one.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,12 +18,14 @@ from typing import Any, Literal, cast
 import polars as pl
 
 from roman_assets.errors import Damaged, InputError
+from roman_assets.products.caveats import Caveat
 from roman_assets.products.identity import Identity, canonical_json
 from roman_assets.products.index import Index
 from roman_assets.products.records import IdentityConflictWarning, Incident, NewProduct, ProductRecord
 from roman_assets.products.schemas import TableSchema, conform, find_schema
-from roman_assets.storage.base import Absent, Checkpoint, check_key, no_checkpoint
+from roman_assets.storage.base import Absent, Checkpoint, Unavailable, check_key, no_checkpoint
 from roman_assets.storage.blobs import open_blobs
+from roman_assets.storage.database import DatabaseUnavailable
 from roman_assets.storage.folder import FolderBlobs
 
 Format = Literal["parquet", "asdf", "json"]
@@ -52,7 +56,6 @@ class Products:
         self.checkpoint: Checkpoint = no_checkpoint
 
     # -- making
-    # ------------------------------------------------------------------------------------------------
 
     def lookup(self, kind: str, partition: str, *, part: str = "", identity: Identity) -> ProductRecord | None:
         """The product of this identity if it was made and its bytes are there: then nothing is to be done.
@@ -60,7 +63,11 @@ class Products:
         One that was superseded since (a setting was changed and changed back) becomes the visible one again.
         """
         record = self.index.find(kind, partition, part, identity.digest)
-        if record is None or self.store.size(record.key) != record.size:
+        if record is None:
+            return None
+        if (size := self.store.size(record.key)) != record.size:
+            if size is None:
+                self._check_place()
             return None
         return record if record.current else self.index.revive(record.id)
 
@@ -98,9 +105,17 @@ class Products:
         archive
             Archive metadata of `archive.archive_metadata`; the file's name and date are added here.
 
-        Returns ------- The visible record of this identity. If it had been made with other bytes, that
-        first product stays, an incident is recorded and IdentityConflictWarning is issued. Damaged if
-        the bytes cannot be stored.
+        Returns
+        -------
+        The visible record of this identity. If it had been made with other bytes, that first product stays, an incident
+        is recorded and IdentityConflictWarning is issued.
+
+        Raises
+        ------
+        InputError
+            The table does not fit its schema.
+        Unavailable, DatabaseUnavailable
+            Bytes or row cannot be written now: nothing is visible.
         """
         from roman_assets.products.parquet import encode_table
 
@@ -214,7 +229,7 @@ class Products:
                 schema_version=identity.schema_version,
                 config=json.loads(canonical_json(identity.config)),
                 created_at=now,
-                caveats=tuple(caveats),
+                caveats=tuple(Caveat.read(caveat) for caveat in caveats),
                 attributes=json.loads(canonical_json(attributes)),
                 ra=None if sky is None else float(sky[0]),
                 dec=None if sky is None else float(sky[1]),
@@ -246,7 +261,6 @@ class Products:
         return archive_key
 
     # -- reading
-    # -----------------------------------------------------------------------------------------------
 
     def current(
         self, kind: str | None = None, partition: str | None = None, part: str | None = None, **attributes: Any
@@ -269,16 +283,40 @@ class Products:
         return self.index.incidents()
 
     def read_table(self, record: ProductRecord, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """A table, or some of its columns; Damaged if its bytes are missing or cut short."""
+        """A table, or some of its columns: whole ones are verified by their sha256, parts by the checksums of pages.
+
+        Damaged if the bytes are missing or are not those that were written.
+        """
+        if columns is None:
+            self._expect(record, "parquet")
+            return pl.read_parquet(io.BytesIO(self._bytes(record)))
+        return self.read_rows(record, columns)
+
+    def read_rows(
+        self, record: ProductRecord, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None
+    ) -> pl.DataFrame:
+        """Some columns of a table, and with `where` (column, value) only its rows with that value: what is read of the
+        file is verified by the checksums of its pages.
+
+        Damaged if the bytes are missing, cut short, or those that were read are not as written.
+        """
+        from roman_assets.products.parquet import read_part
+
         self._expect(record, "parquet")
-        names = list(columns) if columns is not None else None
-        if isinstance(self.store, FolderBlobs):
+        local = self.store.local(record.key)
+        if local is None:
+            source: Any = io.BytesIO(self._bytes(record))
+        else:
             self._check_size(record)
-            return pl.read_parquet(self.store.location(record.key), columns=names)
-        return pl.read_parquet(io.BytesIO(self._bytes(record)), columns=names)
+            source = local
+        try:
+            return read_part(source, columns, where)
+        except Damaged as error:
+            self._mark(record)
+            raise Damaged(f"{self.store.location(record.key)}: {error}; materialize the product again") from error
 
     def scan(self, record: ProductRecord) -> pl.LazyFrame:
-        """A table to be read by need; Damaged if its bytes are missing or cut short."""
+        """A table to be read by need and without checksums, for interactive use; Damaged if it is missing or cut short."""
         self._expect(record, "parquet")
         self._check_size(record)
         return pl.scan_parquet(
@@ -320,31 +358,49 @@ class Products:
         return cast(dict[str, Any], json.loads(self.store.read(record.archive_key)))
 
     def verify(self, record: ProductRecord) -> None:
-        """Damaged if the bytes are not those that were indexed."""
-        found = hashlib.sha256(self._bytes(record)).hexdigest()
-        if found != record.sha256:
-            raise Damaged(
-                f"{self.store.location(record.key)}: sha256 is {found[:16]}.. instead of "
-                f"{record.sha256[:16]}..; materialize the product again"
-            )
+        """Damaged if the bytes are not those that were indexed; the product is then made again when asked for."""
+        self._bytes(record)
 
     def _bytes(self, record: ProductRecord) -> bytes:
-        try:
-            content = self.store.read(record.key)
-        except Absent as error:
-            raise self._wrong_size(record, None) from error
-        if len(content) != record.size:
-            raise self._wrong_size(record, len(content))
-        return content
+        """A product's bytes, verified; read once more before they are called damaged."""
+        problem = ""
+        for _ in range(2):
+            try:
+                content = self.store.read(record.key)
+            except Absent:
+                self._check_place()
+                problem = "is missing"
+                continue
+            if len(content) != record.size:
+                problem = f"has {len(content)} bytes instead of {record.size}"
+                continue
+            found = hashlib.sha256(content).hexdigest()
+            if found == record.sha256:
+                return content
+            problem = f"has sha256 {found[:16]}.. instead of {record.sha256[:16]}.."
+        self._mark(record)
+        raise Damaged(f"{self.store.location(record.key)} {problem}; materialize the product again")
 
     def _check_size(self, record: ProductRecord) -> None:
         size = self.store.size(record.key)
         if size != record.size:
-            raise self._wrong_size(record, size)
+            if size is None:
+                self._check_place()
+            self._mark(record)
+            has = "is missing" if size is None else f"has {size} bytes instead of {record.size}"
+            raise Damaged(f"{self.store.location(record.key)} {has}; materialize the product again")
 
-    def _wrong_size(self, record: ProductRecord, size: int | None) -> Damaged:
-        has = "is missing" if size is None else f"has {size} bytes instead of {record.size}"
-        return Damaged(f"{self.store.location(record.key)} {has}; materialize the product again")
+    def _check_place(self) -> None:
+        """Unavailable where nothing at all is stored: a disk that is not mounted has lost no product."""
+        if next(iter(self.store.list()), None) is None:
+            raise Unavailable("there is nothing where the products are kept: is it mounted?", file=self.root)
+
+    def _mark(self, record: ProductRecord) -> None:
+        """Notes damage, where the index can be written."""
+        try:
+            self.index.mark_damaged(record.id)
+        except DatabaseUnavailable:
+            logging.getLogger(__name__).warning("damage of %s could not be noted in the index", record.key)
 
     @staticmethod
     def _expect(record: ProductRecord, format_: Format) -> None:

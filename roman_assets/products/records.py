@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from roman_assets.products.caveats import Caveat
+
 Outcome = Literal["found", "new", "same", "conflict"]
 
 
@@ -59,7 +61,7 @@ class ProductRecord:
     config: Mapping[str, Any]
     sequence: int
     created_at: datetime
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
     attributes: Mapping[str, Any]
     ra: float | None
     dec: float | None
@@ -87,7 +89,7 @@ class NewProduct:
     schema_version: str
     config: Mapping[str, Any]
     created_at: datetime
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
     attributes: Mapping[str, Any]
     ra: float | None
     dec: float | None

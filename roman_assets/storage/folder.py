@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -150,6 +151,25 @@ class FolderBlobs:
             if of_the_path(error) and (action == "check" or (action != "write" and self.root.is_dir())):
                 raise Absent(text) from error
             raise Unavailable(text) from error
+
+
+def unreadable(path: str | Path, error: OSError) -> Absent | Unavailable:
+    """What an error in reading a file says: Absent if the file is truly not there, Unavailable for everything else.
+
+    A disk that is not mounted looks like a file that is not there: only a folder that holds others can tell.
+    """
+    text = f"the file cannot be read: {error.strerror or error}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and _holds_files(Path(path).parent):
+        return Absent(text, file=path, remedy="deliver the file again")
+    return Unavailable(text, file=path, remedy="try again later")
+
+
+def _holds_files(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def _holds(path: Path, sha256: str) -> bool:

@@ -169,7 +169,7 @@ def test_a_damaged_file_costs_the_exposures_asset_its_picture_only(started: Work
     data[len(data) // 2] ^= 0xFF
     own_files[0].write_bytes(data)
     result = collect(started, DAY, DETECTOR)
-    assert any("cannot be read" in caveat for caveat in result.caveats)
+    assert [caveat.code for caveat in result.caveats if "not read for a picture" in caveat] == ["refused"]
     assert "first_exposure" in result.pictures  # of the next exposure
 
 

@@ -22,7 +22,7 @@ from roman_assets.exposures.level2.asdf_bytes import Layout, check_expansion, ch
 from roman_assets.exposures.level2.asdf_tree import MappingNode, arrays, compose, plain
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
-from roman_assets.storage.base import Unavailable
+from roman_assets.storage.folder import unreadable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MANIFEST_BYTES = 64 << 20
@@ -113,7 +113,7 @@ def load(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
                 raise Rejected(Reason.TOO_LARGE, f"{size} bytes, more than {limits.file_bytes}", file=path)
             data = stream.read()
     except OSError as error:
-        raise Unavailable(f"the file cannot be read: {error}", file=path, remedy="try again later.") from error
+        raise unreadable(path, error) from error
     if not data:
         raise Rejected(Reason.EMPTY, "the file is empty", file=path)
     return data
@@ -127,7 +127,7 @@ def load_tree(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> MappingNode:
             if not tree_ends(data):
                 data += stream.read(limits.yaml_bytes + _TREE_GUESS - len(data)) or b""
     except OSError as error:
-        raise Unavailable(f"the file cannot be read: {error}", file=path, remedy="try again later.") from error
+        raise unreadable(path, error) from error
     start, end = tree_span(data, path, limits)
     return compose(data[start:end], path, limits)
 

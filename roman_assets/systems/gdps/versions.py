@@ -4,10 +4,10 @@ from __future__ import annotations
 
 CODE = {
     "dispersed_exposures": "1",
-    "contamination_models": "3",
+    "contamination_models": "4",
     "spectra_2d": "2",
-    "spectra_1d": "3",
-    "combined_spectra": "2",
-    "spectral_series": "1",
-    "redshifts": "2",
+    "spectra_1d": "4",
+    "combined_spectra": "3",
+    "spectral_series": "2",
+    "redshifts": "3",
 }

@@ -90,11 +90,8 @@ def _distances(keys: pl.DataFrame, position: tuple[float, float]) -> NDArray[np.
 
 
 def _read(workspace: Workspace, record: ProductRecord, key: dict[str, object]) -> FoundLightCurve:
-    curves = (
-        workspace.products.scan(record)
-        .filter(pl.col("object_id") == key["object_id"])
-        .select("optical_element", "flux", "flux_err", "flag")
-        .collect()
+    curves = workspace.products.read_rows(
+        record, ["optical_element", "flux", "flux_err", "flag"], ("object_id", key["object_id"])
     )
     epochs_record = epochs_of(workspace, record)
     epochs = workspace.products.read_table(epochs_record, ["optical_element", "epoch", "exposure_id", "mjd"])

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from roman_assets.platform.regions import regions_of
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.regions import region_identity, regions_of
 from roman_assets.platform.stage import Progress, StageResult, region_partition, silent
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import SpectralFacts, spectral_metadata
@@ -26,17 +28,17 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
     result = StageResult()
     parts = parts_of_region(workspace, region)
     if not parts:
-        result.caveats.append(f"no spectrum lies in {region}")
+        result.caveat(Code.NOTHING, region, "no spectrum lies here")
         result.figures = {"sources": 0}
+        withdraw_others(workspace, ("combined_spectra",), region_partition(region), ())
         return result
     by_element: dict[str, list[ProductRecord]] = {}
     for made in parts:
         by_element.setdefault(str(made.attributes["optical_element"]), []).append(made)
     partition = region_partition(region)
     for element, used in sorted(by_element.items()):
-        identity = Identity(
-            tuple(r.sha256 for r in used), CODE["combined_spectra"], {"region": region, "optical_element": element}
-        )
+        place = {**region_identity(workspace.calendar, region), "optical_element": element}
+        identity = Identity(tuple(r.sha256 for r in used), CODE["combined_spectra"], place)
         record = workspace.products.lookup("combined_spectra", partition, part=element.lower(), identity=identity)
         if record is None:
             table = _combined(workspace, region, element, used)
@@ -52,6 +54,7 @@ def combine_region(workspace: Workspace, region: str, progress: Progress = silen
             )
         result.records.append(record)
         progress(f"{element}: {record.rows} sources from {len(used)} exposures")
+    withdraw_others(workspace, ("combined_spectra",), partition, result.records)
     tables = [workspace.products.read_table(r, ["n_exposures", "snr", "coverage"]) for r in result.records]
     every = pl.concat(tables)
     result.figures = {

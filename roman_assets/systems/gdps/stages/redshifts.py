@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
 from roman_assets.platform.stage import Check, Progress, StageResult, finite, region_partition, silent
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import spectral_metadata
@@ -37,8 +39,10 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
     partition = region_partition(region)
     combined = workspace.products.current("combined_spectra", partition)
     if not combined:
-        result.caveats.append(f"there are no combined spectra of {region}")
+        result.caveat(Code.NOTHING, region, "there are no combined spectra")
         result.figures = {"sources": 0}
+        result.not_judged("honest_flags", "normalised")
+        withdraw_others(workspace, REDSHIFT_KINDS, partition, ())
         return result
     for record in combined:
         identities = {kind: Identity((record.sha256,), CODE["redshifts"], {"kind": kind}) for kind in REDSHIFT_KINDS}
@@ -48,6 +52,7 @@ def redshifts_of_region(workspace: Workspace, region: str, progress: Progress = 
         ]
         kept = [r for r in found if r is not None]
         result.records += kept if len(kept) == len(identities) else _measure(workspace, record, identities, progress)
+    withdraw_others(workspace, REDSHIFT_KINDS, partition, result.records)
     tables = [workspace.products.read_table(r) for r in result.records if r.kind == "redshifts"]
     every = pl.concat(tables)
     sure = every.filter(pl.col("zwarn") == 0)
@@ -165,4 +170,4 @@ def _pictures(
             spectrum = spectrum_of(row)
             title = f"source {row['source_id']} ({row['optical_element']})"
             found = measure_redshift(spectrum, config_of(row["optical_element"]))
-            result.pictures[title] = redshift_figure(spectrum, found, title)
+            result.picture(title, redshift_figure, spectrum, found, title)

@@ -16,10 +16,12 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.making import belongs, withdraw_others
+from roman_assets.platform.policy import each_exposure, judged, refused
 from roman_assets.platform.regions import regions_attribute
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import spectral_metadata
@@ -48,46 +50,57 @@ class DaySpectra:
     cutouts: StageResult
     spectra: StageResult
 
-    def caveat(self, text: str) -> None:
-        """A caveat of all three."""
-        for result in (self.models, self.cutouts, self.spectra):
-            result.caveats.append(text)
+    @property
+    def stages(self) -> tuple[StageResult, StageResult, StageResult]:
+        """All three."""
+        return self.models, self.cutouts, self.spectra
 
 
 def extract_day(workspace: Workspace, day: str, detector: str, progress: Progress = silent) -> DaySpectra:
     """Contamination models, 2D and 1D spectra of all dispersed exposures of a day of a detector."""
     done = DaySpectra(StageResult(), StageResult(), StageResult())
     exposures = workspace.registry.exposures(day=day, detector=detector, kind="spectral")
-    catalogue = _catalogue(workspace, done) if exposures else None
+    caveats: list[Caveat] = []
+    catalogue = _catalogue(workspace, caveats) if exposures else None
     directs = workspace.registry.exposures(detector=detector, kind="imaging", survey="spectroscopic")
-    for number, exposure in enumerate(exposures):
-        if catalogue is None:
-            break
-        try:
-            records = _exposure(workspace, day, exposure, catalogue, _direct_image(directs, exposure))
-        except (Rejected, InputError, OSError) as error:
-            done.caveat(f"{exposure.exposure_id}: {error}")
-            continue
-        if not done.models.records:
-            _pictures(workspace, exposure, records, done)
-        done.models.records += [records[LOCATIONS], records[MODELS]]
-        done.cutouts.records.append(records[CUTOUTS])
-        done.spectra.records.append(records[SPECTRA])
-        progress(f"{number + 1} of {len(exposures)}: {exposure.exposure_id}, {records[SPECTRA].rows} spectra")
+    if catalogue is not None:
+        table = catalogue
+
+        def one(exposure: RegisteredExposure) -> None:
+            records = _exposure(workspace, day, exposure, table, directs, caveats)
+            if not done.models.records:
+                _pictures(workspace, exposure, records, done)
+            done.models.records += [records[LOCATIONS], records[MODELS]]
+            done.cutouts.records.append(records[CUTOUTS])
+            done.spectra.records.append(records[SPECTRA])
+            count = len(done.spectra.records)
+            progress(f"{count} of {len(exposures)}: {exposure.exposure_id}, {records[SPECTRA].rows} spectra")
+
+        each_exposure(workspace, exposures, caveats, one, "not extracted")
+    _follow_registry(workspace, day, detector, done)
+    for stage in done.stages:
+        stage.caveats += caveats
     _summarise(workspace, done, exposures)
     return done
 
 
-def _catalogue(workspace: Workspace, done: DaySpectra) -> pl.DataFrame | None:
+def _follow_registry(workspace: Workspace, day: str, detector: str, done: DaySpectra) -> None:
+    """Makes parts invisible whose exposure is no longer one of this day: another calendar or registry has it."""
+    partition = day_partition(day, detector)
+    for stage, kinds in zip(done.stages, ((LOCATIONS, MODELS), (CUTOUTS,), (SPECTRA,)), strict=True):
+        held = [record for kind in kinds for record in workspace.products.current(kind, partition)]
+        mine = [r for r in held if belongs(workspace.registry.exposure(r.part), day=day, detector=detector)]
+        withdraw_others(workspace, kinds, partition, [*stage.records, *mine])
+
+
+def _catalogue(workspace: Workspace, caveats: list[Caveat]) -> pl.DataFrame | None:
     place = workspace.sources_path
     if place is None:
-        done.caveat("there is no source catalogue: name one in ROMAN_SOURCES")
+        caveats.append(Caveat(Code.NOTHING, "", "there is no source catalogue: name one in ROMAN_SOURCES"))
         return None
-    try:
+    with judged(caveats, str(place), "source catalogue not used"):
         return read_catalogues(place)
-    except InputError as error:
-        done.caveat(str(error))
-        return None
+    return None
 
 
 def _exposure(
@@ -95,9 +108,37 @@ def _exposure(
     day: str,
     exposure: RegisteredExposure,
     catalogue: pl.DataFrame,
+    directs: Sequence[RegisteredExposure],
+    caveats: list[Caveat],
+) -> dict[str, ProductRecord]:
+    """The four products of one exposure, found or made, with the nearest direct image that can be used."""
+    while True:
+        direct = _direct_image(directs, exposure)
+        try:
+            return _with_direct(workspace, day, exposure, catalogue, direct)
+        except _BadDirectImage as bad:
+            assert direct is not None
+            caveat = refused(workspace, direct, bad.reason, "not used as direct image")
+            if caveat not in caveats:
+                caveats.append(caveat)
+            directs = [e for e in directs if e.exposure_id != direct.exposure_id]
+
+
+class _BadDirectImage(Exception):
+    """A direct image cannot be used: the dispersed exposure can still be."""
+
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+def _with_direct(
+    workspace: Workspace,
+    day: str,
+    exposure: RegisteredExposure,
+    catalogue: pl.DataFrame,
     direct: RegisteredExposure | None,
 ) -> dict[str, ProductRecord]:
-    """The four products of one exposure, found or made."""
     element = exposure.optical_element.lower()
     folder = {REFERENCE_VARIABLE: workspace.reference_folder or ""}
     model, throughput = references(element, exposure.detector, folder)
@@ -140,7 +181,11 @@ def _prepared(
     throughput = throughput.scaled(1 / gain)
     if direct is not None:
         psf = psf_of_exposure(frame, window, sources, trace, throughput)
-        sources = profiles_by_image(prepare(_image(direct)), sources, psf)
+        try:
+            image = prepare(_image(direct))
+        except InputError as error:
+            raise _BadDirectImage(error) from error
+        sources = profiles_by_image(image, sources, psf)
     return window, frame, trace, sources, throughput
 
 
@@ -368,12 +413,12 @@ def _summarise(workspace: Workspace, done: DaySpectra, exposures: Sequence[Regis
         "contaminated_median": float(every["contaminated"].fill_nan(None).median() or 0.0),  # type: ignore[arg-type]
     }
     done.models.checks.append(
-        Check("residual", not residual or worst < RESIDUAL_LIMIT, "the model leaves the noise", {"worst": worst})
+        Check("residual", worst < RESIDUAL_LIMIT if residual else None, "the model leaves the noise", {"worst": worst})
     )
     done.spectra.checks.append(
         Check(
             "completeness",
-            len(residual) == len(exposures),
+            len(residual) == len(exposures) if exposures else None,
             "all dispersed exposures of the day are extracted",
             {"extracted": len(residual), "exposures": len(exposures)},
         )

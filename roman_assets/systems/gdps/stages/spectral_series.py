@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.regions import region_identity
 from roman_assets.platform.stage import Check, Progress, StageResult, region_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
@@ -38,7 +40,7 @@ def series_of_region(workspace: Workspace, region: str, progress: Progress = sil
             kind: Identity(
                 tuple(r.sha256 for r in used),
                 CODE["spectral_series"],
-                {"region": region, "optical_element": element, "kind": kind},
+                {**region_identity(workspace.calendar, region), "optical_element": element, "kind": kind},
             )
             for kind in KINDS
         }
@@ -49,6 +51,7 @@ def series_of_region(workspace: Workspace, region: str, progress: Progress = sil
         kept = [r for r in found if r is not None]
         result.records += kept if len(kept) == len(KINDS) else _make(workspace, region, element, used, identities)
         progress(f"{element}: {result.records[-1].rows} sources in several visits")
+    withdraw_others(workspace, KINDS, partition, result.records)
     _summarise(workspace, result)
     return result
 
@@ -141,7 +144,7 @@ def _summarise(workspace: Workspace, result: StageResult) -> None:
     result.checks.append(
         Check(
             "constant_sources",
-            constant >= variable.height,
+            constant >= variable.height if every.height else None,
             "most sources keep their brightness",
             {"variable": variable.height, "sources": every.height},
         )
@@ -152,4 +155,4 @@ def _summarise(workspace: Workspace, result: StageResult) -> None:
         for (source_id,), rows in table.group_by(["source_id"], maintain_order=True):
             members = rows.to_dicts()
             title = f"source {source_id} ({record.attributes['optical_element']}, {len(members)} visits)"
-            result.pictures[title] = series_figure(members, title)
+            result.picture(title, series_figure, members, title)

@@ -140,23 +140,15 @@ class SeasonCube:
 Load = Callable[[int], tuple[Frame, Registration]]
 
 
-def fill(
-    cube: SeasonCube,
-    sky: ConstantSky,
-    load: Load,
-    failures: tuple[type[Exception], ...],
-    report: Callable[[int, Exception | None], None],
-) -> None:
+def fill(cube: SeasonCube, sky: ConstantSky, load: Load, report: Callable[[int, Exception | None], None]) -> None:
     """Fill a cube, exposure by exposure.
 
     Parameters
     ----------
     load
         Gives an exposure by its number.
-    failures
-        Errors that leave an exposure out.
     report
-        Called with the number of each exposure, and the error that left it out.
+        Called with the number of each exposure, and the error that leaves it out; raises an error that is no reason to.
     """
     from scipy.ndimage import maximum_filter
 
@@ -168,7 +160,7 @@ def fill(
                 frame, registration = load(number)
                 offset = cube.grid.offsets(frame, registration)
                 residual = residual_image(frame, sky, registration)
-            except failures as error:
+            except Exception as error:
                 report(number, error)
                 continue
             add_exposure(sums, sky.psf.field, residual.geometry, offset, residual.image, residual.weight)

@@ -15,10 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
-from roman_assets.exposures.rejection import Rejected
-from roman_assets.kernels.call import KernelError
 from roman_assets.kernels.photometry import PaddedFrame, Stars
 from roman_assets.systems.msos.efficiency.injection import CONTROL, Injection, InjectionConfig, seed_of
 from roman_assets.systems.msos.efficiency.recovery import RECOVERED_COLUMNS, judge
@@ -92,7 +89,7 @@ def choose(injections: Sequence[Injection], field: Field, window: Window, count:
     inner = window.holds(field.x, field.y, margin=-6.0)
     order = sorted((one for one in injections if one.kind != CONTROL and inner[one.row]), key=lambda one: one.seed)
     chosen: list[Injection] = []
-    for kind in {one.kind for one in order}:
+    for kind in sorted({one.kind for one in order}):
         of_kind = 0
         for one in (o for o in order if o.kind == kind):
             if of_kind >= count // 2:
@@ -140,8 +137,11 @@ def recover_images(
     detector: str,
     config: InjectionConfig = InjectionConfig(),
     progress: Callable[[int], None] | None = None,
+    refuse: Callable[[str, Exception], None] | None = None,
 ) -> tuple[pl.DataFrame, list[str]]:
-    """What becomes of injections into images, as `efficiency.recover`; and caveats of exposures left out.
+    """What becomes of injections into images, as `efficiency.recover`; and names of the exposures left out.
+
+    `refuse` is told of an exposure's error, and raises it where it is no reason to leave the exposure out.
 
     Every exposure gets all signals at once and is measured with the catalogue of the window; what is found is
     searched, fitted and judged as curves of the season are.
@@ -150,7 +150,7 @@ def recover_images(
     near = np.flatnonzero(window.holds(field.x, field.y, margin=MARGIN))
     place = np.searchsorted(near, rows)
     psf = _psf_of(field.psf, window)
-    mjd, fluxes, errors, caveats = [], [], [], []
+    mjd, fluxes, errors, left_out = [], [], [], []
     for number, exposure in enumerate(exposures, 1):
         try:
             frame = exposure.load().cut(window.x0, window.y0, window.nx, window.ny)
@@ -160,8 +160,11 @@ def recover_images(
             seed = seed_of(season, detector, exposure.name, IMAGES)
             lit = with_light(frame, psf, field.phase_map, x, y, added, seed)
             fit = fit_exposure(lit, field.ra[near], field.dec[near], field.flux[near], psf, field.phase_map)
-        except (InputError, KernelError, Rejected) as trouble:
-            caveats.append(f"{exposure.name} left out of the images with signals: {trouble}")
+        except Exception as trouble:
+            if refuse is None:
+                raise
+            refuse(exposure.name, trouble)
+            left_out.append(exposure.name)
             continue
         usable = (fit.flag[place] & UNUSED_FLAGS) == 0
         mjd.append(exposure.mjd)
@@ -170,7 +173,7 @@ def recover_images(
         if progress is not None:
             progress(number)
     if not mjd or not len(injections):
-        return pl.DataFrame(schema=RECOVERED_COLUMNS), caveats
+        return pl.DataFrame(schema=RECOVERED_COLUMNS), left_out
     times, flux, error = np.array(mjd), np.stack(fluxes, axis=1), np.stack(errors, axis=1)
     order = np.argsort(times, kind="stable")
     times, flux, error = times[order], flux[:, order], error[:, order]
@@ -181,7 +184,7 @@ def recover_images(
         true = field.flux[one.row] + _added(one, times, field.flux[one.row])
         z = (flux[k] - true) / error[k]
         judged.append(judge(one, best.get(k), float(np.nansum(z * z)), config))
-    return pl.DataFrame(judged, schema=RECOVERED_COLUMNS), caveats
+    return pl.DataFrame(judged, schema=RECOVERED_COLUMNS), left_out
 
 
 def _added(one: Injection, mjd: ArrayLike, baseline: float) -> F64:

@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.errors import InputError
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.policy import judged
+from roman_assets.platform.stopping import stop_here
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.light_curves.series import (
@@ -65,26 +68,28 @@ def daily(workspace: Workspace, day: str, detector: str, progress: Progress = si
     for photometry in workspace.products.current(PHOTOMETRY_PART, partition):
         catalogue = catalogues.get(photometry.attributes["catalogue"])
         if catalogue is None:
-            result.caveats.append(f"{photometry.part} was measured with a superseded catalogue: process the day again")
+            result.caveat(
+                Code.SUPERSEDED, photometry.part, "measured with a superseded catalogue: process the day again"
+            )
             continue
         if catalogue.sha256 not in tables:
             tables[catalogue.sha256] = workspace.products.read_table(
                 catalogue, ["object_id", "star", "ra", "dec", "x", "y", "flux", "flux_err"]
             )
-        try:
+        stop_here()
+        with judged(result.caveats, photometry.part, "not calibrated"):
             calibrated = _calibrate(workspace, partition, photometry, catalogue, tables[catalogue.sha256])
-        except InputError as error:
-            result.caveats.append(f"{photometry.part} not calibrated: {error}")
-            continue
-        parts[catalogue.part, str(photometry.attributes["optical_element"])].append(calibrated)
-        result.records.append(calibrated.record)
-        result.caveats.extend(calibrated.record.caveats)
+            parts[catalogue.part, str(photometry.attributes["optical_element"])].append(calibrated)
+            result.records.append(calibrated.record)
+            result.caveats.extend(calibrated.record.caveats)
+    withdraw_others(workspace, (PART,), partition, result.records)
     alerts = []
     for (pointing, element), members in sorted(parts.items()):
         catalogue = next(c for c in catalogues.values() if c.part == pointing)
         alerts.append(
             _sum_up(workspace, partition, pointing, element, members, catalogue, tables[catalogue.sha256], result)
         )
+    withdraw_others(workspace, (SUMS,), partition, result.records)
     _close(workspace, partition, day, detector, season, alerts, result)
     progress(f"{len(result.records)} products, {result.figures['alerts']} alerts")
     return result
@@ -117,7 +122,8 @@ def _calibrate(
         # its fluxes on the one of the catalogue, which so serves magnitudes of every filter.
         offset = float(facts["zero_point"]) - float(catalogue.attributes["zero_point"])
         zero = ZeroPoint(10 ** (0.4 * offset), FLOOR, 0, float("nan"))
-        caveats.append(f"{photometry.part}: {facts['optical_element']} is calibrated by its header only")
+        text = f"{facts['optical_element']} is calibrated by its header only"
+        caveats.append(Caveat(Code.CALIBRATION, photometry.part, text))
     factor = pl.Series(1.0 / (zero.scale * sensitivity))
     table = raw.select("star", flux=pl.col("flux") * factor, flux_err=pl.col("flux_err") * factor, flag=pl.col("flag"))
     residual = _bias(table, reference) if zero.n_stars else (float("nan"), float("nan"))
@@ -230,7 +236,9 @@ def _history(workspace: Workspace, today: ProductRecord, result: StageResult) ->
     """Sums of the season's earlier days of the same pointing, filter and catalogue, in order of time."""
     facts = today.attributes
     sums = workspace.products.current(SUMS, None, season=facts["season"], detector=facts["detector"])
-    used = earlier_sums(sums, today)
+    # By the calendar, not by the season that was written into them when they were made.
+    of_season = [r for r in sums if workspace.calendar.season_of(str(r.attributes["day"])) == facts["season"]]
+    used = earlier_sums(of_season, today)
     result.figures["earlier_days"] = max(result.figures.get("earlier_days", 0), len(used))
     result.history.extend(r.sha256 for r in used)
     columns = ["star", "sum_w", "sum_wf", "first_mjd", "last_mjd"]
@@ -291,34 +299,34 @@ def _close(
         "noise_ratio": float(np.median(noise)) if noise else float("nan"),
     }
     if facts:
-        result.pictures["zero_points"] = zero_point_figure(
-            np.array([f["mjd"] for f in facts]), scale, np.array([f["scale_err"] for f in facts]), f"{day} {detector}"
-        )
+        mjd, error = (np.array([f[name] for f in facts]) for name in ("mjd", "scale_err"))
+        result.picture("zero_points", zero_point_figure, mjd, scale, error, f"{day} {detector}")
     result.checks += _checks(scale, bias, noise)
 
 
 def _checks(scale: NDArray[np.float64], bias: Sequence[float], noise: Sequence[float]) -> list[Check]:
-    spread = float(np.std(scale)) if scale.size else 0.0
-    offset = float(np.max(np.abs(scale - 1))) if scale.size else 0.0
-    middle = float(np.median(bias)) if bias else 0.0
-    ratio = float(np.median(noise)) if noise else 1.0
+    """Gates of the day; None where no exposure could be judged."""
+    spread, offset = (float(np.std(scale)), float(np.max(np.abs(scale - 1)))) if scale.size else (None, None)
+    middle = float(np.median(bias)) if bias else None
+    ratio = float(np.median(noise)) if noise else None
+    stable = None if spread is None or offset is None else spread < ZERO_POINT_SPREAD and offset < ZERO_POINT_OFFSET
     return [
         Check(
             "zero_point_stability",
-            spread < ZERO_POINT_SPREAD and offset < ZERO_POINT_OFFSET,
+            stable,
             f"zero points of the day agree to {ZERO_POINT_SPREAD:.0%} and lie within {ZERO_POINT_OFFSET:.0%} of "
             "the reference",
             {"spread": spread, "largest_offset": offset},
         ),
         Check(
             "photometric_bias",
-            abs(middle) < BIAS_LIMIT,
+            None if middle is None else abs(middle) < BIAS_LIMIT,
             f"faint stars agree with the reference to {BIAS_LIMIT:.0%}",
             {"bias": middle},
         ),
         Check(
             "photometric_scatter",
-            ratio < SCATTER_LIMIT,
+            None if ratio is None else ratio < SCATTER_LIMIT,
             f"bright stars scatter less than {SCATTER_LIMIT} times the noise",
             {"noise_ratio": ratio},
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
-from roman_assets.kernels.call import KernelError
+from roman_assets.platform.making import left_out_attribute, left_out_still, withdraw_others
+from roman_assets.platform.policy import judged, refused, verdict
+from roman_assets.platform.stopping import stop_here
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
@@ -54,8 +56,6 @@ IN_MEMORY = 1_000_000_000
 LEAST_BINS, SUBTRACTED_PX = 3, 40.0
 #: Sources drawn; gates: false brightenings expected, sources per catalogued star.
 SHOWN, MOST_FALSE, MOST_PER_STAR = 6, 2, 0.02
-#: What leaves an exposure out.
-FAILURES = (Rejected, InputError, KernelError, OSError)
 
 
 def difference_sources(
@@ -71,13 +71,14 @@ def difference_sources(
     tables, curves = [], []
     for record in workspace.products.current("season_light_curves", partition):
         pointing = _Pointing.of(workspace, record)
-        identity = pointing.identity(config)
+        (last,) = workspace.products.current(SOURCES, partition, record.part) or (None,)
+        identity = pointing.identity(config, left_out_still(last, pointing.usable))
         found = [
             workspace.products.lookup(k, partition, part=record.part, identity=identity) for k in (SOURCES, CURVES)
         ]
         made = [r for r in found if r is not None]
         if len(made) < len(found):
-            made = _make(pointing, partition, season, identity, config, progress)
+            made = _make(pointing, partition, season, config, progress)
         result.records += made
         result.caveats.extend(made[0].caveats)
         tables.append(workspace.products.read_table(made[0]))
@@ -85,7 +86,8 @@ def difference_sources(
             curves.append((record, workspace.products.read_table(made[1])))
         progress(f"{record.part}: {tables[-1].height} sources")
     if not tables:
-        result.caveats.append("there are no light curves of this season and detector yet")
+        result.caveat(Code.NOTHING, "", "there are no light curves of this season and detector yet")
+    withdraw_others(workspace, (SOURCES, CURVES), partition, result.records)
     _summarise(workspace, result, tables, curves)
     return result
 
@@ -122,10 +124,21 @@ class _Pointing:
         exposures = {e.exposure_id: e for e in workspace.registry.exposures(**facts) if e.exposure_id in wanted}
         return cls(workspace, record, catalogue, epsf, element, epochs, parts, exposures)
 
-    def identity(self, config: DifferenceConfig) -> Identity:
+    def identity(self, config: DifferenceConfig, left_out: Collection[str]) -> Identity:
+        """Made of the exposures that were used: those of the light curves but for `left_out`."""
         # The light curves stand for the catalogue and the calibrated parts they were made of.
-        bytes_ = (e.sha256 for _, e in sorted(self.exposures.items()))
-        return Identity((self.record.sha256, self.epsf.sha256, *bytes_), CODE[SOURCES], {"config": repr(config)})
+        bytes_ = (e.sha256 for name, e in sorted(self.exposures.items()) if name not in left_out)
+        settings: dict[str, Any] = {"config": repr(config), **left_out_attribute(left_out)}
+        return Identity((self.record.sha256, self.epsf.sha256, *bytes_), CODE[SOURCES], settings)
+
+    def usable(self, name: str) -> bool:
+        """Whether an exposure that was left out once can be used now; raises a transient fault."""
+        if name not in self.epochs["exposure_id"]:
+            return False
+        nothing: list[Caveat] = []
+        with judged(nothing, name, "left out"):
+            self.load(self.epochs["exposure_id"].to_list().index(name))
+        return not nothing
 
     @cached_property
     def stars(self) -> pl.DataFrame:
@@ -138,7 +151,7 @@ class _Pointing:
         return ConstantSky(ra, dec, x, y, flux, psf, phase_map)
 
     def load(self, number: int) -> tuple[Frame, Registration]:
-        """An exposure by its epoch; raises one of FAILURES."""
+        """An exposure by its epoch; raises InputError where it cannot be used."""
         name = self.epochs["exposure_id"][number]
         if name not in self.parts or name not in self.exposures:
             raise InputError(
@@ -155,16 +168,16 @@ class _Pointing:
 
 
 def _make(
-    pointing: _Pointing, partition: str, season: str, identity: Identity, config: DifferenceConfig, progress: Progress
+    pointing: _Pointing, partition: str, season: str, config: DifferenceConfig, progress: Progress
 ) -> list[ProductRecord]:
     """Sources and light curves of one pointing; both without rows where nothing could be searched or was found."""
     record, products = pointing.record, pointing.workspace.products
-    caveats: list[str] = []
-    try:
-        search = _search(pointing, config, caveats, progress)
-    except InputError as error:
-        caveats.append(f"{record.part}: no difference photometry: {error}")
-        search = None
+    caveats: list[Caveat] = []
+    left_out: list[str] = []
+    search = None
+    with judged(caveats, record.part, "no difference photometry"):
+        search = _search(pointing, config, _Refusals(pointing, caveats, left_out, progress))
+    identity = pointing.identity(config, left_out)
     sources, curves = DIFFERENCE_SOURCES.empty(), DIFFERENCE_LIGHT_CURVES.empty()
     facts: dict[str, Any] = {"candidates": 0, "false": 0, "threshold": None, "megapixels": 0.0, "rejected": {}}
     if search is not None:
@@ -174,6 +187,7 @@ def _make(
     attributes = {
         **kept_attributes(record),
         **facts,
+        **left_out_attribute(left_out),
         "optical_element": pointing.element,
         "season_light_curves": record.sha256,
         "stars": pointing.stars.height,
@@ -204,7 +218,8 @@ class _Search:
     facts: dict[str, Any]
 
 
-def _search(pointing: _Pointing, config: DifferenceConfig, caveats: list[str], progress: Progress) -> _Search:
+def _search(pointing: _Pointing, config: DifferenceConfig, refusals: _Refusals) -> _Search:
+    progress = refusals.progress
     mjd = pointing.epochs["mjd"].to_numpy()
     bins = time_bins(mjd, config.bin_days, config.least_in_bin)
     if len(bins) < LEAST_BINS:
@@ -214,12 +229,12 @@ def _search(pointing: _Pointing, config: DifferenceConfig, caveats: list[str], p
             remedy=f"it takes {LEAST_BINS} of {config.least_in_bin} exposures",
         )
     sky = pointing.sky
-    first = _first(pointing, len(mjd))
+    first = _first(pointing, len(mjd), refusals)
     grid = ReferenceGrid.of(*first)
     ny, nx = grid.shape
     with _scratch(2 * 4 * len(bins) * 4 * ny * nx) as folder:
         cube = SeasonCube.empty(grid, bins, len(sky.ra), folder)
-        fill(cube, sky, pointing.load, FAILURES, _reporter(pointing, caveats, progress))
+        fill(cube, sky, pointing.load, refusals)
         x, y = first[0].to_pixels(sky.ra, sky.dec)
         x, y = x + first[1].shift[0], y + first[1].shift[1]
         found = find_candidates(cube, x, y, saturating(cube), sky.psf, config)
@@ -244,26 +259,38 @@ def _search(pointing: _Pointing, config: DifferenceConfig, caveats: list[str], p
     return _Search(grid, bins, (x, y), found, verdicts, facts)
 
 
-def _first(pointing: _Pointing, count: int) -> tuple[Frame, Registration]:
+def _first(pointing: _Pointing, count: int, refusals: _Refusals) -> tuple[Frame, Registration]:
     """The first exposure that can be read: its pixels are the reference."""
     for number in range(count):
         try:
             return pointing.load(number)
-        except FAILURES:
-            continue
+        except Exception as error:
+            refusals(number, error)
     raise InputError("no exposure can be read", file=pointing.record.part, remedy="see the caveats of its days")
 
 
-def _reporter(pointing: _Pointing, caveats: list[str], progress: Progress) -> Any:
-    names, total = pointing.epochs["exposure_id"], pointing.epochs.height
+class _Refusals:
+    """Which exposures are left out, and why; every one once."""
 
-    def report(number: int, error: Exception | None) -> None:
-        if error is not None:
-            caveats.append(f"{names[number]} left out of the difference photometry: {error}")
-        elif (number + 1) % 100 == 0:
-            progress(f"{number + 1} of {total} exposures")
+    def __init__(self, pointing: _Pointing, caveats: list[Caveat], left_out: list[str], progress: Progress) -> None:
+        self.pointing, self.caveats, self.left_out, self.progress = pointing, caveats, left_out, progress
 
-    return report
+    def __call__(self, number: int, error: Exception | None) -> None:
+        """Called for every exposure; raises an error that is no reason to leave it out."""
+        stop_here()
+        name = str(self.pointing.epochs["exposure_id"][number])
+        if error is None:
+            if (number + 1) % 100 == 0:
+                self.progress(f"{number + 1} of {self.pointing.epochs.height} exposures")
+        elif name not in self.left_out:
+            exposure = self.pointing.exposures.get(name)
+            what = "left out of the difference photometry"
+            self.caveats.append(
+                verdict(error, name, what)
+                if exposure is None
+                else refused(self.pointing.workspace, exposure, error, what)
+            )
+            self.left_out.append(name)
 
 
 @contextmanager
@@ -289,10 +316,9 @@ def _cut_out(
     place = np.column_stack([np.where(np.isfinite(v), v, 1e9) for v in stars])
     near = tree.query(place, p=np.inf)[0] < SUBTRACTED_PX
     for number in np.flatnonzero(cube.used):
-        try:
-            frame, registration = pointing.load(int(number))
-        except FAILURES:  # it was there a moment ago; its points stay without data
-            continue
+        stop_here()
+        # It could be used a moment ago: if it cannot now, the step fails and is tried again.
+        frame, registration = pointing.load(int(number))
         background = cube.backgrounds[int(number)]
         residual = residual_image(frame, pointing.sky, registration, background=background, only=near)
         stamps.cut(int(number), frame, residual, registration, pointing.sky, ra, dec)
@@ -394,19 +420,19 @@ def _summarise(
     result.checks += [
         Check(
             "false_brightenings",
-            all(f["false"] <= MOST_FALSE + 2 * f["megapixels"] for f in facts),
+            all(f["false"] <= MOST_FALSE + 2 * f["megapixels"] for f in facts) if facts else None,
             "dips of the residuals, which are no sources, hardly ever reach the threshold",
             {"dips_above_threshold": result.figures["dips_above_it"]},
         ),
         Check(
             "source_rate",
-            sources <= 10 + MOST_PER_STAR * stars,
+            sources <= 10 + MOST_PER_STAR * stars if facts else None,
             f"fewer than {MOST_PER_STAR:.0%} of the number of catalogued stars: more means a failed subtraction",
             {"sources": sources, "stars": stars},
         ),
     ]
     if sources:
-        result.pictures["sources"] = _picture(workspace, pl.concat(tables), curves)
+        result.picture("sources", _picture, workspace, pl.concat(tables), curves)
 
 
 def _picture(workspace: Workspace, table: pl.DataFrame, curves: Sequence[tuple[ProductRecord, pl.DataFrame]]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roman_assets.platform.exposure_summary import describe
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.systems.msos.stages.common import CODE, Check, Progress, StageResult, day_partition, silent
 
@@ -31,7 +32,7 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
         CODE["exposures"],
         {"day": day, "detector": detector, "places": sorted({f"{e.season} {e.field}" for e in exposures})},
     )
-    caveats = [f"{e.exposure_id}: {', '.join(e.caveats)}" for e in exposures if e.caveats]
+    caveats = [Caveat(Code.HEADER, e.exposure_id, ", ".join(e.caveats)) for e in exposures if e.caveats]
     record = workspace.products.lookup("exposures", partition, identity=identity)
     if record is None:
         record = workspace.products.put_json(
@@ -48,7 +49,7 @@ def collect(workspace: Workspace, day: str, detector: str, progress: Progress = 
     result.checks.append(
         Check(
             "photometry_keywords",
-            not any("photometry_missing" in e.caveats for e in exposures),
+            not any("photometry_missing" in e.caveats for e in exposures) if exposures else None,
             "every exposure says how DN/s relate to flux densities",
             {"exposures_with_caveats": len(caveats)},
         )

@@ -13,9 +13,11 @@ import polars as pl
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
 from roman_assets.kernels.call import KernelError
+from roman_assets.platform.making import belongs, withdraw_others
+from roman_assets.platform.policy import each_exposure
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
@@ -88,21 +90,22 @@ def measure(workspace: Workspace, day: str, detector: str, progress: Progress = 
     exposures = workspace.registry.exposures(day=day, detector=detector, kind="imaging", survey="bulge")
     partition = day_partition(day, detector)
     opened = _Opened(workspace, season, detector)
-    statistics: list[dict[str, Any]] = []
-    for number, exposure in enumerate(exposures, 1):
-        catalogue = opened.of(exposure)
-        if catalogue is None:
-            result.caveats.append(f"{exposure.exposure_id} waits for a reference catalogue of {season} {detector}")
-            continue
-        try:
-            record = _measure(workspace, partition, exposure, catalogue, result)
-        except (Rejected, InputError, KernelError, MemoryError) as error:
-            result.caveats.append(_refuse(workspace, exposure, error))
-            continue
+    covered = []
+    for exposure in exposures:
+        if opened.of(exposure) is None:
+            result.caveat(Code.WAITS, exposure.exposure_id, f"waits for a reference catalogue of {season} {detector}")
+        else:
+            covered.append(exposure)
+
+    def one(exposure: RegisteredExposure) -> ProductRecord:
+        record = _measure(workspace, partition, exposure, opened.covering(exposure), result)
         result.records.append(record)
         result.caveats.extend(record.caveats)
-        statistics.append(dict(record.attributes))
-        progress(f"{number}/{len(exposures)} {exposure.exposure_id}: {record.rows} stars")
+        progress(f"{len(result.records)}/{len(exposures)} {exposure.exposure_id}: {record.rows} stars")
+        return record
+
+    made = each_exposure(workspace, covered, result.caveats, one, "not measured")
+    statistics = [dict(record.attributes) for record in made]
     _finish(workspace, partition, day, detector, season, exposures, result)
     _summarise(result, statistics, len(exposures))
     return result
@@ -117,10 +120,15 @@ class _Opened:
         self.records = workspace.products.current("reference_catalog", self.partition)
         self.open: dict[str, _Catalogue] = {}
 
-    def of(self, exposure: RegisteredExposure) -> _Catalogue | None:
-        record = catalogue_of(self.records, exposure)
+    def of(self, exposure: RegisteredExposure) -> ProductRecord | None:
+        """The catalogue that covers an exposure, None where there is none."""
+        return catalogue_of(self.records, exposure)
+
+    def covering(self, exposure: RegisteredExposure) -> _Catalogue:
+        """That catalogue, opened."""
+        record = self.of(exposure)
         if record is None:
-            return None
+            raise InputError("no catalogue covers it", file=exposure.exposure_id, remedy="establish one")
         if record.part not in self.open:
             table = self.workspace.products.read_table(record, ["star", "ra", "dec", "flux", "flux_err"])
             # The ePSF that the catalogue names, which need not be the newest: they are two products.
@@ -154,18 +162,14 @@ def _measure(
         same_filter=exposure.optical_element == catalogue.record.attributes["optical_element"],
     )
     if measured.worst_gradient > MOST_GRADIENT:
-        raise InputError(
-            f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution",
-            file=part,
-            field="data",
-            remedy="look at its pixels, masks and pointing; the exposure is left out",
-        )
-    caveats = [f"{part}: {caveat}"] if caveat else []
-    caveats += [f"{part}: {c}" for c in exposure.caveats]
+        raise KernelError(f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution")
+    caveats = [Caveat(Code.CALIBRATION, part, caveat)] if caveat else []
+    caveats += [Caveat(Code.HEADER, part, c) for c in exposure.caveats]
     if not measured.converged:
-        caveats.append(f"{part}: the joint fit stopped before it converged")
+        caveats.append(Caveat(Code.FIT, part, "the joint fit stopped before it converged"))
     if max(abs(s) for s in measured.shift) > 0.3:
-        caveats.append(f"{part}: pointing is off by {measured.shift[0]:.2f}, {measured.shift[1]:.2f} px")
+        text = f"pointing is off by {measured.shift[0]:.2f}, {measured.shift[1]:.2f} px"
+        caveats.append(Caveat(Code.FIT, part, text))
     frame_out = pl.DataFrame(
         {
             "star": table["star"],
@@ -175,8 +179,9 @@ def _measure(
             "flag": measured.flag,
         }
     )
-    if PICTURE not in result.pictures:
-        result.pictures[PICTURE] = _picture(workspace, partition, part, measured, identity)
+    # The day's first exposure that can be measured is the one that is shown, whichever run measures it.
+    if not result.records:
+        result.picture(PICTURE, _picture, workspace, partition, part, measured, identity)
     return workspace.products.put_table(
         PART,
         partition,
@@ -228,20 +233,6 @@ def _picture(
     return png
 
 
-def _refuse(workspace: Workspace, exposure: RegisteredExposure, error: Exception) -> str:
-    """The caveat for an exposure that could not be measured; damaged bytes are kept in quarantine."""
-    if isinstance(error, Rejected):
-        from roman_assets.exposures.landing import local_exposure
-
-        try:
-            with local_exposure(exposure.uri) as path:
-                workspace.quarantine.put(path, error, uri=exposure.uri)
-        except Exception as second:
-            return f"{exposure.exposure_id} not measured: {error} (its bytes could not be kept: {second})"
-        return f"{exposure.exposure_id} quarantined: {error}"
-    return f"{exposure.exposure_id} not measured: {error}"
-
-
 def _finish(
     workspace: Workspace,
     partition: str,
@@ -252,7 +243,7 @@ def _finish(
     result: StageResult,
 ) -> None:
     """The manifest, and the picture of an earlier run where nothing was measured now."""
-    result.records += _of_other_runs(workspace, partition, season, detector, result.records)
+    result.records += _of_other_runs(workspace, partition, day, season, detector, result.records)
     parts = {r.part: r.sha256 for r in result.records}
     missing = [e.exposure_id for e in exposures if e.exposure_id not in parts]
     identity = Identity(tuple(parts.values()), CODE["psf_photometry"], {"missing": sorted(missing)})
@@ -279,13 +270,19 @@ def _finish(
 
 
 def _of_other_runs(
-    workspace: Workspace, partition: str, season: str | None, detector: str, mine: Sequence[ProductRecord]
+    workspace: Workspace, partition: str, day: str, season: str | None, detector: str, mine: Sequence[ProductRecord]
 ) -> list[ProductRecord]:
-    """Parts that another run of the day made meanwhile, so that the last manifest is always the fullest."""
+    """Parts that another run of the day made meanwhile, so that the last manifest is always the fullest.
+
+    A part whose exposure registry and calendar no longer have on this day and in this season is made invisible.
+    """
     catalogues = workspace.products.current("reference_catalog", season_partition(season or "none", detector))
     valid, own = {r.sha256 for r in catalogues}, {r.part for r in mine}
-    held = workspace.products.current(PART, partition)
-    return [r for r in held if r.part not in own and r.attributes["catalogue"] in valid]
+    facts = {"day": day, "detector": detector, "season": season, "survey": "bulge"}
+    others = [r for r in workspace.products.current(PART, partition) if r.part not in own]
+    held = [r for r in others if belongs(workspace.registry.exposure(r.part), **facts)]
+    withdraw_others(workspace, (PART,), partition, [*mine, *held])
+    return [r for r in held if r.attributes["catalogue"] in valid]
 
 
 def _summarise(result: StageResult, statistics: Sequence[Mapping[str, Any]], exposures: int) -> None:
@@ -302,7 +299,7 @@ def _summarise(result: StageResult, statistics: Sequence[Mapping[str, Any]], exp
     result.checks.append(
         Check(
             "completeness",
-            len(statistics) >= COMPLETENESS * exposures,
+            len(statistics) >= COMPLETENESS * exposures if exposures else None,
             f"at least {COMPLETENESS:.0%} of the day's exposures are measured",
             {"measured": len(statistics), "exposures": exposures},
         )
@@ -311,7 +308,7 @@ def _summarise(result: StageResult, statistics: Sequence[Mapping[str, Any]], exp
     result.checks.append(
         Check(
             "fit_quality",
-            all(low <= c <= high for c in chi2),
+            all(low <= c <= high for c in chi2) if chi2 else None,
             f"median chi2 per core pixel of every exposure between {low} and {high}",
             {"worst": max(chi2) if chi2 else float("nan")},
         )

@@ -14,8 +14,11 @@ import polars as pl
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, prepare
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.exposures.rejection import Rejected
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.policy import judged, refused
+from roman_assets.platform.stopping import stop_here
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
@@ -82,8 +85,8 @@ def establish(
     """Catalogue and ePSF of every pointing of a season of a detector; what exists stays as it is."""
     partition = season_partition(season, detector)
     result = StageResult()
-    existing = workspace.products.current("reference_catalog", partition)
-    exposures = workspace.registry.exposures(season=season, detector=detector, kind="imaging")
+    exposures = workspace.registry.exposures(season=season, detector=detector, kind="imaging", survey="bulge")
+    existing = _of_season(workspace, partition, exposures)
     element = config.optical_element or main_element(exposures)
     for group in pointings([e for e in exposures if e.optical_element == element]):
         known = next((r for r in existing if _covers(r, group[0])), None)
@@ -92,19 +95,29 @@ def establish(
             result.caveats.extend(known.caveats)
             continue
         if len(group) < config.minimum_exposures:
-            result.caveats.append(f"{pointing_name(group[0])} waits for {config.minimum_exposures} exposures")
+            result.caveat(Code.WAITS, pointing_name(group[0]), f"waits for {config.minimum_exposures} exposures")
             continue
-        try:
+        with judged(result.caveats, pointing_name(group[0]), "no catalogue"):
             _establish_one(workspace, partition, season, group, known, config, result, progress)
-        except InputError as error:
-            result.caveats.append(f"pointing {pointing_name(group[0])}: {error}")
     for record in existing:
         if not any(r.part == record.part for r in result.records):
             result.records.append(record)
+    psfs = {record.attributes["epsf"] for record in result.records}
+    kept = [record for record in workspace.products.current("epsf", partition) if record.sha256 in psfs]
+    withdraw_others(workspace, ("reference_catalog", "epsf"), partition, [*result.records, *kept])
     if not result.records:
-        result.caveats.append(f"no catalogue: {len(exposures)} imaging exposures of {season} {detector} are registered")
+        text = f"no catalogue: {len(exposures)} imaging exposures are registered"
+        result.caveat(Code.NOTHING, f"{season} {detector}", text)
     _summarise(workspace, result)
     return result
+
+
+def _of_season(workspace: Workspace, partition: str, exposures: Sequence[RegisteredExposure]) -> list[ProductRecord]:
+    """Catalogues of this season's own exposures. Seasons are named by the calendar: under another one, a catalogue of
+    the same name may be of other images, and is none of this season's.
+    """
+    held = {exposure.sha256 for exposure in exposures}
+    return [r for r in workspace.products.current("reference_catalog", partition) if held.issuperset(r.inputs)]
 
 
 def main_element(exposures: Sequence[RegisteredExposure]) -> str | None:
@@ -168,11 +181,12 @@ def _establish_one(
     for exposure in group:
         if len(frames) == config.exposures:
             break
+        stop_here()
         try:
             frames.append(load_frame(exposure))
             chosen.append(exposure)
-        except (Rejected, InputError) as error:
-            result.caveats.append(f"{exposure.exposure_id} left out of the stack: {error}")
+        except Exception as error:
+            result.caveats.append(refused(workspace, exposure, error, "left out of the stack"))
     if not frames:
         raise InputError("no usable exposure", remedy="see the caveats of its exposures")
     psf, fixed, source = starting_psf(workspace, chosen[0], config.tile_px)
@@ -186,9 +200,9 @@ def _establish_one(
     progress(f"stacking {len(frames)} exposures of {part}")
     catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, tile_px=config.tile_px, progress=progress)
     zero_point, zero_point_caveat = ab_zero_point(chosen[0].conversion_megajanskys, chosen[0].pixel_area_sr)
-    caveats = [zero_point_caveat] if zero_point_caveat else []
+    caveats = [Caveat(Code.CALIBRATION, part, zero_point_caveat)] if zero_point_caveat else []
     if len(frames) < config.exposures:
-        caveats.append(f"{part}: stacked {len(frames)} of {config.exposures} exposures, all there are")
+        caveats.append(Caveat(Code.FEW, part, f"stacked {len(frames)} of {config.exposures} exposures, all there are"))
     attributes = _attributes(chosen, season, part, sequence, zero_point, catalogue, len(frames))
     facts = archive_facts(workspace, season, chosen, sequence=sequence)
     psf_record = workspace.products.put_asdf(
@@ -320,8 +334,8 @@ def _pictures(result: StageResult, part: str, frame: Frame, catalogue: Catalogue
     stars = catalogue.stars
     bright = stars.flux > np.percentile(stars.flux, 90)
     shown = (stars.x[bright], stars.y[bright])
-    result.pictures[f"stars {part}"] = image_figure(frame.data, f"{part}: the brightest tenth of the stars", shown)
-    result.pictures[f"residual {part}"] = image_figure(catalogue.residual[0], f"{part}: data - model", residual=True)
+    result.picture(f"stars {part}", image_figure, frame.data, f"{part}: the brightest tenth of the stars", shown)
+    result.picture(f"residual {part}", image_figure, catalogue.residual[0], f"{part}: data - model", residual=True)
 
 
 def _summarise(workspace: Workspace, result: StageResult) -> None:
@@ -344,7 +358,7 @@ def _summarise(workspace: Workspace, result: StageResult) -> None:
     result.checks.append(
         Check(
             "catalogue_density",
-            all(low <= d <= high for d in densities),
+            all(low <= d <= high for d in densities) if densities else None,
             f"between {low} and {high} stars per pixel: fewer or more mean a failed detection",
             severe=True,
             figures={"density_per_px": result.figures["density_per_px"]},

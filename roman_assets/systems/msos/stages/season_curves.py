@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import ArchiveFacts
@@ -66,14 +67,13 @@ def epochs_of(workspace: Workspace, curves: ProductRecord) -> ProductRecord:
     )
 
 
-def difference_curves(workspace: Workspace, curves: ProductRecord, caveats: list[str]) -> ProductRecord | None:
+def difference_curves(workspace: Workspace, curves: ProductRecord, caveats: list[Caveat]) -> ProductRecord | None:
     """The difference light curves that go with these light curves; None where no source was found."""
     for record in workspace.products.current(DIFFERENCE_CURVES, curves.partition, curves.part):
         if record.attributes["season_light_curves"] == curves.sha256:
             return record if record.rows else None
-        caveats.append(
-            f"{curves.part}: difference photometry is of superseded light curves and left out: make it again"
-        )
+        text = "difference photometry is of superseded light curves and left out: make it again"
+        caveats.append(Caveat(Code.SUPERSEDED, curves.part, text))
     return None
 
 
@@ -119,7 +119,7 @@ def _no_points(rows: int, epochs: int) -> list[NDArray[Any]]:
 def season_curves(workspace: Workspace, partition: str, result: StageResult) -> list[ProductRecord]:
     records = workspace.products.current("season_light_curves", partition)
     if not records:
-        result.caveats.append("there are no light curves of this season and detector yet")
+        result.caveat(Code.NOTHING, "", "there are no light curves of this season and detector yet")
     return records
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
@@ -53,6 +54,7 @@ def events(workspace: Workspace, season: str, detector: str, progress: Progress 
         if best.height and len(result.pictures) < SHOWN_EVENTS:
             curves = curves or open_curves(workspace, curves_record, extra)
             _show(curves, best, result)
+    withdraw_others(workspace, ("season_events",), partition, result.records)
     _summarise_events(result, found)
     result.figures["searched"] = searched
     return result
@@ -96,12 +98,13 @@ def _show(curves: SeasonCurves, best: pl.DataFrame, result: StageResult) -> None
             mjd, flux, error = curves.masked(element)
             keep = np.isfinite(flux[event["star"]])
             series.append((element, mjd[keep], flux[event["star"]][keep], error[event["star"]][keep]))
-        result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
+        result.picture(f"event {event['object_id']}", event_picture, event, series)
 
 
 def _summarise_events(result: StageResult, found: Sequence[pl.DataFrame]) -> None:
     if not found:
         result.figures = {"candidates": 0, "microlensing_events": 0}
+        result.not_judged("candidate_rate")
         return
     table = pl.concat(found)
     counts = dict(table["event_class"].value_counts().iter_rows())
@@ -115,7 +118,7 @@ def _summarise_events(result: StageResult, found: Sequence[pl.DataFrame]) -> Non
     result.checks.append(
         Check(
             "candidate_rate",
-            True if not table.height else lenses.height <= max(20, 0.05 * table.height + 20),
+            None if not table.height else lenses.height <= max(20, 0.05 * table.height + 20),
             "the number of events is plausible for the number of candidates",
             {"events": lenses.height},
         )

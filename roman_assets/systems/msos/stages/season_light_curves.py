@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.platform.making import withdraw_others
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
@@ -31,7 +34,12 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
     """Transpose a season's calibrated parts to light curves, with an error model from their scatter."""
     result = StageResult()
     partition = season_partition(season_name, detector)
-    records = workspace.products.current(PART, None, season=season_name, detector=detector)
+    registered = workspace.registry.exposures(season=season_name, detector=detector, kind="imaging", survey="bulge")
+    ids = {exposure.exposure_id for exposure in registered}
+    # By the registry, not by the season that was written into them when they were made.
+    records = [
+        r for r in workspace.products.current(PART, None, season=season_name, detector=detector) if r.part in ids
+    ]
     groups: dict[str, list[ProductRecord]] = defaultdict(list)
     used: list[ProductRecord] = []
     for record in records:
@@ -40,14 +48,14 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
         members = [r for r in groups.get(catalogue.part, []) if r.attributes["catalogue"] == catalogue.sha256]
         stale = len(groups.get(catalogue.part, [])) - len(members)
         if stale:
-            result.caveats.append(
-                f"{catalogue.part}: {stale} exposures of a superseded catalogue left out: process their days"
-            )
+            text = f"{stale} exposures of a superseded catalogue left out: process their days"
+            result.caveat(Code.SUPERSEDED, catalogue.part, text)
         used += members
         if members:
             _transpose_one(workspace, partition, season_name, catalogue, members, result)
             progress(f"{catalogue.part}: {len(members)} exposures")
-    _missing(workspace, season_name, detector, used, result)
+    withdraw_others(workspace, ("season_light_curves", "season_epochs"), partition, result.records)
+    _missing(registered, used, result)
     result.figures = {
         "objects": sum(r.rows or 0 for r in result.records if r.kind == "season_light_curves"),
         "epochs": sum(r.rows or 0 for r in result.records if r.kind == "season_epochs"),
@@ -56,23 +64,20 @@ def transpose_season(workspace: Workspace, season_name: str, detector: str, prog
     return result
 
 
-def _missing(
-    workspace: Workspace, season_name: str, detector: str, records: Sequence[ProductRecord], result: StageResult
-) -> None:
+def _missing(exposures: Sequence[RegisteredExposure], records: Sequence[ProductRecord], result: StageResult) -> None:
     """Which registered exposures have no calibrated part: the season is made without them, and says so."""
     have = {r.part for r in records}
-    exposures = workspace.registry.exposures(season=season_name, detector=detector, kind="imaging")
     lost: dict[str, int] = defaultdict(int)
     for exposure in exposures:
         if exposure.exposure_id not in have:
             lost[exposure.day] += 1
     for day, count in sorted(lost.items()):
-        result.caveats.append(f"{day}: {count} registered exposures have no light-curve part")
+        result.caveat(Code.MISSING, day, f"{count} registered exposures have no light-curve part")
     share = 1 - sum(lost.values()) / max(len(exposures), 1)
     result.checks.append(
         Check(
             "completeness",
-            share >= 0.9,
+            share >= 0.9 if exposures else None,
             "at least 90 % of the season's registered exposures are in the light curves",
             {"share": share, "missing_exposures": sum(lost.values())},
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
@@ -40,6 +41,7 @@ def objects(workspace: Workspace, season: str, detector: str, progress: Progress
         result.records.append(record)
         frames.append(workspace.products.read_table(record))
         progress(f"{record.part}: {record.rows} objects")
+    withdraw_others(workspace, ("season_objects",), partition, result.records)
     _summarise_objects(result, frames, f"{season} {detector}")
     return result
 
@@ -100,6 +102,7 @@ def _summarise_objects(result: StageResult, frames: Sequence[pl.DataFrame], titl
 
     if not frames:
         result.figures = {"objects": 0}
+        result.not_judged("photometric_scatter", "variable_share")
         return
     every = pl.concat(frames)
     table = every.filter(pl.col("origin") == CATALOGUE)
@@ -114,7 +117,9 @@ def _summarise_objects(result: StageResult, frames: Sequence[pl.DataFrame], titl
         "scatter_over_noise_18_21": float(ratio) if isinstance(ratio, float) else float("nan"),
         "median_points": float(table["n"].cast(pl.Float64).median() or 0),  # type: ignore[arg-type]
     }
-    result.pictures["scatter"] = scatter_figure(
+    result.picture(
+        "scatter",
+        scatter_figure,
         constant["mag"].to_numpy().astype(float),
         (constant["scatter"] / constant["flux"]).to_numpy().astype(float),
         (constant["expected_scatter"] / constant["flux"]).to_numpy().astype(float),
@@ -125,13 +130,13 @@ def _summarise_objects(result: StageResult, frames: Sequence[pl.DataFrame], titl
     result.checks += [
         Check(
             "photometric_scatter",
-            ratio is None or float(ratio) < 1.5,  # type: ignore[arg-type]
+            None if ratio is None else float(ratio) < 1.5,  # type: ignore[arg-type]
             "stars of 18 to 21 mag scatter less than 1.5 times their errors",
             {"ratio": ratio},
         ),
         Check(
             "variable_share",
-            not judged or variable < 0.2,
+            variable < 0.2 if judged else None,
             "less than 20 % of the objects are called variable: more means a calibration problem",
             {"share": variable},
         ),

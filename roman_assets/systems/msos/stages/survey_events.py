@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.regions import region_identity
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.events.classify import MICROLENSING
@@ -27,12 +30,16 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
     candidates = _candidates(workspace, members)
     earlier = workspace.products.current("survey_events", partition)
     if members.is_empty() or (candidates.is_empty() and not earlier):
-        result.caveats.append(f"no season has candidates in {region}")
+        result.caveat(Code.NOTHING, region, "no season has candidates here")
         result.figures = {"events": 0, "candidates": 0}
+        result.not_judged("models")
+        withdraw_others(workspace, ("survey_events",), partition, ())
         return result
     inside = set(members.select("partition", "part").unique().iter_rows())
     seasons = [r for r in workspace.products.current("season_events") if (r.partition, r.part) in inside]
-    identity = Identity(tuple(r.sha256 for r in [*used, *seasons]), CODE["survey_events"], {"region": region})
+    identity = Identity(
+        tuple(r.sha256 for r in [*used, *seasons]), CODE["survey_events"], region_identity(workspace.calendar, region)
+    )
     record = workspace.products.lookup("survey_events", partition, identity=identity)
     curves = Curves(workspace)
     if record is None:
@@ -57,7 +64,7 @@ def events(workspace: Workspace, region: str, progress: Progress = silent) -> St
     }
     for event in lenses.sort("dchi2_flat", descending=True).head(SHOWN_EVENTS).iter_rows(named=True):
         series = _series(curves, members, event)
-        result.pictures[f"event {event['object_id']}"] = event_picture(event, series)
+        result.picture(f"event {event['object_id']}", event_picture, event, series)
     result.checks.append(
         Check("models", bool(np.isfinite(fitted["chi2"].to_numpy()).all()), "every candidate has a model")
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from roman_assets.platform.making import withdraw_others
+from roman_assets.platform.regions import region_identity
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.survey.sky import MAS_DEG
 from roman_assets.systems.msos.archive import archive_metadata
@@ -26,10 +29,13 @@ def objects(workspace: Workspace, region: str, progress: Progress = silent) -> S
     partition = region_partition(region)
     members, used = members_of(workspace, region)
     if members.is_empty():
-        result.caveats.append(f"no season catalogue has objects in {region}")
+        result.caveat(Code.NOTHING, region, "no season catalogue has objects here")
         result.figures = {"objects": 0}
+        withdraw_others(workspace, ("survey_objects",), partition, ())
         return result
-    identity = Identity(tuple(r.sha256 for r in used), CODE["survey_objects"], {"region": region})
+    identity = Identity(
+        tuple(r.sha256 for r in used), CODE["survey_objects"], region_identity(workspace.calendar, region)
+    )
     record = workspace.products.lookup("survey_objects", partition, identity=identity)
     if record is None:
         table = _survey_objects(workspace, _aligned(members))

@@ -43,7 +43,7 @@ def grid_of(season):
 def cube_of(season, folder=None, load=None, report=lambda number, error: None):
     bins = time_bins(season.mjd, 0.25, 4)
     cube = SeasonCube.empty(grid_of(season), bins, len(season.x), folder)
-    fill(cube, season.sky, load or season.load, (InputError,), report)
+    fill(cube, season.sky, load or season.load, report)
     return cube
 
 

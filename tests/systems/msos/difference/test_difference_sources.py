@@ -32,7 +32,7 @@ def search(season, config=CONFIG):
     """Candidates and verdicts of a season."""
     bins = time_bins(season.mjd, config.bin_days, config.least_in_bin)
     cube = SeasonCube.empty(ReferenceGrid.of(*season.load(0)), bins, len(season.x), None)
-    fill(cube, season.sky, season.load, (), lambda number, error: None)
+    fill(cube, season.sky, season.load, lambda number, error: None)
     found = find_candidates(cube, season.x, season.y, saturating(cube), season.sky.psf, config)
     ra, dec = cube.grid.sky(found.peaks.x, found.peaks.y)
     stamps = Stamps.empty(len(ra), len(season.frames), None)
