@@ -78,6 +78,16 @@ class Index:
         query = sa.select(products).where(*_slot(kind, partition, part)).order_by(products.c.sequence)
         return self._records(query)
 
+    def removed(self, kind: str, partition: str) -> list[ProductRecord]:
+        """Products that nothing superseded and whose bytes are gone, oldest first."""
+        query = sa.select(products).where(
+            products.c.kind == kind,
+            products.c.partition == partition,
+            products.c.removed_at.is_not(None),
+            products.c.superseded_by.is_(None),
+        )
+        return self._records(query.order_by(products.c.id))
+
     def near(self, ra: float, dec: float, radius_deg: float, kind: str | None = None) -> list[ProductRecord]:
         """Visible products whose sky position lies within a radius, nearest first."""
         query = sa.select(products).where(
@@ -322,6 +332,7 @@ def _record(row: Any) -> ProductRecord:
         inputs=tuple(row["inputs"]),
         caveats=tuple(Caveat.read(caveat) for caveat in row["caveats"]),
         created_at=_utc(row["created_at"]),
+        removed=row["removed_at"] is not None,
     )
 
 

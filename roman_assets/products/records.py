@@ -40,6 +40,8 @@ class ProductRecord:
         Key of the archive metadata record beside the product.
     current
         Whether it is visible, that is not superseded.
+    removed
+        Whether its bytes are gone: retention took them, or they were found damaged.
     outcome
         What a `put` did: "new" wrote it, "same" found the same bytes, "conflict" found other bytes under the
         same identity and kept them; "found" for records of queries.
@@ -68,6 +70,7 @@ class ProductRecord:
     s_region: str | None
     archive_key: str | None
     current: bool
+    removed: bool = False
     outcome: Outcome = field(default="found", compare=False)
 
 

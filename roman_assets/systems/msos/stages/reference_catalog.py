@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,22 @@ def establish(
     element = config.optical_element or main_element(exposures)
     for group in pointings([e for e in exposures if e.optical_element == element]):
         known = next((r for r in existing if _covers(r, group[0])), None)
-        if known is not None and not config.reestablish:
+        if known is not None and not config.reestablish and _has_psf(workspace, known):
             result.records.append(known)
             result.caveats.extend(known.caveats)
+            continue
+        lost = known if known is not None else _lost(workspace, partition, group)
+        if lost is not None and not config.reestablish:
+            with judged(result.caveats, lost.part, "no catalogue"):
+                _make_again(workspace, partition, season, group, lost, config, result, progress)
             continue
         if len(group) < config.minimum_exposures:
             result.caveat(Code.WAITS, pointing_name(group[0]), f"waits for {config.minimum_exposures} exposures")
             continue
         with judged(result.caveats, pointing_name(group[0]), "no catalogue"):
-            _establish_one(workspace, partition, season, group, known, config, result, progress)
+            # A re-established catalogue is another product even of the same exposures: its sequence says so.
+            part, sequence = (None, 1) if known is None else (known.part, int(known.attributes["sequence"]) + 1)
+            _establish_one(workspace, partition, season, group, part, sequence, config, result, progress)
     for record in existing:
         if not any(r.part == record.part for r in result.records):
             result.records.append(record)
@@ -118,6 +125,38 @@ def _of_season(workspace: Workspace, partition: str, exposures: Sequence[Registe
     """
     held = {exposure.sha256 for exposure in exposures}
     return [r for r in workspace.products.current("reference_catalog", partition) if held.issuperset(r.inputs)]
+
+
+def _has_psf(workspace: Workspace, record: ProductRecord) -> bool:
+    """Whether the ePSF that a catalogue names is there: it may have been damaged alone."""
+    made = workspace.products.history("epsf", record.partition, record.part)
+    return any(r.sha256 == record.attributes["epsf"] and not r.removed for r in made)
+
+
+def _lost(workspace: Workspace, partition: str, group: Sequence[RegisteredExposure]) -> ProductRecord | None:
+    """The catalogue that a pointing had until its bytes were found damaged; None if it never had one."""
+    held = {exposure.sha256 for exposure in group}
+    made = workspace.products.index.removed("reference_catalog", partition)
+    return next((r for r in reversed(made) if _covers(r, group[0]) and held.issuperset(r.inputs)), None)
+
+
+def _make_again(
+    workspace: Workspace,
+    partition: str,
+    season: str,
+    group: Sequence[RegisteredExposure],
+    lost: ProductRecord,
+    config: CatalogueConfig,
+    result: StageResult,
+    progress: Progress,
+) -> None:
+    """A frozen catalogue from the exposures it was made of: others may have come before them since."""
+    stacked = [exposure for exposure in group if exposure.sha256 in lost.inputs]
+    settings = replace(
+        config, exposures=int(lost.config["exposures"]), tile_px=int(lost.config.get("tile_px", TILE_PX))
+    )
+    sequence = int(lost.attributes["sequence"])
+    _establish_one(workspace, partition, season, stacked, lost.part, sequence, settings, result, progress)
 
 
 def main_element(exposures: Sequence[RegisteredExposure]) -> str | None:
@@ -171,7 +210,8 @@ def _establish_one(
     partition: str,
     season: str,
     group: Sequence[RegisteredExposure],
-    known: ProductRecord | None,
+    part: str | None,
+    sequence: int,
     config: CatalogueConfig,
     result: StageResult,
     progress: Progress,
@@ -190,9 +230,7 @@ def _establish_one(
     if not frames:
         raise InputError("no usable exposure", remedy="see the caveats of its exposures")
     psf, fixed, source = starting_psf(workspace, chosen[0], config.tile_px)
-    part = known.part if known is not None else pointing_name(chosen[0])
-    # A re-established catalogue is another product even of the same exposures: its sequence says so.
-    sequence = 1 if known is None else int(known.attributes["sequence"]) + 1
+    part = part or pointing_name(chosen[0])
     settings: dict[str, Any] = {"exposures": config.exposures, "epsf": source, "pointing": part, "sequence": sequence}
     if cells_of(frames[0].shape, config.tile_px) != (1, 1):
         settings["tile_px"] = config.tile_px
