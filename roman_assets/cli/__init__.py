@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from roman_assets.cli import cluster, data, lenses, operate, query, run, spectra
-from roman_assets.cli.common import console, set_home
+from roman_assets.cli.common import console, set_home, untrusted
 from roman_assets.errors import RomanError
 
 app = typer.Typer(
@@ -47,5 +46,5 @@ def main() -> None:
     try:
         app()
     except (RomanError, OSError) as error:
-        console.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
+        console.print("[red]error:[/red]", untrusted(error), soft_wrap=True, highlight=False)
         sys.exit(1)

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from roman_assets.platform.workspace import HOME, Workspace
+from roman_assets.text import printable
 
-console = Console()
+# Without emoji codes: ":bomb:" in a file's name is its name.
+console = Console(emoji=False)
+_NAME_CHARACTERS = 100
+
+
+def untrusted(text: object) -> str:
+    """Text that did not come from this program, for tables and messages: markup and control characters shown."""
+    return escape(printable(text, 4000))
+
+
+def file_names(ids: Iterable[str], suffix: str) -> dict[str, str]:
+    """A name within a folder for a file of every id, different for different ids on every file system.
+
+    Letters, digits and ``+-._`` stay; anything else becomes ``_``.  An id that another's name would meet, or that is
+    too long, has eight digits of its sha256 in its name.
+    """
+    wanted = {}
+    for name in dict.fromkeys(ids):
+        plain = re.sub(r"[^A-Za-z0-9+._-]", "_", name)
+        plain = plain if re.match(r"[A-Za-z0-9_+]", plain) else f"_{plain}"  # hidden, an option, or "", "." and ".."
+        wanted[name] = plain
+    met = Counter(plain.lower() for plain in wanted.values())
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, plain in wanted.items():
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        short = plain[:_NAME_CHARACTERS]
+        digits = 8 if met[plain.lower()] > 1 or short != plain else 0
+        while (chosen := f"{short}-{digest[:digits]}" if digits else short).lower() in taken:
+            digits += 8
+        taken.add(chosen.lower())
+        found[name] = f"{chosen}{suffix}"
+    return found
 
 
 def set_home(home: Path | None) -> None:
@@ -40,7 +77,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         task = bar.add_task(title, total=None, detail="")
 
         def advance(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, detail=text[:60].replace("[", "\\["))
+            bar.update(task, completed=done, total=total, detail=escape(printable(text, 60)))
 
         yield advance
 
@@ -48,7 +85,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
 def print_reasons(reasons: Sequence[tuple[object, str]]) -> None:
     """Why each object has its class, one line each."""
     for name, reason in reasons:
-        console.print(f"[dim]{name}:[/dim] {reason}", soft_wrap=True, highlight=False)
+        console.print(f"[dim]{untrusted(name)}:[/dim] {untrusted(reason)}", soft_wrap=True, highlight=False)
 
 
 def size_text(size: float) -> str:
@@ -67,16 +104,18 @@ def report(outcome: object) -> None:
     assert isinstance(outcome, Outcome)
     console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")
     for label, reason in outcome.failed.items():
-        console.print(f"[red]failed[/red] {label}: {reason}", soft_wrap=True, highlight=False)
+        console.print(f"[red]failed[/red] {untrusted(label)}: {untrusted(reason)}", soft_wrap=True, highlight=False)
     for label, text in list(outcome.caveats.items())[:10]:
         first, *rest = text.splitlines()
         more = f" (and {len(rest)} more)" if rest else ""
         console.print(
-            f"[yellow]caveat[/yellow] {label}: {first.removeprefix('- ')}{more}", soft_wrap=True, highlight=False
+            f"[yellow]caveat[/yellow] {untrusted(label)}: {untrusted(first.removeprefix('- '))}{more}",
+            soft_wrap=True,
+            highlight=False,
         )
     if len(outcome.caveats) > 10:
         console.print(
             f"[yellow]caveats[/yellow] in {len(outcome.caveats) - 10} more partitions: see the UI or `roman products`"
         )
     for name in outcome.failed_checks[:10]:
-        console.print(f"[yellow]check not passed[/yellow] {name}", highlight=False)
+        console.print(f"[yellow]check not passed[/yellow] {untrusted(name)}", highlight=False)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from roman_assets.cli.common import console, progress_bar, workspace
-from roman_assets.errors import InputError, RomanError
+from roman_assets.cli.common import console, progress_bar, untrusted, workspace
+from roman_assets.errors import InputError, Transient
+
+if TYPE_CHECKING:
+    from roman_assets.exposures.ingest import IngestReport
+    from roman_assets.exposures.level2.header import ExposureHeader
+
+_SHOWN = 20
 
 
 def simulate(
@@ -43,7 +49,10 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders of _cal.asdf files.")],
     quick: Annotated[bool, typer.Option(help="Leave out schema validation and pixel checks.")] = False,
 ) -> None:
-    """Validate exposures and register them; what cannot be used is quarantined with its reason."""
+    """Validate exposures and register them; what cannot be used is quarantined with its reason.
+
+    Ends with status 2 if any file was not registered, now or before, or if there was none.
+    """
     from roman_assets.exposures.ingest import ingest as run_ingest
 
     place = workspace()
@@ -59,25 +68,40 @@ def ingest(
             full=not quick,
             progress=lambda name, done, total: advance(done, total, name),
         )
+    _show_report(report)
+    if not report.complete:
+        raise typer.Exit(2)
+    if not (report.registered or report.replaced or report.duplicates or report.waiting):
+        console.print("[yellow]nothing found:[/yellow] there is no *.asdf file in what was named")
+        raise typer.Exit(2)
+
+
+def _show_report(report: IngestReport) -> None:
+    """Every file in one row; below the line, what else is to be said of those registered."""
     table = Table(title=f"Ingested in {report.seconds:.1f} s")
     table.add_column("outcome")
     table.add_column("files", justify="right")
-    for name in ("registered", "duplicates", "replaced", "conflicts", "quarantined", "outside_calendar", "caveats"):
-        table.add_row(name.replace("_", " "), str(len(getattr(report, name))))
+    rows = ("registered", "duplicates", "replaced", "conflicts", "quarantined", "unavailable", "waiting")
+    for name in rows:
+        table.add_row(name, str(len(getattr(report, name))), end_section=name == rows[-1])
+    for name in ("outside_calendar", "caveats"):
+        table.add_row(f"of these: {name.replace('_', ' ')}", str(len(getattr(report, name))))
     console.print(table)
-    for refused in [*report.conflicts, *report.quarantined][:20]:
-        console.print(f"[yellow]{refused.reason}[/yellow] {refused.message}", soft_wrap=True)
-    for problem in report.problems:
-        console.print(f"[yellow]problem[/yellow] {problem}", soft_wrap=True)
+    for refused in [*report.conflicts, *report.quarantined][:_SHOWN]:
+        console.print(
+            f"[yellow]{refused.reason}[/yellow] {untrusted(refused.message)}", soft_wrap=True, highlight=False
+        )
+    for problem in report.problems[:_SHOWN]:
+        console.print(f"[yellow]to be tried again[/yellow] {untrusted(problem)}", soft_wrap=True, highlight=False)
+    for name in report.waiting[:_SHOWN]:
+        console.print(f"[yellow]still being written[/yellow] {untrusted(name)}", soft_wrap=True, highlight=False)
     if report.outside_calendar:
         console.print(
             f"[yellow]{len(report.outside_calendar)} exposures are outside the calendar and have no partition:[/yellow] "
             "make a calendar for them with `roman calendar init PATH`"
         )
     for exposure, caveats in list(report.caveats.items())[:5]:
-        console.print(f"[dim]caveat {exposure}: {', '.join(caveats)}[/dim]")
-    if report.conflicts or report.quarantined:
-        raise typer.Exit(2)
+        console.print(f"[dim]caveat {untrusted(exposure)}: {untrusted(', '.join(caveats))}[/dim]")
 
 
 calendar_app = typer.Typer(no_args_is_help=True, help="The survey calendar: seasons, days, detectors, fields.")
@@ -88,11 +112,11 @@ def calendar_show() -> None:
     """Show the calendar in use."""
     place = workspace()
     calendar = place.calendar
-    table = Table(title=f"{calendar.name} ({place.calendar_file or 'shipped with roman_assets'})")
+    table = Table(title=untrusted(f"{calendar.name} ({place.calendar_file or 'shipped with roman_assets'})"))
     for heading in ("season", "first day", "last day", "days"):
         table.add_column(heading)
     for season in calendar.seasons:
-        table.add_row(season.name, season.days[0], season.days[-1], str(len(season.days)))
+        table.add_row(untrusted(season.name), season.days[0], season.days[-1], str(len(season.days)))
     console.print(table)
     console.print(
         f"{len(calendar.detectors)} detectors, {len(calendar.fields)} fields, {len(calendar.regions)} sky regions, "
@@ -107,7 +131,6 @@ def calendar_init(
     force: Annotated[bool, typer.Option(help="Replace an existing calendar.")] = False,
 ) -> None:
     """Write a calendar for your own exposures into the installation's folder."""
-    from roman_assets.exposures.level2.reader import read_header
     from roman_assets.survey.calendar import calendar_for_files
     from roman_assets.survey.calendar_file import write_calendar
 
@@ -115,23 +138,46 @@ def calendar_init(
     target = place.home / "calendar.toml"
     if target.exists() and not force:
         raise InputError("there is a calendar already", file=target, remedy="use --force to replace it")
-    files = sorted(f for p in paths for f in ([p] if p.is_file() else p.rglob("*_cal.asdf")))
-    headers = []
-    for file in files:
-        try:
-            headers.append(read_header(file))
-        except RomanError as error:
-            console.print(f"[yellow]left out:[/yellow] {error}", soft_wrap=True)
+    headers, unavailable = _headers(paths)
     if not headers:
         raise InputError("no usable exposure", file=paths[0], remedy="give a folder with _cal.asdf files")
     place.home.mkdir(parents=True, exist_ok=True)
     made = calendar_for_files(headers, name)
     write_calendar(made, target)
-    console.print(f"{target}: written for {len(headers)} exposures")
+    console.print(f"{untrusted(target)}: written for {len(headers)} exposures")
     moved = place.registry.apply_calendar(made)
     if moved:
         console.print(f"{moved} registered exposures have another season or field now: `roman process` takes them up")
     calendar_show()
+    if unavailable:
+        console.print(f"[yellow]{unavailable} files could not be read now:[/yellow] try again with --force")
+        raise typer.Exit(2)
+
+
+def _headers(paths: list[Path]) -> tuple[list[ExposureHeader], int]:
+    """Headers of the named files, and of those called *_cal.asdf in the named folders; how many cannot be read now.
+
+    Says which are left out, and why.
+    """
+    from roman_assets.exposures.landing import FileList
+    from roman_assets.exposures.level2.reader import read_header
+
+    named = {str(path.absolute()) for path in paths}
+    listing = FileList(paths).list()
+    headers, unavailable, left_out = [], len(listing.problems), list(listing.problems)
+    for file in listing.files:
+        if file.key not in named and not file.name.endswith("_cal.asdf"):
+            continue
+        try:
+            headers.append(read_header(file.key))
+        except Transient as error:
+            unavailable += 1
+            left_out.append(str(error))
+        except InputError as error:
+            left_out.append(str(error))
+    for reason in left_out:
+        console.print(f"[yellow]left out:[/yellow] {untrusted(reason)}", soft_wrap=True, highlight=False)
+    return headers, unavailable
 
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Files that were refused: why, and putting them back.")
@@ -144,7 +190,7 @@ def quarantine_list() -> None:
     for heading in ("file", "reason", "message", "sha256"):
         table.add_column(heading, overflow="fold")
     for record in workspace().quarantine.list():
-        table.add_row(record.name, str(record.reason), record.message, record.sha256[:12])
+        table.add_row(untrusted(record.name), untrusted(record.reason), untrusted(record.message), record.sha256[:12])
     console.print(table)
 
 
@@ -168,7 +214,9 @@ def quarantine_release(
         released = release(
             place.registry, place.quarantine, record.sha256, record.reason, reviewer=reviewer, note=note, destination=to
         )
-        console.print(f"{released.name}: {released.reason} overruled by {reviewer}; ingest it again")
+        console.print(
+            untrusted(f"{released.name}: {released.reason} overruled by {reviewer}; ingest it again"), highlight=False
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from roman_assets.cli.common import console, progress_bar, report, set_home, size_text
+from roman_assets.cli.common import console, progress_bar, report, set_home, size_text, untrusted
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
 
@@ -61,7 +61,7 @@ def _simulate(target: Path) -> None:
     shutil.copy(target / "grism" / "sources" / "catalogue.parquet", target / "sources")
     console.print(
         f"{len(made.exposures)} exposures of {len(made.config.detectors)} detectors of the bulge, "
-        f"{len(dispersed)} grism exposures of a field of galaxies, in {target}"
+        f"{len(dispersed)} grism exposures of a field of galaxies, in {untrusted(target)}"
     )
 
 
@@ -151,6 +151,6 @@ def _table(place: Workspace, target: Path, seconds: float) -> None:
     shown = os.path.relpath(target)
     console.print(f"done in {seconds:.0f} s. Look next:")
     console.print("  make ui                          the Dagster UI at http://127.0.0.1:3000")
-    console.print(f"  .venv/bin/roman --home {shown} events     the event catalogue, with reasons")
-    console.print(f"  .venv/bin/roman --home {shown} products   what the index holds")
+    console.print(f"  .venv/bin/roman --home {untrusted(shown)} events     the event catalogue, with reasons")
+    console.print(f"  .venv/bin/roman --home {untrusted(shown)} products   what the index holds")
     console.print("  README.md                        your own files, and how products are opened", markup=False)

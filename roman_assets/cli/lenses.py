@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, print_reasons
+from roman_assets.cli.common import console, print_reasons, untrusted
 from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def find_events(
         table.add_column(heading, no_wrap=True)
     for row in shown.iter_rows(named=True):
         table.add_row(
-            row["id"],
+            untrusted(row["id"]),
             f"{row['t0']:.4f}",
             f"{row['u0']:.4f}",
             f"{row['te']:.3f}",
@@ -60,7 +60,7 @@ def find_events(
     if not every and found.height > shown.height:
         console.print(f"{found.height - shown.height} other candidates: --all shows them with their reasons")
     if out is not None:
-        console.print(f"written: {out}")
+        console.print(f"written: {untrusted(out)}")
 
 
 def fit_event(
@@ -84,7 +84,7 @@ def fit_event(
     _show(fit)
     if plot is not None:
         plot.write_bytes(_picture(curve, fit))
-        console.print(f"plot: {plot}")
+        console.print(f"plot: {untrusted(plot)}")
 
 
 def _read(path: Path, column: list[str] | None, values: str) -> dict[str, LightCurve]:
@@ -133,8 +133,10 @@ def _show(fit: PointLensFit) -> None:
     for name, value, error in (("t0", fit.t0, fit.t0_err), ("u0", fit.u0, fit.u0_err), ("tE (d)", fit.te, fit.te_err)):
         table.add_row(name, f"{value:.5f} ± {error:.5f}")
     for band, fs, fs_err, fb, fb_err in zip(fit.bands, fit.fs, fit.fs_err, fit.fb, fit.fb_err, strict=True):
-        table.add_row(f"source flux {band}", f"{fs:.4f} ± {fs_err:.4f}")
-        table.add_row(f"blend flux {band}", f"{fb:.4f} ± {fb_err:.4f}" + (" (fixed)" if fit.blend == "zero" else ""))
+        table.add_row(f"source flux {untrusted(band)}", f"{fs:.4f} ± {fs_err:.4f}")
+        table.add_row(
+            f"blend flux {untrusted(band)}", f"{fb:.4f} ± {fb_err:.4f}" + (" (fixed)" if fit.blend == "zero" else "")
+        )
     table.add_row("χ²", f"{fit.chi2:.3f} for {fit.dof} degrees of freedom")
     table.add_row("Δχ² over a constant", f"{fit.dchi2:.1f}")
     if fit.degenerate:

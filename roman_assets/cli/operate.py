@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, size_text, workspace
+from roman_assets.cli.common import console, size_text, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.platform.promises import SINCE
 
@@ -51,7 +51,7 @@ def exporter(
         server = Exporter(poller, interval=interval, host=host, port=port)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        console.print(f"metrics of {place.home} at http://{host}:{server.port}/metrics")
+        console.print(f"metrics of {untrusted(place.home)} at http://{host}:{server.port}/metrics")
         server.run()
 
 

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, print_reasons, size_text, workspace
+from roman_assets.cli.common import console, print_reasons, size_text, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.products.records import ProductRecord
 
@@ -39,19 +39,19 @@ def products(
         _summary(records)
         return
     if not records:
-        console.print(f"no {kind} that fits: `roman products` lists the kinds there are")
+        console.print(f"no {untrusted(kind)} that fits: `roman products` lists the kinds there are")
         raise typer.Exit(1)
-    table = Table(title=f"{kind}: {len(records)} products")
+    table = Table(title=f"{untrusted(kind)}: {len(records)} products")
     for heading in ("partition", "part", "rows", "size", "sequence", "code", "caveats", "sha256"):
         table.add_column(heading, overflow="fold")
     for record in records[:limit]:
         table.add_row(
-            record.partition,
-            record.part,
+            untrusted(record.partition),
+            untrusted(record.part),
             "" if record.rows is None else str(record.rows),
             size_text(record.size),
             str(record.sequence),
-            record.code_version,
+            untrusted(record.code_version),
             str(len(record.caveats) or ""),
             record.sha256[:12],
         )
@@ -77,7 +77,7 @@ def _summary(records: Sequence[ProductRecord]) -> None:
     for kind in sorted({r.kind for r in records}):
         chosen = [r for r in records if r.kind == kind]
         table.add_row(
-            kind,
+            untrusted(kind),
             str(len(chosen)),
             f"{sum(r.rows or 0 for r in chosen):,}",
             size_text(sum(r.size for r in chosen)),
@@ -100,15 +100,15 @@ def light_curve(
         raise InputError("no object", remedy="give an object_id, or a position with --at RA,DEC")
     found = find_light_curve(workspace(), object_id=object_id, position=position)
     console.print(
-        f"object {found.object_id}  RA {found.ra:.7f}  Dec {found.dec:.7f}  {found.season} {found.detector} "
-        f"star {found.star}  {found.points.height} points"
+        f"object {found.object_id}  RA {found.ra:.7f}  Dec {found.dec:.7f}  {untrusted(found.season)} "
+        f"{untrusted(found.detector)} star {found.star}  {found.points.height} points"
     )
     if table is not None:
         if table.suffix == ".parquet":
             found.points.write_parquet(table)
         else:
             found.points.write_csv(table)
-        console.print(f"points: {table}")
+        console.print(f"points: {untrusted(table)}")
     else:
         shown = Table()
         for heading in ("mjd", "element", "flux [DN/s]", "error", "flag"):
@@ -116,7 +116,7 @@ def light_curve(
         for row in found.points.head(20).iter_rows(named=True):
             shown.add_row(
                 f"{row['mjd']:.5f}",
-                row["optical_element"],
+                untrusted(row["optical_element"]),
                 f"{row['flux']:.4f}",
                 f"{row['flux_err']:.4f}",
                 str(row["flag"]),
@@ -126,7 +126,7 @@ def light_curve(
             console.print("… more with --table FILE")
     target = plot or Path(f"light_curve_{found.object_id}.png")
     target.write_bytes(found.picture())
-    console.print(f"plot: {target}")
+    console.print(f"plot: {untrusted(target)}")
 
 
 def events(
@@ -159,7 +159,7 @@ def events(
             f"{row['u0']:.3f}",
             f"{row['te']:.3f}",
             f"{row['dchi2_flat']:.0f}",
-            row["event_class"],
+            untrusted(row["event_class"]),
         )
     console.print(shown)
     print_reasons(
@@ -179,7 +179,7 @@ def export_hats(
 
     written = export_catalogues(workspace(), out, replace=replace)
     for name, rows, folder in written:
-        console.print(f"{name}: {rows} rows in {folder}")
+        console.print(f"{name}: {rows} rows in {untrusted(folder)}")
     if not written:
         console.print("there is no catalogue with rows yet: `roman process` makes them")
         raise typer.Exit(1)

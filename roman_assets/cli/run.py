@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, progress_bar, report, workspace
+from roman_assets.cli.common import console, progress_bar, report, untrusted, workspace
 from roman_assets.errors import InputError
 
 
@@ -78,7 +78,7 @@ def reconcile(
         f"Dagster, {len(found.unbacked)} materializations have no product, {len(found.damaged)} products are damaged"
     )
     for line in [*found.unbacked, *found.damaged][:20]:
-        console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]{untrusted(line)}[/yellow]", soft_wrap=True)
     if found.damaged:
         raise typer.Exit(2)
 
@@ -106,7 +106,7 @@ def ui(
     program = Path(sys.executable).with_name("dagster")
     if not program.exists():
         raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
-    console.print(f"Dagster of {place.home} at http://{host}:{port} (Ctrl-C stops it)")
+    console.print(f"Dagster of {untrusted(place.home)} at http://{host}:{port} (Ctrl-C stops it)")
     os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, workspace
+from roman_assets.cli.common import console, file_names, untrusted, workspace
 from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,18 +41,26 @@ def redshift(
         raise InputError(f"{wrong[0]!r} names no unit", field="--unit", remedy="write it as wavelength=Angstrom")
     units = dict(item.split("=", 1) for item in unit or ())
     spectra = _chosen(read_spectra(path, units=units or None, lsf_sigma=lsf), id, path)
-    rows = []
+    rows, problems = [], []
+    pictures = file_names(spectra, ".png")
     for name, spectrum in spectra.items():
         found = measure_redshift(spectrum)
         rows.append({"id": name, **record(found)})
         if plot is not None:
-            plot.mkdir(parents=True, exist_ok=True)
-            (plot / f"{name}.png").write_bytes(redshift_figure(spectrum, found, name))
+            try:  # the table is the result: what was measured is not lost with a picture
+                plot.mkdir(parents=True, exist_ok=True)
+                (plot / pictures[name]).write_bytes(redshift_figure(spectrum, found, name))
+            except (OSError, ValueError, RuntimeError) as error:
+                problems.append(f"no picture of {name}: {error}")
     table = pl.DataFrame(rows, schema={"id": pl.String, **SCHEMA})
     _show(table)
     if out is not None:
         table.write_parquet(out)
-        console.print(f"written: {out}")
+        console.print(f"written: {untrusted(out)}")
+    for problem in problems:
+        console.print(f"[yellow]{untrusted(problem)}[/yellow]", soft_wrap=True, highlight=False)
+    if problems:
+        raise typer.Exit(2)
 
 
 def _chosen(spectra: dict[str, Spectrum], wanted: list[str] | None, path: Path) -> dict[str, Spectrum]:
@@ -75,10 +83,10 @@ def _show(table: pl.DataFrame) -> None:
         first = row["solutions"][0]["probability"] if row["solutions"] else float("nan")
         lines = ", ".join(f"{line['name']} {line['sn']:.0f}σ" for line in row["lines"] if line["sn"] > 5)
         shown.add_row(
-            row["id"],
+            untrusted(row["id"]),
             f"{row['z']:.5f}",
             f"{row['z_err']:.5f}",
-            row["class"] or "-",
+            untrusted(row["class"] or "-"),
             f"{first:.3f}",
             lines or "-",
             ", ".join(names(row["zwarn"])) or "-",
@@ -104,7 +112,7 @@ def extract(
     from roman_assets.systems.gdps.own_files import extract_files
     from roman_assets.systems.gdps.tables import COMBINED_SPECTRA, SPECTRA_1D_PART
 
-    found = extract_files(exposures, catalogue, reference, progress=lambda text: console.print(text), jointly=jointly)
+    found = extract_files(exposures, catalogue, reference, progress=_say, jointly=jointly)
     out.mkdir(parents=True, exist_ok=True)
     for name, schema in (("spectra_1d", SPECTRA_1D_PART), ("combined_spectra", COMBINED_SPECTRA)):
         # As the products are: units are in the file's own schema.
@@ -112,12 +120,16 @@ def extract(
         (out / f"{name}.parquet").write_bytes(content)
     combined: pl.DataFrame = found.tables["combined_spectra"]
     for problem in found.caveats:
-        console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
+        console.print(f"[yellow]{untrusted(problem)}[/yellow]", soft_wrap=True, highlight=False)
     console.print(
-        f"{combined.height} sources in {out}: spectra_1d.parquet by exposure, combined_spectra.parquet. "
-        f"Next: roman redshift {out / 'combined_spectra.parquet'}",
+        f"{combined.height} sources in {untrusted(out)}: spectra_1d.parquet by exposure, combined_spectra.parquet. "
+        f"Next: roman redshift {untrusted(out / 'combined_spectra.parquet')}",
         soft_wrap=True,
     )
+
+
+def _say(text: str) -> None:
+    console.print(untrusted(text))
 
 
 def export_spectrum(
@@ -132,7 +144,7 @@ def export_spectrum(
         table = place.products.read_table(record).filter(pl.col("source_id") == source)
         if table.height:
             write_fits(table.row(0, named=True), out)
-            console.print(f"written: {out}")
+            console.print(f"written: {untrusted(out)}")
             return
     raise InputError(
         f"no combined spectrum of source {source}", field="source", remedy="see `roman products redshifts`"

@@ -1,6 +1,7 @@
 """Ingestion: from a landing place to the registry, used alike by the command line and the sensor.
 
-Each file is validated on its own: a bad one is quarantined with its reason and never stops the others.  Good
+Each file is validated on its own: a bad one is quarantined with its reason and never stops the others, whatever it
+makes a reader raise (``judging``).  One that cannot be read now is reported and tried again another time.  Good
 ones are registered in batches, one transaction each.  Whatever interrupts an ingestion, running it again does
 the rest and nothing twice.
 """
@@ -8,11 +9,13 @@ the rest and nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from roman_assets.errors import InputError, Transient
+from roman_assets.errors import InputError
+from roman_assets.exposures.judging import judging
 from roman_assets.exposures.landing import FileList, LandedFile, Landing, Listing, open_landing
 from roman_assets.exposures.level2.guards import ManifestEntry
 from roman_assets.exposures.level2.reader import PixelGates, validate
@@ -22,6 +25,7 @@ from roman_assets.exposures.records import place_of
 from roman_assets.exposures.registry import Arrival, Delivery, Outcome, Registry
 from roman_assets.exposures.rejection import Reason, Rejected
 from roman_assets.survey.model import Calendar
+from roman_assets.text import printable
 
 BATCH = 64
 _HERE = (Outcome.REGISTERED, Outcome.REPLACED, Outcome.DUPLICATE)
@@ -30,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Refused:
-    """A file that was not registered: its name, the reason code, and the message with the remedy."""
+    """A file that was not registered: its name as it is, the reason code, and the message with the remedy."""
 
     name: str
     reason: str
@@ -39,7 +43,12 @@ class Refused:
 
 @dataclass
 class IngestReport:
-    """What an ingestion did, and everything it did not do."""
+    """What an ingestion did, and everything it did not do.
+
+    Every file of the listing is in one of ``registered``, ``replaced``, ``duplicates``, ``conflicts``,
+    ``quarantined``, ``unavailable`` and ``waiting``, or counted in ``known`` (not those of ``duplicates``) or
+    ``remaining``.
+    """
 
     registered: list[str] = field(default_factory=list)  # exposure ids
     replaced: list[str] = field(default_factory=list)
@@ -50,10 +59,21 @@ class IngestReport:
     caveats: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by exposure id
     waiting: list[str] = field(default_factory=list)  # still being written
     missing: list[str] = field(default_factory=list)  # announced by a manifest, not delivered
-    problems: list[str] = field(default_factory=list)  # could not be read now, to be tried again
+    unavailable: list[Refused] = field(default_factory=list)  # could not be read now, to be tried again
+    unlisted: list[str] = field(default_factory=list)  # manifests, links and folders that cannot be used
     known: int = 0  # dealt with at an earlier time, skipped
     remaining: int = 0  # not reached within the time allowed
     seconds: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is to be tried again, in words."""
+        return self.unlisted + [printable(f"{item.name}: {item.message}") for item in self.unavailable]
+
+    @property
+    def complete(self) -> bool:
+        """True if every file that is here was registered, now or before."""
+        return not (self.conflicts or self.quarantined or self.problems)
 
 
 def ingest(
@@ -101,7 +121,7 @@ def ingest(
         if len(run.arrivals) + len(run.refused) >= batch:
             run.flush()
         if progress is not None:
-            progress(file.name, done + 1, len(files))
+            progress(printable(file.name), done + 1, len(files))
     run.flush()
     run.report.seconds = time.monotonic() - start
     return run.report
@@ -150,9 +170,9 @@ class _Ingestion:
 
     def skip_known(self, listing: Listing) -> list[LandedFile]:
         """Files to look at: not those that the delivery log knows, in whatever order they came."""
-        self.report.waiting = listing.waiting
+        self.report.waiting = [printable(key) for key in listing.waiting]
         self.report.missing = listing.missing
-        self.report.problems = listing.problems
+        self.report.unlisted = listing.problems
         known = self.registry.known_deliveries(file.identity for file in listing.files)
         todo = []
         for file in listing.files:
@@ -169,21 +189,30 @@ class _Ingestion:
         return todo
 
     def take(self, file: LandedFile, expected: ManifestEntry | None) -> None:
-        """Validate one file and queue it, or quarantine it."""
-        try:
-            with self.landing.fetch(file) as path:
-                try:
+        """Validate one file and queue it, or quarantine it, or report that it cannot be read now."""
+        with self._tried_again(file), self.landing.fetch(file) as path:
+            try:
+                with judging(file.uri):
                     self._validate(file, path, expected)
-                except Rejected as rejected:
-                    self._refuse(file, path, rejected, Outcome.QUARANTINED, self.report.quarantined)
-        except (InputError, Transient, OSError) as error:  # of the place, not of the file: nothing else stops for it
-            self.report.problems.append(f"{file.uri}: {error}")
+            except Rejected as rejected:
+                self._refuse(file, path, rejected, Outcome.QUARANTINED, self.report.quarantined)
+
+    @contextmanager
+    def _tried_again(self, file: LandedFile) -> Iterator[None]:
+        """Report what is wrong with landing place, quarantine or moment: nothing else stops for it."""
+        try:
+            yield
+        except Exception as error:
+            self.report.unavailable.append(Refused(file.name, "unavailable", printable(error)))
 
     def _validate(self, file: LandedFile, path: Path, expected: ManifestEntry | None) -> None:
         try:
             plain_name(file.name)
         except InputError as error:
             raise Rejected(Reason.BAD_NAME, error.problem, file=error.file, field="name") from None
+        if not file.addressable:
+            problem = "the name of its folder is not UTF-8, or too long"
+            raise Rejected(Reason.BAD_NAME, problem, file=file.uri, field="name", remedy="rename the folder.")
         checked, header = validate(
             path, expected=expected, full=self.full, gates=self.gates, waived=self.quarantine.waived
         )
@@ -223,21 +252,21 @@ class _Ingestion:
             self.registry.log(refused)
 
     def _conflict(self, file: LandedFile, arrival: Arrival) -> None:
-        if Reason.CONFLICT in self.quarantine.waived(arrival.sha256):
-            for outcome in self.registry.register([replace(arrival, replace=True)], self.calendar):
-                self._report(arrival, outcome)
-            return
         rejected = Rejected(
             Reason.CONFLICT,
             f"{arrival.header.exposure_id} is registered with other bytes",
             file=file.uri,
             field="sha256",
         )
-        try:
-            with self.landing.fetch(file) as path:
-                self._refuse(file, path, rejected, Outcome.CONFLICT, self.report.conflicts)
-        except (InputError, Transient, OSError) as error:
-            self.report.problems.append(f"{file.uri}: {error}")
+        overruled = False
+        with self._tried_again(file):
+            overruled = Reason.CONFLICT in self.quarantine.waived(arrival.sha256)
+            if not overruled:
+                with self.landing.fetch(file) as path:
+                    self._refuse(file, path, rejected, Outcome.CONFLICT, self.report.conflicts)
+        if overruled:
+            for outcome in self.registry.register([replace(arrival, replace=True)], self.calendar):
+                self._report(arrival, outcome)
 
     def _report(self, arrival: Arrival, outcome: Outcome) -> None:
         header, report = arrival.header, self.report

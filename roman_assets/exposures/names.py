@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, replace
 
 from roman_assets.errors import InputError
+from roman_assets.text import printable
 
 DETECTORS = tuple(f"WFI{i:02d}" for i in range(1, 19))
 IMAGING_ELEMENTS = ("F062", "F087", "F106", "F129", "F146", "F158", "F184", "F213", "DARK")
@@ -149,7 +150,7 @@ def plain_name(name: str) -> str:
     elif "/" in name or "\\" in name or ".." in name:
         problem = "the name holds a path"
     if problem:
-        raise InputError(problem, file=_shown(name), field="name", remedy=f"rename the file to {_EXPECTED}.")
+        raise InputError(problem, file=printable(name, 80), field="name", remedy=f"rename the file to {_EXPECTED}.")
     return name
 
 
@@ -193,11 +194,7 @@ def parse_coronagraph_name(name: str) -> CoronagraphName:
 def _match(pattern: re.Pattern[str], name: str, expected: str) -> dict[str, str]:
     found = pattern.fullmatch(plain_name(name))
     if found is None:
-        raise InputError("not a file name of this kind", file=_shown(name), field="name", remedy=f"use {expected}.")
+        raise InputError(
+            "not a file name of this kind", file=printable(name, 80), field="name", remedy=f"use {expected}."
+        )
     return found.groupdict()
-
-
-def _shown(name: str) -> str:
-    """A hostile name made harmless for logs: escaped and cut."""
-    escaped = name.encode("unicode_escape").decode("ascii")
-    return escaped if len(escaped) <= 80 else f"{escaped[:77]}..."

@@ -20,6 +20,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.rejection import WAIVABLE, Reason, Rejected
 from roman_assets.storage.blobs import open_blobs
+from roman_assets.text import printable, storable
 
 _RECORD_BYTES = 1 << 20
 
@@ -61,10 +62,10 @@ class Quarantine:
         record = QuarantineRecord(
             sha256=digest,
             reason=rejected.reason.value,
-            name=name or Path(path).name,
-            uri=uri or str(path),
+            name=storable(name or Path(path).name),
+            uri=storable(uri or str(path)),
             size=size,
-            message=str(rejected),
+            message=printable(rejected, 4000),
             field=rejected.field,
             remedy=rejected.remedy,
             quarantined_at=_now(),
@@ -113,7 +114,8 @@ class Quarantine:
             )
         released = replace(record, released_at=_now(), released_by=reviewer, note=note)
         if destination is not None:
-            open_blobs(destination).write(plain_name(record.name), self.read(sha256))
+            with self.open(record) as path:
+                open_blobs(destination).upload(path.name, path)
         self._write(released)
         return released
 

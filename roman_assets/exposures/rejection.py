@@ -38,12 +38,25 @@ class Reason(StrEnum):
     WCS = "wcs_degenerate"
     FINITE_FRACTION = "finite_fraction"
     SKY_LEVEL = "sky_level"
+    ERROR_PLANE = "error_plane"
+    SATURATED = "saturated"
+    PIXEL_VALUES = "pixel_values"
     CONFLICT = "conflict"
     UNREADABLE = "unreadable"
 
 
 # What a reviewer may overrule: judgements about pixels and identity.  Structural faults may not be waived.
-WAIVABLE = frozenset({Reason.FINITE_FRACTION, Reason.SKY_LEVEL, Reason.SCHEMA, Reason.CONFLICT})
+WAIVABLE = frozenset(
+    {
+        Reason.FINITE_FRACTION,
+        Reason.SKY_LEVEL,
+        Reason.ERROR_PLANE,
+        Reason.SATURATED,
+        Reason.PIXEL_VALUES,
+        Reason.SCHEMA,
+        Reason.CONFLICT,
+    }
+)
 
 
 class Rejected(InputError):
@@ -68,6 +81,9 @@ _REMEDIES = {
     Reason.SCHEMA: "write the file with roman_datamodels.",
     Reason.FINITE_FRACTION: _REVIEW,
     Reason.SKY_LEVEL: _REVIEW,
+    Reason.ERROR_PLANE: _REVIEW,
+    Reason.SATURATED: _REVIEW,
+    Reason.PIXEL_VALUES: _REVIEW,
 }
 
 
@@ -76,14 +92,22 @@ class Limits:
     """Caps on what is read of an untrusted file, all generous for a full 4088 x 4088 exposure.
 
     A plane of 4096 x 4096 pixels of 4 bytes is 64 MiB: up to that size any compression ratio is believed
-    (an empty ``dq`` plane compresses a thousandfold); beyond it the ratio is capped.
+    (an empty ``dq`` plane compresses a thousandfold); beyond it the ratio is capped.  A tree has 1,000 to 2,000
+    nodes, 20 transforms and 80 objects (tags that the reader makes something of), polynomials of degree 5.
     """
 
     file_bytes: int = 2 << 30
     yaml_bytes: int = 4 << 20
     yaml_depth: int = 64
-    yaml_nodes: int = 200_000
+    yaml_nodes: int = 50_000
     yaml_aliases: int = 64
+    yaml_directives: int = 32
+    number_characters: int = 64
+    objects: int = 1_000
+    transforms: int = 256
+    polynomial_terms: int = 17 * 17
+    object_array_bytes: int = 16 << 20
+    padding_bytes: int = 4 << 20
     blocks: int = 512
     block_bytes: int = 256 << 20
     total_bytes: int = 1 << 30

@@ -7,7 +7,7 @@ is transient; bytes that are not there or not as written are `Damaged`; a file t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,8 +75,12 @@ class Blobs(Protocol):
     def delete(self, key: str) -> None:
         """Removes a file; nothing happens if there is none."""
 
-    def list(self, prefix: str = "") -> Iterator[Stat]:
-        """Every file under a prefix, in order of its key, half-written ones included. Nothing if the place is empty."""
+    def list(self, prefix: str = "", unreadable: MutableSequence[str] | None = None) -> Iterator[Stat]:
+        """Every file under a prefix, half-written ones included; nothing if the place is empty.
+
+        What goes away meanwhile is left out. What cannot be listed is added to `unreadable`; without it, Unavailable is
+        raised.
+        """
 
     def local(self, key: str) -> Path | None:
         """The path of a file, None where files have none."""

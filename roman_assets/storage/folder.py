@@ -6,25 +6,33 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from roman_assets.errors import Damaged, InputError, of_the_path
 from roman_assets.storage.base import Absent, Checkpoint, Stat, Unavailable, check_key, no_checkpoint
+from roman_assets.text import printable
 
 #: Where files lie while they are written: on the same file system, and out of the way of listings by prefix.
 TEMPORARY = ".tmp"
+_SUFFIX = ".asdf"
 
 
 class FolderBlobs:
-    """Files under a folder. Symbolic links are not followed when listing: they may lead out of it."""
+    """Files under a folder.
 
-    def __init__(self, root: str | Path) -> None:
+    Symbolic links are not followed when listing: they may lead out of it. With `follow` (a folder that the user names)
+    those to folders, and to files of the same kind of name, are.
+    """
+
+    def __init__(self, root: str | Path, *, follow: bool = False) -> None:
         self.root = Path(root).expanduser().absolute()
         self.url = str(self.root)
+        self.follow = follow
 
     def put(self, key: str, content: bytes, sha256: str, *, checkpoint: Checkpoint = no_checkpoint) -> bool:
         path = self._path(check_key(key))
@@ -70,34 +78,60 @@ class FolderBlobs:
         with self._translated("delete", path):
             path.unlink(missing_ok=True)
 
-    def list(self, prefix: str = "") -> Iterator[Stat]:
+    def list(self, prefix: str = "", unreadable: MutableSequence[str] | None = None) -> Iterator[Stat]:
         if not self.root.is_dir():
             return
-        folders = [self.root]
+        folders, seen = [self.root], {_place_of(self.root.stat())}
         while folders:
-            folder = folders.pop()
-            for entry in self._entries(folder):
+            for entry in self._entries(folders.pop(), unreadable):
                 key = os.path.relpath(entry.path, self.root)
                 try:
-                    if entry.is_dir(follow_symlinks=False):
-                        # Descend only where keys of the prefix can be.
-                        if prefix.startswith(f"{key}/") or key.startswith(prefix):
-                            folders.append(Path(entry.path))
-                        continue
-                    if not entry.is_file(follow_symlinks=False) or not key.startswith(prefix):
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # renamed or removed since the folder was read
+                    status = self._status(entry)
+                except OSError as error:
+                    gone = isinstance(error, FileNotFoundError)
+                    if unreadable is None and not gone:
+                        raise Unavailable(f"cannot check {entry.path}: {error.strerror or error}") from error
+                    if unreadable is not None and (entry.is_symlink() or not gone):
+                        unreadable.append(f"{printable(entry.path)}: {printable(error.strerror or error)}")
                     continue
-                modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                yield Stat(key, status.st_size, str(status.st_mtime_ns), modified, whole=False)
+                if status is None:
+                    continue
+                if not stat.S_ISDIR(status.st_mode):
+                    if key.startswith(prefix):
+                        yield _stat(key, status)
+                # Links may lead in a circle; and only where keys of the prefix can be is looked.
+                elif _place_of(status) not in seen and (prefix.startswith(f"{key}/") or key.startswith(prefix)):
+                    seen.add(_place_of(status))
+                    folders.append(Path(entry.path))
 
-    def _entries(self, folder: Path) -> Sequence[os.DirEntry[str]]:
+    def _entries(self, folder: Path, unreadable: MutableSequence[str] | None) -> Sequence[os.DirEntry[str]]:
+        """What is in a folder, in order; nothing where it has been removed since its parent was read."""
         try:
             with self._translated("list", folder), os.scandir(folder) as entries:
                 return sorted(entries, key=lambda entry: entry.name)
-        except Absent:  # removed since its parent was read
+        except Absent:
             return []
+        except Unavailable as error:
+            if unreadable is None or folder == self.root:
+                raise
+            unreadable.append(printable(error))
+            return []
+
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Status of a regular file or folder; None for what is neither. OSError says what is wrong with a link."""
+        if not entry.is_symlink():
+            status = entry.stat(follow_symlinks=False)
+        elif not self.follow:
+            if entry.name.lower().endswith(_SUFFIX) or entry.is_dir():
+                raise OSError(errno.ELOOP, "a symbolic link, not followed")
+            return None
+        else:
+            status = entry.stat()
+            # A link of an exposure's name to something else, say a key, would end in the quarantine.
+            target = os.path.realpath(entry.path)
+            if entry.name.lower().endswith(_SUFFIX) and not target.lower().endswith(_SUFFIX):
+                raise OSError(errno.ELOOP, "a symbolic link to what has another kind of name, not followed")
+        return status if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) else None
 
     def local(self, key: str) -> Path | None:
         return self._path(key)
@@ -170,6 +204,17 @@ def _holds_files(folder: Path) -> bool:
             return next(entries, None) is not None
     except OSError:
         return False
+
+
+def _place_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _stat(key: str, status: os.stat_result) -> Stat:
+    # The sender's clock may be ahead of ours, and sets the time of modification; that of the last change is the file
+    # system's own.
+    modified = datetime.fromtimestamp(min(status.st_mtime, status.st_ctime), UTC)
+    return Stat(key, status.st_size, str(status.st_mtime_ns), modified, whole=False)
 
 
 def _holds(path: Path, sha256: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -219,7 +219,7 @@ class BucketBlobs:
         with self._translated("delete", key):
             self._client.delete_object(Bucket=self.bucket, Key=self._name(key))
 
-    def list(self, prefix: str = "") -> Iterator[Stat]:
+    def list(self, prefix: str = "", unreadable: MutableSequence[str] | None = None) -> Iterator[Stat]:
         start = f"{self.prefix}/" if self.prefix else ""
         with self._translated("list", start + prefix):
             paginator = self._client.get_paginator("list_objects_v2")

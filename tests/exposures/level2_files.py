@@ -147,8 +147,8 @@ def another(parts: Parts, visit: int = 1, exposure: int = 1, detector: int = 1, 
         (f"filename: {NAME}", f"filename: {name}"),
         ("visit_id: '0000201001001001001'", f"visit_id: '0000201001001001{visit:03d}'"),
         ("detector: WFI01", f"detector: WFI{detector:02d}"),
-        ("2027-03-01T02:00:00.000", f"{day}T02:{exposure % 60:02d}:00.000"),
-        ("2027-03-01T02:01:06.000", f"{day}T03:01:06.000"),
+        ("2027-03-01T02:00:00.000", f"{day}T02:{exposure % 59:02d}:00.000"),
+        ("2027-03-01T02:01:06.000", f"{day}T02:{exposure % 59 + 1:02d}:06.000"),
     ).sub(r"exposure: 1\b", f"exposure: {exposure}")
 
 

@@ -270,3 +270,51 @@ def test_absurd_sky(parts, tmp_path, level):
     path = write(tmp_path, parts.pixels("data", np.full((SIDE, SIDE), level, np.float32)))
     assert refused(path, validate) is Reason.SKY_LEVEL
     validate(path, gates=PixelGates(min_sky=-1e38, max_sky=1e38))
+
+
+@pytest.mark.parametrize(
+    ("plane", "values", "reason"),
+    [
+        ("err", np.zeros((SIDE, SIDE), np.float16), Reason.ERROR_PLANE),
+        ("dq", np.full((SIDE, SIDE), 2, np.uint32), Reason.SATURATED),
+        (
+            "data",
+            np.where(np.arange(SIDE) % 3, 5, 3e38).astype(np.float32)[:, None].repeat(SIDE, 1),
+            Reason.PIXEL_VALUES,
+        ),
+    ],
+)
+def test_judgements_of_planes_can_be_overruled(parts, tmp_path, plane, values, reason):
+    path = write(tmp_path, parts.pixels(plane, values))
+    assert refused(path, validate) is reason
+    _, header = validate(path, waived=lambda sha256: {reason})
+    assert f"released_{reason.value}" in header.caveats
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.3.0", "2.1.0"])
+def test_headers_of_earlier_versions_of_the_data_model(parts, tmp_path, version):
+    header = read_header(write(tmp_path, parts.edit(("wfi_image-2.2.0", f"wfi_image-{version}"))))
+    assert (header.schema, header.caveats) == (f"wfi_image-{version}", ())
+
+
+def test_footprint_counted_along_the_other_axis_is_the_same(parts, tmp_path):
+    """gwcs counts corners along y first; a part of a detector has the footprint of all of it."""
+    ours = read_header(write(tmp_path, parts)).s_region.split()
+    pairs = [ours[i : i + 2] for i in (2, 4, 6, 8)]
+    other = " ".join(["POLYGON ICRS", *(word for i in (0, 3, 2, 1) for word in pairs[i])])
+    whole = "POLYGON ICRS 268.001 -29.201 267.999 -29.201 267.999 -29.199 268.001 -29.199"
+    for region in (" ".join(ours), other, whole, "POLYGON ICRS 1 2 3", "CIRCLE 1 2 3"):
+        edited = parts.edit(("s_region: '?'", f"s_region: {region}"))
+        assert read_header(write(tmp_path, edited)).caveats == ()
+    mirrored = " ".join(["POLYGON ICRS", *(word for i in (1, 0, 3, 2) for word in pairs[i])])
+    edited = parts.edit(("s_region: '?'", f"s_region: {mirrored}"))
+    assert read_header(write(tmp_path, edited)).caveats == ("wcs_unlike_footprint",)
+
+
+def test_a_footprint_that_only_gwcs_can_evaluate_is_compared_too(parts, tmp_path):
+    region = "POLYGON ICRS 267.999 -29.201 268.001 -29.201 268.001 -29.199 267.999 -29.199"
+    odd = parts.edit(
+        ("!transform/gnomonic-1.4.0", "!transform/stereographic-1.4.0"), ("s_region: '?'", f"s_region: {region}")
+    )
+    _, header = validate(write(tmp_path, odd))
+    assert header.caveats == ("wcs_unlike_footprint",)

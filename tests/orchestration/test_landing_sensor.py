@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 
 import pytest
@@ -129,6 +131,25 @@ def test_bad_files_ask_for_nothing(ticker, parts):
     assert Registry(ticker.url).counts()["quarantined"] == 1
     ticker.tick()
     assert Registry(ticker.url).deliveries()[0].count == 1  # not looked at again
+
+
+def test_what_cannot_be_read_now_is_tried_at_the_next_tick(ticker, parts, monkeypatch):
+    write(ticker.landing, parts)
+    write(ticker.landing, another(parts, 2, detector=2), number_of(2, 1, 2))
+    busy = (ticker.landing / NAME).stat().st_ino
+    pread = os.pread
+
+    def fails(descriptor, *args):
+        if os.fstat(descriptor).st_ino == busy:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, *args)
+
+    monkeypatch.setattr(os, "pread", fails)
+    assert keys(ticker.tick()) == {("imaging", "2027-03-01|WFI02")}
+    assert Registry(ticker.url).counts()["quarantined"] == 0
+    assert ticker.tick() == []
+    monkeypatch.undo()
+    assert keys(ticker.tick()) == {("imaging", "2027-03-01|WFI01")}
 
 
 def test_surveys_go_to_their_own_jobs(ticker):

@@ -56,15 +56,15 @@ def own(survey: SimulatedSurvey, tmp_path: Path) -> Workspace:
 
 def outage(monkeypatch: pytest.MonkeyPatch, number: int = 0) -> None:
     """Reading of exposures fails from the `number`-th on."""
-    real, seen = reader.load, []
+    real, seen = reader.opened, []
 
-    def load(path: Any, *arguments: Any) -> bytes:
+    def opened(path: Any, *arguments: Any) -> Any:
         seen.append(path)
         if len(seen) > number:
             raise Unavailable("the storage is away", file=path)
         return real(path, *arguments)
 
-    monkeypatch.setattr(reader, "load", load)
+    monkeypatch.setattr(reader, "opened", opened)
 
 
 def damage(path: Path) -> bytes:

@@ -12,7 +12,9 @@ import hashlib
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
 
@@ -22,9 +24,17 @@ _STREAMED = 0x1
 _HEADER = struct.Struct(">I4sQQQ16s")
 _TREE_END = re.compile(rb"\r?\n\.\.\.(?:\r?\n|\Z)")
 _PADDING = b" \n\r\0"
+_TREE_GUESS = 64 << 10  # a tree has about 15 kB: one read finds its end
 _CHUNK = 1 << 20
 NO_COMPRESSION = b"\0\0\0\0"
 COMPRESSIONS = (NO_COMPRESSION, b"zlib", b"bzp2", b"lz4\0")
+
+
+class Data(Protocol):
+    """``bytes``, or a file that is read in slices (``FileBytes``)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -48,30 +58,28 @@ class Layout:
     blocks: tuple[Block, ...]
 
 
-def tree_ends(data: bytes) -> bool:
-    """True if the end of the YAML tree is within ``data``."""
-    return _TREE_END.search(data) is not None
-
-
-def tree_span(data: bytes, file: object, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
-    """Start and end of the YAML tree, comments and directives included."""
+def read_tree(data: Data, file: object, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The YAML tree, comments and directives included."""
     if len(data) == 0:
         raise Rejected(Reason.EMPTY, "the file is empty", file=file)
     if data[:6] != b"#ASDF ":
         raise Rejected(Reason.NOT_ASDF, "the file does not begin with '#ASDF'", file=file)
-    end = _TREE_END.search(data, 0, min(len(data), limits.yaml_bytes + 8))
-    if end is None:
-        if len(data) > limits.yaml_bytes:
-            problem = f"the YAML tree is longer than {limits.yaml_bytes} bytes"
-            raise Rejected(Reason.YAML_TOO_LARGE, problem, file=file)
-        raise Rejected(Reason.TRUNCATED, "the file ends inside its YAML tree", file=file)
-    return 0, end.end()
+    for length in (_TREE_GUESS, limits.yaml_bytes + 8):
+        text = data[:length]
+        for found in _TREE_END.finditer(text):
+            # Where the window cuts a line, "..." is not the end of the tree but the beginning of more.
+            if found.end() < len(text) or text.endswith(b"\n") or len(text) == len(data):
+                return text[: found.end()]
+    if len(data) > limits.yaml_bytes:
+        problem = f"the YAML tree is longer than {limits.yaml_bytes} bytes"
+        raise Rejected(Reason.YAML_TOO_LARGE, problem, file=file)
+    raise Rejected(Reason.TRUNCATED, "the file ends inside its YAML tree", file=file)
 
 
-def walk(data: bytes, file: object, limits: Limits = DEFAULT_LIMITS) -> Layout:
+def walk(data: Data, file: object, limits: Limits = DEFAULT_LIMITS) -> Layout:
     """Walk every block to the end of the file.  Raises Rejected for anything that does not add up."""
-    span = tree_span(data, file, limits)
-    position = _skip_padding(data, span[1])
+    span = 0, len(read_tree(data, file, limits))
+    position = _skip_padding(data, span[1], file, limits)
     blocks: list[Block] = []
     while data[position : position + 4] == MAGIC:
         if len(blocks) >= limits.blocks:
@@ -86,14 +94,17 @@ def walk(data: bytes, file: object, limits: Limits = DEFAULT_LIMITS) -> Layout:
     return Layout(span, tuple(blocks))
 
 
-def _skip_padding(data: bytes, position: int) -> int:
-    end = len(data)
-    while position < end and data[position : position + 1] in (b" ", b"\n", b"\r", b"\0"):
-        position += 1
-    return position
+def _skip_padding(data: Data, position: int, file: object, limits: Limits) -> int:
+    """Where the padding after the tree ends."""
+    rest = data[position : position + limits.padding_bytes + 1]
+    padding = len(rest) - len(rest.lstrip(_PADDING))
+    if padding > limits.padding_bytes:
+        problem = f"more than {limits.padding_bytes} bytes of padding follow the YAML tree"
+        raise Rejected(Reason.TRAILING_BYTES, problem, file=file)
+    return position + padding
 
 
-def _block(data: bytes, start: int, index: int, file: object, limits: Limits) -> tuple[Block, int]:
+def _block(data: Data, start: int, index: int, file: object, limits: Limits) -> tuple[Block, int]:
     where = f"block {index}"
     if len(data) < start + 6 + _HEADER.size:
         raise Rejected(Reason.TRUNCATED, "the file ends inside a block header", file=file, field=where)
@@ -131,7 +142,7 @@ def _check_expansion(block: Block, file: object, limits: Limits) -> None:
         raise Rejected(Reason.EXPANSION, problem, file=file, field=where)
 
 
-def _check_rest(data: bytes, position: int, blocks: list[Block], file: object) -> None:
+def _check_rest(data: Data, position: int, blocks: list[Block], file: object) -> None:
     """After the last block: nothing, padding, or one complete block index that agrees with the walk."""
     if position == len(data):
         return
@@ -149,24 +160,32 @@ def _check_rest(data: bytes, position: int, blocks: list[Block], file: object) -
     if lines[-1].strip() != b"..." or len(lines) < 4:
         raise Rejected(Reason.TRUNCATED, "the file ends inside its block index", file=file)
     entries = re.findall(rb"[0-9]+", b"\n".join(lines[1:-1]).split(b"---", 1)[-1])
-    if [int(entry) for entry in entries] != [block.offset for block in blocks]:
+    # Compared as text: a number of a million digits would not be converted.
+    if [entry.lstrip(b"0") for entry in entries] != [str(block.offset).encode() for block in blocks]:
         problem = "the block index does not agree with the blocks"
         raise Rejected(Reason.BAD_BLOCK, problem, file=file, field="block index")
 
 
-def check_md5(data: bytes, layout: Layout, file: object) -> None:
+def pieces(data: Data, start: int, stop: int) -> Iterator[bytes]:
+    """``data[start:stop]``, a MiB at a time."""
+    for position in range(start, stop, _CHUNK):
+        yield data[position : min(position + _CHUNK, stop)]
+
+
+def check_md5(data: Data, layout: Layout, file: object) -> None:
     """Compare each block that carries an MD5 checksum with its stored bytes."""
-    view = memoryview(data)
     for block in layout.blocks:
         if not any(block.md5):
             continue
-        stored = view[block.data_offset : block.data_offset + block.used_bytes]
-        if hashlib.md5(stored, usedforsecurity=False).digest() != block.md5:
+        digest = hashlib.md5(usedforsecurity=False)
+        for piece in pieces(data, block.data_offset, block.data_offset + block.used_bytes):
+            digest.update(piece)
+        if digest.digest() != block.md5:
             problem = "the bytes do not match the checksum of the block"
             raise Rejected(Reason.BLOCK_CHECKSUM, problem, file=file, field=f"block {block.index}")
 
 
-def check_expansion(data: bytes, layout: Layout, file: object) -> None:
+def check_expansion(data: Data, layout: Layout, file: object) -> None:
     """Make sure that compressed blocks expand to exactly what they say, in bounded memory.
 
     The reader allocates what the header says, but zlib and bzip2 streams are expanded before their length is
@@ -188,7 +207,7 @@ def check_expansion(data: bytes, layout: Layout, file: object) -> None:
             raise Rejected(reason, problem, file=file, field=f"block {block.index}")
 
 
-def _lz4_size(data: bytes, block: Block) -> int:
+def _lz4_size(data: Data, block: Block) -> int:
     position, end, size = block.data_offset, block.data_offset + block.used_bytes, 0
     while position < end:
         (stored,) = struct.unpack(">I", data[position : position + 4])
@@ -202,26 +221,27 @@ def _lz4_size(data: bytes, block: Block) -> int:
     return size
 
 
-def _stream_size(data: bytes, block: Block) -> int:
+def _stream_size(data: Data, block: Block) -> int:
     """Expanded length of a zlib or bzip2 block, counted 1 MiB at a time, and not far past the stated one."""
-    stop, end, size = block.data_bytes, block.data_offset + block.used_bytes, 0
-    if block.compression == b"zlib":
-        stream = zlib.decompressobj()
-        pending = data[block.data_offset : end]
-        while pending and not stream.eof and size <= stop:
-            size += len(stream.decompress(pending, _CHUNK))
-            pending = stream.unconsumed_tail
-        finished = stream.eof
-    else:
-        bzip = bz2.BZ2Decompressor()
-        pending = data[block.data_offset : end]
-        while not bzip.eof and size <= stop:
-            piece = bzip.decompress(pending, _CHUNK)
-            size += len(piece)
-            pending = b""
-            if not piece and bzip.needs_input:
-                break
-        finished = bzip.eof
-    if size <= stop and not finished:
-        raise ValueError("the compressed stream has no end")
-    return size
+    stop, size = block.data_bytes, 0
+    stream = zlib.decompressobj() if block.compression == b"zlib" else bz2.BZ2Decompressor()
+    for stored in pieces(data, block.data_offset, block.data_offset + block.used_bytes):
+        for expanded in _expand(stream, stored):
+            size += expanded
+            if size > stop:
+                return size
+        if stream.eof:
+            return size
+    raise ValueError("the compressed stream has no end")
+
+
+def _expand(stream: Any, stored: bytes) -> Iterator[int]:
+    """Lengths of what ``stored`` expands to, each at most 1 MiB."""
+    if isinstance(stream, bz2.BZ2Decompressor):
+        yield len(stream.decompress(stored, _CHUNK))
+        while not stream.eof and not stream.needs_input:
+            yield len(stream.decompress(b"", _CHUNK))
+        return
+    while stored and not stream.eof:
+        yield len(stream.decompress(stored, _CHUNK))
+        stored = stream.unconsumed_tail

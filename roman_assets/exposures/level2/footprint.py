@@ -18,14 +18,18 @@ from roman_assets.exposures.level2.asdf_tree import Node, SequenceNode, child, p
 from roman_assets.exposures.rejection import Reason, Rejected
 
 Values = list[float]
+Sky = Callable[[float, float], tuple[float, float]]
 PIXEL_SCALE_ARCSEC = (0.05, 0.2)  # the WFI's is 0.11 everywhere on its field
+MIN_SQUARENESS = 0.8  # area of a pixel over the product of its sides; the WFI's is 1.00
+MIN_ALIGNED = 0.9  # cosine between the axes of two footprints of one detector
+_CELLS = 4  # the scale is looked at in 4 x 4 parts: corners alone say nothing of the inside
 
 
 class Unsupported(Exception):
     """The header's WCS holds something that only gwcs can evaluate."""
 
 
-def chain(wcs: Node | None) -> Callable[[float, float], tuple[float, float]]:
+def chain(wcs: Node | None) -> Sky:
     """Function (x, y) -> (ra, dec) [pixel, 0-based -> deg] of a ``meta.wcs`` node.  Raises Unsupported."""
     steps = child(wcs, "steps")
     if not isinstance(steps, SequenceNode) or len(steps.value) < 2:
@@ -45,30 +49,107 @@ def chain(wcs: Node | None) -> Callable[[float, float], tuple[float, float]]:
     return sky
 
 
-def polygon(sky: Callable[[float, float], tuple[float, float]], shape: tuple[int, int], file: object) -> str:
+def polygon(sky: Sky, shape: tuple[int, int], file: object) -> str:
     """``POLYGON ICRS ra dec ...`` [deg] of the outer corners of the image of ``shape`` (ny, nx).
 
-    Raises Rejected (wcs_degenerate) if a corner is not on the sky or the pixel scale is not the instrument's.
+    Raises Rejected (wcs_degenerate) if the image is not on the sky, or anywhere on it the pixels have not the
+    instrument's scale or are not square.
     """
     ny, nx = shape
-    corners = [sky(x, y) for x, y in ((-0.5, -0.5), (nx - 0.5, -0.5), (nx - 0.5, ny - 0.5), (-0.5, ny - 0.5))]
-    check_scale(corners, shape, file)
-    return "POLYGON ICRS " + " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in corners)
+    xs, ys = (_edges(n) for n in (nx, ny))
+    grid = [[sky(x, y) for x in xs] for y in ys]
+    for j in range(len(ys) - 1):
+        for i in range(len(xs) - 1):
+            corners = [grid[j][i], grid[j][i + 1], grid[j + 1][i + 1], grid[j + 1][i]]
+            check_scale(corners, (ys[j + 1] - ys[j], xs[i + 1] - xs[i]), file)
+    last = grid[-1]
+    return "POLYGON ICRS " + " ".join(f"{ra:.9f} {dec:.9f}" for ra, dec in (grid[0][0], grid[0][-1], last[-1], last[0]))
 
 
-def check_scale(corners: Sequence[tuple[float, float]], shape: tuple[int, int], file: object) -> None:
-    """Refuse a WCS that collapses, blows up or leaves the sky."""
-    from roman_assets.survey.sky import separation_deg
+def _edges(pixels: int) -> list[float]:
+    return [pixels * i / _CELLS - 0.5 for i in range(_CELLS + 1)]
 
+
+def check_scale(corners: Sequence[tuple[float, float]], shape: tuple[float, float], file: object) -> None:
+    """Refuse a WCS that collapses, blows up, shears or leaves the sky within a quadrangle of ``shape`` pixels."""
     ny, nx = shape
     low, high = PIXEL_SCALE_ARCSEC
-    if not all(math.isfinite(value) for corner in corners for value in corner):
-        raise Rejected(Reason.WCS, "a corner of the image is not on the sky", file=file, field="meta.wcs")
-    for first, second, pixels in ((0, 1, nx), (1, 2, ny), (2, 3, nx), (3, 0, ny)):
-        scale = separation_deg(*corners[first], *corners[second]) * 3600.0 / pixels
+    if not all(math.isfinite(ra) and -90.0 <= dec <= 90.0 for ra, dec in corners):
+        raise Rejected(Reason.WCS, "a part of the image is not on the sky", file=file, field="meta.wcs")
+    points = [(0.0, 0.0), *(_offset(corner, corners[0]) for corner in corners[1:])]
+    sides, area = [], 0.0
+    for (x0, y0), (x1, y1), pixels in zip(points, [*points[1:], points[0]], (nx, ny, nx, ny), strict=True):
+        scale = math.hypot(x1 - x0, y1 - y0) * 3600.0 / pixels
         if not low <= scale <= high:
             problem = f"the pixel scale is {scale:.4g} arcsec, not within {low} to {high}"
             raise Rejected(Reason.WCS, problem, file=file, field="meta.wcs")
+        sides.append(scale)
+        area += 0.5 * (x0 * y1 - x1 * y0) * 3600.0**2 / (nx * ny)
+    if abs(area) < MIN_SQUARENESS * sides[0] * sides[3]:
+        problem = f"a pixel covers {abs(area):.4g} square arcsec: its axes are not at right angles on the sky"
+        raise Rejected(Reason.WCS, problem, file=file, field="meta.wcs")
+
+
+def agrees(ours: str, theirs: object) -> bool:
+    """Whether two footprints may be of one image; True if either is no footprint.
+
+    ``theirs`` may be that of the whole detector of which ours is a part.  Its corners may be counted along either
+    axis first, so that a mirror image, a turn and another place are told, but not an exchange of the axes.
+    """
+    first, second = corners_of(ours), corners_of(theirs)
+    if not first or not second:
+        return True
+    middle = _middle(second)
+    if math.hypot(*_offset(_middle(first), middle)) > 1.2 * math.hypot(*_offset(second[0], middle)):
+        return False
+    x, y = _axes(first)
+    along, across = _axes(second)
+    return min(_dot(x, along), _dot(y, across)) > MIN_ALIGNED or min(_dot(x, across), _dot(y, along)) > MIN_ALIGNED
+
+
+def _axes(corners: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Directions from the first corner to the second and to the last, of unit length."""
+    found = []
+    for corner in (corners[1], corners[3]):
+        east, north = _offset(corner, corners[0])
+        length = math.hypot(east, north) or 1.0
+        found.append((east / length, north / length))
+    return found[0], found[1]
+
+
+def _dot(first: tuple[float, float], second: tuple[float, float]) -> float:
+    return first[0] * second[0] + first[1] * second[1]
+
+
+def corners_of(region: object) -> list[tuple[float, float]]:
+    """The four (ra, dec) [deg] of ``POLYGON ICRS ra dec ...``; none if it is not such a text."""
+    words = region.split() if isinstance(region, str) and len(region) < 1000 else []
+    if len(words) != 10 or [word.upper() for word in words[:2]] != ["POLYGON", "ICRS"]:
+        return []
+    try:
+        numbers = [float(word) for word in words[2:]]
+    except ValueError:
+        return []
+    corners = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return corners if all(math.isfinite(ra) and -90.0 <= dec <= 90.0 for ra, dec in corners) else []
+
+
+def _offset(point: tuple[float, float], origin: tuple[float, float]) -> tuple[float, float]:
+    """East and north of a point near ``origin`` [deg]: gnomonic, so that it holds at the poles too."""
+    da, d, d0 = math.radians(point[0] - origin[0]), math.radians(point[1]), math.radians(origin[1])
+    depth = math.sin(d) * math.sin(d0) + math.cos(d) * math.cos(d0) * math.cos(da)
+    if depth <= 0:
+        return math.inf, math.inf
+    east = math.cos(d) * math.sin(da) / depth
+    north = (math.sin(d) * math.cos(d0) - math.cos(d) * math.sin(d0) * math.cos(da)) / depth
+    return math.degrees(east), math.degrees(north)
+
+
+def _middle(corners: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    offsets = [_offset(corner, corners[0]) for corner in corners]
+    east, north = (sum(values) / len(values) for values in zip(*offsets, strict=True))
+    dec = corners[0][1] + north
+    return corners[0][0] + east / max(math.cos(math.radians(dec)), 1e-6), dec
 
 
 def _kind(node: Node) -> str:

@@ -1,8 +1,8 @@
 """Everything that is checked before a file is trusted: delivery manifest, bytes, tree, arrays.
 
-The file is read once; digest, block walk and parser work on the same bytes.  A file that arrives with its
-sha256 in a delivery manifest needs no second digest; without one, the MD5 checksums of its blocks are
-verified.
+The file is read in pieces, whatever its size; a file that changes between the first piece and the last is not
+judged.  One that arrives with its sha256 in a delivery manifest needs no second digest; without it, the MD5
+checksums of its blocks are verified.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.level2.asdf_bytes import Layout, check_expansion, check_md5, tree_ends, tree_span, walk
+from roman_assets.exposures.level2.asdf_bytes import Data, Layout, check_expansion, check_md5, pieces, read_tree, walk
 from roman_assets.exposures.level2.asdf_tree import MappingNode, arrays, compose, plain
+from roman_assets.exposures.level2.file_bytes import opened
 from roman_assets.exposures.names import plain_name
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, Limits, Reason, Rejected
-from roman_assets.storage.folder import unreadable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MANIFEST_BYTES = 64 << 20
-_TREE_GUESS = 64 << 10  # a tree has about 15 kB: one read finds its end
+MANIFEST_BYTES = 8 << 20  # some 50,000 files; parsing it takes 30 times as much memory at worst
+_MAX_DIMENSIONS = 32
 _ITEM_BYTES = {
     "int8": 1,
     "uint8": 1,
@@ -74,8 +73,8 @@ def read_manifest(text: str | bytes, file: object) -> dict[str, ManifestEntry]:
         remedy = 'write {"files": [{"name": ..., "size": ..., "sha256": ...}]}.'
         return InputError(problem, file=file, field=field, remedy=remedy)
 
-    if len(text) > _MANIFEST_BYTES:
-        raise fail(f"the manifest is larger than {_MANIFEST_BYTES} bytes")
+    if len(text) > MANIFEST_BYTES:
+        raise fail(f"the manifest is larger than {MANIFEST_BYTES} bytes")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -90,7 +89,7 @@ def read_manifest(text: str | bytes, file: object) -> dict[str, ManifestEntry]:
             raise fail("the entry has no name", where)
         size, digest = item.get("size"), str(item.get("sha256", "")).lower()
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise fail(f"{size!r} is not a size in bytes", f"{where}.size")
+            raise fail(f"{str(size)[:80]!r} is not a size in bytes", f"{where}.size")
         if not _SHA256.fullmatch(digest):
             raise fail(f"{digest[:80]!r} is not a sha256 in hexadecimal", f"{where}.sha256")
         name = plain_name(item["name"])
@@ -100,36 +99,10 @@ def read_manifest(text: str | bytes, file: object) -> dict[str, ManifestEntry]:
     return entries
 
 
-def load(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """All bytes of a file, read once: what is checked is what is parsed, whatever happens to the file.
-
-    Mapping the file would save 5 % of the time, and kill the process if the sender truncates it meanwhile.
-    Raises Rejected (empty, too_large), or Unavailable if the file cannot be read now.
-    """
-    try:
-        with open(path, "rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > limits.file_bytes:
-                raise Rejected(Reason.TOO_LARGE, f"{size} bytes, more than {limits.file_bytes}", file=path)
-            data = stream.read()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not data:
-        raise Rejected(Reason.EMPTY, "the file is empty", file=path)
-    return data
-
-
 def load_tree(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> MappingNode:
     """The checked YAML tree of a file, without reading its blocks."""
-    try:
-        with open(path, "rb", buffering=0) as stream:
-            data = stream.read(_TREE_GUESS)
-            if not tree_ends(data):
-                data += stream.read(limits.yaml_bytes + _TREE_GUESS - len(data)) or b""
-    except OSError as error:
-        raise unreadable(path, error) from error
-    start, end = tree_span(data, path, limits)
-    return compose(data[start:end], path, limits)
+    with opened(path, limits) as data:
+        return compose(read_tree(data, path, limits), path, limits)
 
 
 def check_file(
@@ -152,19 +125,22 @@ def check_file(
     ------
     Rejected
         With the reason; nothing of the file has been expanded or constructed by then.
+    Unavailable
+        If it cannot be read now.
     """
-    return check_bytes(load(path, limits), path, expected=expected, sha256=sha256, limits=limits)
+    with opened(path, limits) as data:
+        return check_bytes(data, path, expected=expected, sha256=sha256, limits=limits)
 
 
 def check_bytes(
-    data: bytes,
+    data: Data,
     file: object,
     *,
     expected: ManifestEntry | None = None,
     sha256: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CheckedFile:
-    """``check_file`` on bytes that are already loaded."""
+    """``check_file`` on the bytes of a file that is open, or loaded."""
     size = len(data)
     if expected is not None and size != expected.size:
         reason = Reason.TRUNCATED if size < expected.size else Reason.SIZE_MISMATCH
@@ -172,7 +148,7 @@ def check_bytes(
     wanted = sha256 or (expected.sha256 if expected else None)
     # Structure before digest: a walk is cheap, and what it says of a bad file is more useful.
     layout = walk(data, file, limits) if wanted is None else None
-    digest = hashlib.sha256(data).hexdigest()
+    digest = _sha256(data)
     if wanted is not None and digest != wanted:
         problem = f"the sha256 is {digest[:16]}..., not {wanted[:16]}... as announced"
         raise Rejected(Reason.SHA256_MISMATCH, problem, file=file)
@@ -185,41 +161,62 @@ def check_bytes(
     return CheckedFile(size, digest, layout, tree)
 
 
+def _sha256(data: Data) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces(data, 0, len(data)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def check_arrays(tree: MappingNode, layout: Layout, file: object, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Every array must lie inside the block it names; inline arrays are bounded with the tree."""
-    for node in arrays(tree):
+    """Every array must lie inside the block it names; inline arrays are bounded with the tree.
+
+    What the reader makes of an array that is a part of an object (a quantity, a time, a transform) is a copy of
+    it: those must be small.
+    """
+    for node, of_object in arrays(tree):
         array = {key.value: plain(value) for key, value in node.value if key.value not in ("data", "mask")}
         if "source" not in array:
             continue
         where = f"array at line {node.start_mark.line + 1}"
         source = array["source"]
         if not isinstance(source, int) or not 0 <= source < len(layout.blocks):
-            problem = f"it names block {source}, but the file has {len(layout.blocks)} blocks"
+            problem = f"it names block {str(source)[:40]}, but the file has {len(layout.blocks)} blocks"
             raise Rejected(Reason.ARRAY_OUTSIDE_BLOCK, problem, file=file, field=where)
-        extent = _extent(array, where, file)
+        extent, size = _extent(array, where, file)
         held = layout.blocks[source].data_bytes
         if extent > held:
             problem = f"it needs {extent} bytes of block {source}, which holds {held}"
             raise Rejected(Reason.ARRAY_OUTSIDE_BLOCK, problem, file=file, field=where)
+        most = limits.object_array_bytes if of_object else limits.block_bytes
+        if size > most:
+            problem = f"it expands to {size} bytes, more than {most}"
+            raise Rejected(Reason.EXPANSION, problem, file=file, field=where)
 
 
-def _extent(array: Mapping[str, Any], where: str, file: object) -> int:
-    """Bytes from the start of the block to the end of the array."""
+def _extent(array: Mapping[str, Any], where: str, file: object) -> tuple[int, int]:
+    """Bytes from the start of the block to the end of the array, and bytes of the array once it is a copy."""
     shape, offset, strides = array.get("shape"), array.get("offset", 0), array.get("strides")
     if not _counts(shape) or not _counts([offset]):
-        problem = f"shape {shape!r} or offset {offset!r} is not made of whole numbers"
+        problem = f"shape {str(shape)[:80]} or offset {str(offset)[:40]} is not made of whole numbers"
         raise Rejected(Reason.ARRAY_OUTSIDE_BLOCK, problem, file=file, field=where)
     item = _item_bytes(array.get("datatype"), where, file)
+    size = item * math.prod(shape or [])
     if strides is None:
-        return int(offset) + item * math.prod(shape or [])
+        return int(offset) + size, size
     if not _counts(strides) or len(strides) != len(shape or []):
-        problem = f"strides {strides!r} do not fit shape {shape!r}"
+        problem = f"strides {str(strides)[:80]} do not fit shape {str(shape)[:80]}"
         raise Rejected(Reason.ARRAY_OUTSIDE_BLOCK, problem, file=file, field=where)
-    return int(offset) + item + sum((n - 1) * stride for n, stride in zip(shape or [], strides, strict=True))
+    last = sum((n - 1) * stride for n, stride in zip(shape or [], strides, strict=True))
+    return int(offset) + item + last, size
 
 
 def _counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return (
+        isinstance(values, list)
+        and len(values) <= _MAX_DIMENSIONS
+        and all(type(value) is int and value >= 0 for value in values)
+    )
 
 
 def _item_bytes(datatype: Any, where: str, file: object) -> int:
@@ -234,4 +231,4 @@ def _item_bytes(datatype: Any, where: str, file: object) -> int:
         if all(_counts(shape) for shape in shapes):
             sizes = [_item_bytes(item.get("datatype"), where, file) for item in fields]
             return sum(size * math.prod(shape) for size, shape in zip(sizes, shapes, strict=True))
-    raise Rejected(Reason.HEADER_INVALID, f"unknown datatype {datatype!r}", file=file, field=where)
+    raise Rejected(Reason.HEADER_INVALID, f"unknown datatype {str(datatype)[:80]!r}", file=file, field=where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -12,15 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roman_assets.exposures.level2.footprint import polygon
-from roman_assets.exposures.level2.guards import CheckedFile, ManifestEntry, check_bytes, load, load_tree
-from roman_assets.exposures.level2.header import FOOTPRINT_FROM_TARGET, ExposureHeader, header_from_tree
+from roman_assets.errors import RomanError
+from roman_assets.exposures.judging import first_line, is_momentary, judging
+from roman_assets.exposures.level2.file_bytes import FileBytes, opened
+from roman_assets.exposures.level2.footprint import agrees, polygon
+from roman_assets.exposures.level2.guards import CheckedFile, ManifestEntry, check_bytes, load_tree
+from roman_assets.exposures.level2.header import (
+    FOOTPRINT_FROM_TARGET,
+    WCS_UNLIKE_FOOTPRINT,
+    ExposureHeader,
+    header_from_tree,
+)
+from roman_assets.exposures.level2.pixels import CONSTANT_IMAGE, PixelGates, judge_pixels
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, WAIVABLE, Limits, Reason, Rejected
+from roman_assets.text import printable
 
 __all__ = ["CONSTANT_IMAGE", "ExposureHeader", "Image", "PixelGates", "read_header", "read_image", "validate"]
-
-CONSTANT_IMAGE = "constant_image"
-_DO_NOT_USE = np.uint32(1)
 
 
 @dataclass
@@ -37,15 +43,6 @@ class Image:
     var_poisson: NDArray[np.float32]
     dq: NDArray[np.uint32]
     wcs: Any
-
-
-@dataclass(frozen=True)
-class PixelGates:
-    """What pixels must look like: share of usable pixels that are finite, and their median [DN/s]."""
-
-    min_finite_fraction: float = 0.5
-    min_sky: float = -100.0
-    max_sky: float = 20_000.0  # the WFI saturates near 1e5 electrons in a read of 3.16 s
 
 
 class _Overruled:
@@ -69,20 +66,21 @@ def _nothing_waived(sha256: str) -> Collection[Reason]:
 def read_header(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> ExposureHeader:
     """Header of an exposure, from the checked YAML tree alone: no pixel, no block, no asdf.
 
-    Raises Rejected, naming the reason, the field and the remedy.
+    Raises Rejected, naming the reason, the field and the remedy; Unavailable if the file cannot be read now.
     """
-    return header_from_tree(load_tree(path, limits), path)
+    with judging(path):
+        return header_from_tree(load_tree(path, limits), path)
 
 
 def read_image(path: str | Path, *, sha256: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Image:
     """Image of an exposure, after every guard has passed.
 
     With ``sha256`` (of the registry) the bytes must have that digest; without it the checksums of the blocks
-    are verified.  Raises Rejected.
+    are verified.  Raises Rejected; Unavailable if the file cannot be read now.
     """
-    data = load(path, limits)
-    checked = check_bytes(data, path, sha256=sha256, limits=limits)
-    return _image(data, header_from_tree(checked.tree, path), path, schema=False)
+    with judging(path), opened(path, limits) as data:
+        checked = check_bytes(data, path, sha256=sha256, limits=limits)
+        return _image(data, header_from_tree(checked.tree, path), path, schema=False)
 
 
 def validate(
@@ -99,25 +97,25 @@ def validate(
     ``full`` adds the schema of roman_datamodels, the pixel gates, and the exact footprint from gwcs where the
     header path could not evaluate the WCS.  ``waived`` gives the reasons a reviewer has overruled for a
     sha256; it is asked only when something is refused, and each becomes a caveat ``released_<reason>``.
-    Raises Rejected.
+    Raises Rejected; Unavailable if the file cannot be read now.
     """
-    data = load(path, limits)
-    checked = check_bytes(data, path, expected=expected, limits=limits)
-    header = header_from_tree(checked.tree, path)
-    if full:
-        overruled = _Overruled(lambda: waived(checked.sha256))
-        try:
-            image = _image(data, header, path, schema=True)
-        except Rejected as rejected:
-            overruled.unless(rejected)
-            image = _image(data, header, path, schema=False)
-        caveats = _gate(image, gates, path, overruled)
-        header = replace(image.header, caveats=image.header.caveats + caveats + tuple(overruled.caveats))
+    with judging(path), opened(path, limits) as data:
+        checked = check_bytes(data, path, expected=expected, limits=limits)
+        header = header_from_tree(checked.tree, path)
+        if full:
+            overruled = _Overruled(lambda: waived(checked.sha256))
+            try:
+                image = _image(data, header, path, schema=True)
+            except Rejected as rejected:
+                overruled.unless(rejected)
+                image = _image(data, header, path, schema=False)
+            caveats = () if gates is None else judge_pixels(image, gates, path, overruled.unless)
+            header = replace(image.header, caveats=image.header.caveats + caveats + tuple(overruled.caveats))
     return checked, header
 
 
-def _image(data: bytes, header: ExposureHeader, path: str | Path, *, schema: bool) -> Image:
-    """Open checked bytes with asdf; ``schema`` validates against rad."""
+def _image(data: FileBytes, header: ExposureHeader, path: str | Path, *, schema: bool) -> Image:
+    """Open a checked file with asdf; ``schema`` validates against rad."""
     import asdf
 
     # A context copies what the configuration has loaded: unloaded, the extensions are listed for every file anew.
@@ -126,18 +124,20 @@ def _image(data: bytes, header: ExposureHeader, path: str | Path, *, schema: boo
         with warnings.catch_warnings(), asdf.config_context() as config:
             warnings.simplefilter("ignore")
             config.validate_on_read = schema
-            with asdf.open(io.BytesIO(data), lazy_load=True, memmap=False) as file:
+            with data.open() as stream, asdf.open(stream, lazy_load=True, memmap=False) as file:
                 roman = file["roman"]
                 if schema:
                     _check_known_schema(roman, header, path)
                 return _build(roman, header, path)
-    except Rejected:
+    except RomanError:
         raise
     except asdf.exceptions.ValidationError as error:
-        problem = f"the file does not follow its schema: {_first_line(error)}"
+        problem = f"the file does not follow its schema: {printable(first_line(error))}"
         raise Rejected(Reason.SCHEMA, problem, file=path) from error
     except Exception as error:  # asdf and its extensions raise whatever a bad tree makes them raise
-        problem = f"the file cannot be opened: {type(error).__name__}: {_first_line(error)}"
+        if is_momentary(error):
+            raise
+        problem = f"the file cannot be opened: {type(error).__name__}: {printable(first_line(error))}"
         raise Rejected(Reason.UNREADABLE, problem, file=path) from error
 
 
@@ -166,11 +166,11 @@ def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
         raise Rejected(Reason.HEADER_MISSING, "there is no WCS", file=path, field="meta.wcs")
     wcs.bounding_box = None  # with it, positions just off the chip become NaN
     if FOOTPRINT_FROM_TARGET in header.caveats:
-        header = _with_footprint(header, wcs, path)
+        header = _with_footprint(header, wcs, roman["meta"].get("wcsinfo"), path)
     return Image(header=header, wcs=wcs, **planes)
 
 
-def _with_footprint(header: ExposureHeader, wcs: Any, path: str | Path) -> ExposureHeader:
+def _with_footprint(header: ExposureHeader, wcs: Any, wcsinfo: Any, path: str | Path) -> ExposureHeader:
     """The header with centre and footprint of the file's gwcs."""
     ny, nx = header.shape
 
@@ -181,29 +181,6 @@ def _with_footprint(header: ExposureHeader, wcs: Any, path: str | Path) -> Expos
     ra, dec = sky((nx - 1) / 2, (ny - 1) / 2)
     s_region = polygon(sky, header.shape, path)
     caveats = tuple(caveat for caveat in header.caveats if caveat != FOOTPRINT_FROM_TARGET)
+    if hasattr(wcsinfo, "get") and not agrees(s_region, wcsinfo.get("s_region")):
+        caveats += (WCS_UNLIKE_FOOTPRINT,)
     return replace(header, ra_center=ra, dec_center=dec, s_region=s_region, caveats=caveats)
-
-
-def _gate(image: Image, gates: PixelGates | None, path: str | Path, overruled: _Overruled) -> tuple[str, ...]:
-    """Refuse images without usable pixels or with an absurd sky; caveats of the rest."""
-    if gates is None:
-        return ()
-    usable = (image.dq & _DO_NOT_USE) == 0
-    values = image.data[usable]
-    finite = values[np.isfinite(values)]
-    fraction = finite.size / max(values.size, 1)
-    if fraction < gates.min_finite_fraction:
-        problem = f"{fraction:.1%} of the usable pixels are finite, fewer than {gates.min_finite_fraction:.0%}"
-        overruled.unless(Rejected(Reason.FINITE_FRACTION, problem, file=path, field="data"))
-    if finite.size == 0:
-        return ()
-    sky = float(np.median(finite))
-    if not gates.min_sky <= sky <= gates.max_sky:
-        problem = f"the median is {sky:.6g} DN/s, not within {gates.min_sky:g} to {gates.max_sky:g}"
-        overruled.unless(Rejected(Reason.SKY_LEVEL, problem, file=path, field="data"))
-    return (CONSTANT_IMAGE,) if finite.min() == finite.max() else ()
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

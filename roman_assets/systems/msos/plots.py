@@ -17,6 +17,11 @@ F64 = NDArray[np.float64]
 SEASON_GAP_DAYS = 30.0
 
 
+def _plain(text: str) -> str:
+    """A name of others as a label: its dollar signs are no formula."""
+    return text.replace("$", r"\$")
+
+
 def scatter_figure(mag: F64, scatter: F64, expected: F64, title: str) -> bytes:
     """Robust scatter of light curves against magnitude, with the median photon and read noise."""
     figure, axes = new_figure()
@@ -64,7 +69,7 @@ def light_curve_figure(curves: Sequence[tuple[str, F64, F64, F64]], model: tuple
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for name, mjd, flux, error in curves:
-        axes.errorbar(mjd, flux, error, fmt=".", ms=3, lw=0.6, label=name)
+        axes.errorbar(mjd, flux, error, fmt=".", ms=3, lw=0.6, label=_plain(name))
         if model is not None:
             expected = np.interp(mjd, model[0], model[1])
             below.plot(mjd, (flux - expected) / error, ".", ms=3)
@@ -132,7 +137,7 @@ def event_figure(
         for name, mjd, flux, error in curves:
             inside = (mjd >= low) & (mjd <= high)
             expected = np.interp(mjd[inside], model[0], model[1])
-            top.errorbar(mjd[inside], flux[inside], error[inside], fmt=".", ms=3, lw=0.6, label=name)
+            top.errorbar(mjd[inside], flux[inside], error[inside], fmt=".", ms=3, lw=0.6, label=_plain(name))
             below.plot(mjd[inside], (flux[inside] - expected) / error[inside], ".", ms=3)
         if single is not None and zoomed:
             top.plot(model[0], single, "--", color="0.5", lw=1, zorder=4, label="single lens")

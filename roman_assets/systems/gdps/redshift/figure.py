@@ -27,7 +27,7 @@ def redshift_figure(spectrum: Spectrum, result: Redshift, title: str) -> bytes:
     _draw_pdf(top, result)
     _draw_spectrum(below, spectrum, result)
     warnings = ", ".join(names(result.zwarn)) or "no warning"
-    figure.suptitle(f"{title}: {result.kind or 'no class'}, {warnings}", fontsize=9)
+    figure.suptitle(f"{title}: {result.kind or 'no class'}, {warnings}", fontsize=9, parse_math=False)
     return png_of(figure)
 
 

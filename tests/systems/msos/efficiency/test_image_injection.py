@@ -100,17 +100,21 @@ def test_bright_events_are_recovered_and_invisible_ones_are_not(survey, field, b
     assert again.equals(table)
 
 
-def test_an_exposure_that_cannot_be_used_is_a_caveat(survey, field, bright):
+def test_an_exposure_that_cannot_be_used_is_left_out(survey, field, bright):
     def broken():
         raise InputError("no such file", file="x.asdf", remedy="look for it")
 
     ones = np.ones(len(field.flux))
-    table, caveats = recover_images(
-        [Exposure("lost", 1.0, broken, ones)], field, Window(0, 0, 112, 112), [injection(bright[0])], "s01", "WFI01"
+    lost, window, signals = [Exposure("lost", 1.0, broken, ones)], Window(0, 0, 112, 112), [injection(bright[0])]
+    refused = []
+    table, left_out = recover_images(
+        lost, field, window, signals, "s01", "WFI01", refuse=lambda name, error: refused.append((name, error.problem))
     )
     assert table.height == 0
-    assert len(caveats) == 1
-    assert "lost" in caveats[0]
+    assert left_out == ["lost"]
+    assert refused == [("lost", "no such file")]
+    with pytest.raises(InputError, match="no such file"):
+        recover_images(lost, field, window, signals, "s01", "WFI01")
 
 
 def test_chosen_stars_lie_inside_and_apart(survey, field):
