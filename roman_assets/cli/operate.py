@@ -11,7 +11,7 @@ import typer
 
 from roman_assets.cli.common import console, size_text, untrusted, workspace
 from roman_assets.errors import InputError
-from roman_assets.platform.promises import SINCE
+from roman_assets.monitoring.freshness import SINCE
 
 
 def exporter(

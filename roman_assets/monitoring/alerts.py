@@ -17,10 +17,10 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.errors import InputError
-from roman_assets.monitoring.freshness import UNPROCESSED, Evidence, Freshness, judge
+from roman_assets.monitoring.freshness import SINCE, UNPROCESSED, Evidence, Freshness, judge
 from roman_assets.monitoring.webhook import WEBHOOK, check_webhook, post
-from roman_assets.platform.promises import PROMISES, SINCE
 from roman_assets.platform.workspace import Workspace
+from roman_assets.systems.registry import PROMISES
 
 #: Address of the UI, for links in the messages.
 UI_URL = "ROMAN_UI_URL"

@@ -21,7 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 from roman_assets.monitoring.freshness import end_of
 from roman_assets.monitoring.poll import Poller
 from roman_assets.monitoring.readings import Labels, Readings
-from roman_assets.platform.promises import PROMISES
+from roman_assets.systems.registry import GROUPS, PROMISES
 
 log = logging.getLogger("roman.exporter")
 #: /healthz fails when no poll has ended for as many intervals.
@@ -73,7 +73,7 @@ def _partitions(r: Readings) -> Iterator[Metric]:
     p, labels = r.partitions, ("asset", "group")
 
     def named(values: dict[str, Any]) -> list[tuple[Labels, float]]:
-        return [((name, PROMISES[name].group), float(value)) for name, value in values.items()]
+        return [((name, GROUPS[name]), float(value)) for name, value in values.items()]
 
     promised = {name: promise.hours * 3600 for name, promise in PROMISES.items()}
     yield _gauge("roman_partitions", "Partitions of the calendar", labels, named(p.total))
@@ -97,8 +97,8 @@ def _partitions(r: Readings) -> Iterator[Metric]:
         "roman_newest_day_timestamp_seconds", "End of the newest day that is materialized", labels, named(days)
     )
     by_cause = ("asset", "group", "cause")
-    late = [((f.asset, PROMISES[f.asset].group, cause), float(n)) for f in p.freshness for cause, n in f.late.items()]
-    lag = [((f.asset, PROMISES[f.asset].group, cause), s) for f in p.freshness for cause, s in f.lag_s.items()]
+    late = [((f.asset, GROUPS[f.asset], cause), float(n)) for f in p.freshness for cause, n in f.late.items()]
+    lag = [((f.asset, GROUPS[f.asset], cause), s) for f in p.freshness for cause, s in f.lag_s.items()]
     yield _gauge("roman_partitions_late", "Partitions past their promise", by_cause, late)
     yield _gauge("roman_lag_seconds", "How long the oldest late partition is past its promise", by_cause, lag)
 

@@ -10,9 +10,12 @@ import datetime as dt
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from roman_assets.platform.promises import PROMISES, Promise
+from roman_assets.platform.system import Promise
 from roman_assets.survey.model import Calendar
+from roman_assets.systems.registry import PROMISES
 
+#: Environment variable that names the first day that is promised (YYYY-MM-DD).
+SINCE = "ROMAN_PROMISES_FROM"
 UNPROCESSED, NO_EXPOSURES = "unprocessed", "no exposures"
 CAUSES = (UNPROCESSED, NO_EXPOSURES)
 #: The one key of assets on sky regions, which are judged as a whole.
@@ -81,7 +84,7 @@ def judge(calendar: Calendar, evidence: Evidence, now: dt.datetime) -> list[Fres
     spectral = {(day, detector) for day, detector, survey in evidence.arrived if survey == "spectroscopic"}
     found = []
     for asset, promise in PROMISES.items():
-        if promise.group == "gdps" and not calendar.spectroscopic_days:
+        if promise.start.startswith("spectroscopic") and not calendar.spectroscopic_days:
             continue
         held = evidence.materialized.get(asset, ())
         if promise.start in ("bulge season", "spectroscopic survey day"):

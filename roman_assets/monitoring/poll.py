@@ -19,9 +19,9 @@ from roman_assets.exposures.registry import Registry
 from roman_assets.monitoring.freshness import Evidence, judge
 from roman_assets.monitoring.readings import Queue, Readings, Runs, Sensor
 from roman_assets.monitoring.throughput import Throughput
-from roman_assets.platform.promises import JOBS, PROMISES
 from roman_assets.products.index import Index
 from roman_assets.survey.model import BULGE, SPECTROSCOPIC, Calendar
+from roman_assets.systems.registry import GROUPS, JOBS, PROMISES
 
 log = logging.getLogger("roman.exporter")
 
@@ -246,8 +246,8 @@ class Poller:
 
 def _jobs() -> set[tuple[str, str]]:
     """(group, job) that runs can have: the named jobs, and what backfills and the UI launch."""
-    named = {(PROMISES[asset].group, job) for job, asset in JOBS.items()}
-    return named | {(promise.group, ASSET_JOB) for promise in PROMISES.values()}
+    named = {(GROUPS[asset], job) for job, asset in JOBS.items()}
+    return named | {(group, ASSET_JOB) for group in GROUPS.values()}
 
 
 def _group(assets: object, job: str) -> str:
@@ -255,7 +255,7 @@ def _group(assets: object, job: str) -> str:
     names = {key.to_user_string() for key in assets} if isinstance(assets, set | frozenset) else set()
     chosen = [name for name in PROMISES if name in names]
     last = chosen[-1] if chosen else JOBS.get(job)
-    return PROMISES[last].group if last else "other"
+    return GROUPS[last] if last else "other"
 
 
 def _partition_counts(calendar: Calendar) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.monitoring.readings import Labels, Work
-from roman_assets.platform.promises import PROMISES
+from roman_assets.systems.registry import PROMISES
 
 #: Materializations taken in per asset and poll; the rest waits for the next.
 LIMIT = 200

@@ -14,16 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from roman_assets.errors import InputError, RomanError
-from roman_assets.orchestration.definitions import (
-    DAY_ASSETS,
-    EFFICIENCY_ASSETS,
-    SEASON_ASSETS,
-    SPECTRAL_DAY_ASSETS,
-    SPECTRAL_REGION_ASSETS,
-    SURVEY_ASSETS,
-)
 from roman_assets.survey.model import Calendar
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
+from roman_assets.systems.registry import ASSETS, of_partition
 
 _CHUNK = 400
 _STATUS = """
@@ -89,30 +82,25 @@ def partition_keys(
             raise InputError(f"unknown detector {detector}", field="--detector", remedy="see `roman calendar show`")
     chosen = [calendar.season(name) for name in seasons] if seasons else list(calendar.seasons)
     instruments = list(detectors or calendar.detectors)
-    if all(name in DAY_ASSETS for name in assets):
-        wanted = [day for season in chosen for day in season.days if not days or day in days]
-        return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
-    if all(name in SPECTRAL_DAY_ASSETS for name in assets):
-        wanted = [day for day in calendar.spectroscopic_days if not days or day in days]
+    kinds = {ASSETS[name].partition if name in ASSETS else name for name in assets}
+    if kinds in ({"day"}, {"spectroscopic day"}):
+        every = [day for season in chosen for day in season.days] if kinds == {"day"} else calendar.spectroscopic_days
+        wanted = [day for day in every if not days or day in days]
         return [str(day_detector_key(day, detector)) for day in wanted for detector in instruments]
     if days:
-        raise InputError(
-            "only day assets have days",
-            field="--day",
-            remedy=f"day assets are {', '.join((*DAY_ASSETS, *SPECTRAL_DAY_ASSETS))}",
-        )
-    if all(name in (*SEASON_ASSETS, *EFFICIENCY_ASSETS, "reference_catalog") for name in assets):
+        remedy = f"day assets are {', '.join(of_partition('day', 'spectroscopic day'))}"
+        raise InputError("only day assets have days", field="--day", remedy=remedy)
+    if kinds == {"season"}:
         return [str(season_detector_key(season.name, detector)) for season in chosen for detector in instruments]
-    if all(name in SURVEY_ASSETS for name in assets):
-        return list(calendar.region_names("bulge"))
-    if all(name in SPECTRAL_REGION_ASSETS for name in assets):
-        return list(calendar.region_names("spectroscopic"))
+    if kinds in ({"bulge region"}, {"spectroscopic region"}):
+        return list(calendar.region_names("bulge" if kinds == {"bulge region"} else "spectroscopic"))
+    by_kind: dict[str, list[str]] = {}
+    for name, asset in ASSETS.items():
+        by_kind.setdefault(asset.partition, []).append(name)
     raise InputError(
         f"{', '.join(assets)} do not share one kind of partition",
         field="asset",
-        remedy=f"choose among {', '.join(DAY_ASSETS)}, or reference_catalog, "
-        f"{', '.join((*SEASON_ASSETS, *EFFICIENCY_ASSETS))}, "
-        f"or {', '.join(SURVEY_ASSETS)}, or {', '.join(SPECTRAL_DAY_ASSETS)}, or {', '.join(SPECTRAL_REGION_ASSETS)}",
+        remedy=f"choose among {'; or '.join(', '.join(names) for names in by_kind.values())}",
     )
 
 
@@ -128,7 +116,8 @@ def launch(url: str, assets: Sequence[str], keys: Sequence[str], *, only_missing
     """
     wanted = list(keys)
     if only_missing:
-        wanted = [key for key in wanted if key in _missing(url, assets, wanted)]
+        missing = _missing(url, assets, wanted)
+        wanted = [key for key in wanted if key in missing]
     if not wanted:
         return Launched(None, 0)
     parameters = {

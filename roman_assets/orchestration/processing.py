@@ -18,20 +18,13 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.errors import Damaged, InputError
-from roman_assets.orchestration.definitions import (
-    DAY_ASSETS,
-    EFFICIENCY_ASSETS,
-    SEASON_ASSETS,
-    SPECTRAL_DAY_ASSETS,
-    SPECTRAL_REGION_ASSETS,
-    SURVEY_ASSETS,
-    build_definitions,
-)
+from roman_assets.orchestration.definitions import build_definitions
 from roman_assets.platform.making import withdraw_strays
 from roman_assets.platform.regions import regions_of
 from roman_assets.platform.stopping import asked_to_stop, stoppable
 from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
+from roman_assets.systems.registry import ASSETS, SYSTEMS
 
 DAGSTER_YAML = """\
 # Written by roman; edit freely: it is not overwritten.
@@ -151,6 +144,7 @@ def plan(
             raise InputError(
                 f"unknown detector {detector}", field="detector", remedy=f"use {', '.join(calendar.detectors)}"
             )
+    keys: dict[str, list[dg.MultiPartitionKey]] = {kind: [] for kind in ("day", "season", "spectroscopic day")}
     held = {
         (e.season, e.day, e.detector)
         for e in workspace.registry.exposures(kind="imaging", survey="bulge")
@@ -159,17 +153,22 @@ def plan(
         and (not days or e.day in days)
         and (not detectors or e.detector in detectors)
     }
-    day_keys = sorted((day, detector) for _, day, detector in held)
-    season_keys = sorted({(str(season), detector) for season, _, detector in held})
-    steps = [Step("process_day", DAY_ASSETS[:1], day_detector_key(*key)) for key in day_keys]
-    steps += [Step("establish_catalogue", ("reference_catalog",), season_detector_key(*key)) for key in season_keys]
-    steps += [Step("process_day", DAY_ASSETS[1:], day_detector_key(*key)) for key in day_keys]
-    steps += [Step("close_season", SEASON_ASSETS, season_detector_key(*key)) for key in season_keys]
-    steps += [Step("measure_efficiency", EFFICIENCY_ASSETS, season_detector_key(*key)) for key in season_keys]
-    return [*steps, *([] if seasons else _spectral_steps(workspace, days, detectors))]
+    keys["day"] = [day_detector_key(*key) for key in sorted((day, detector) for _, day, detector in held)]
+    of_season = sorted({(str(season), detector) for season, _, detector in held})
+    keys["season"] = [season_detector_key(*key) for key in of_season]
+    if not seasons:
+        keys["spectroscopic day"] = _spectroscopic_keys(workspace, days, detectors)
+    return [
+        Step(job, tuple(asset.name for asset in batch), key)
+        for system in SYSTEMS
+        for job, batch in system.batches()
+        for key in keys.get(batch[0].partition, ())
+    ]
 
 
-def _spectral_steps(workspace: Workspace, days: Sequence[str] | None, detectors: Sequence[str] | None) -> list[Step]:
+def _spectroscopic_keys(
+    workspace: Workspace, days: Sequence[str] | None, detectors: Sequence[str] | None
+) -> list[dg.MultiPartitionKey]:
     calendar = workspace.calendar
     held = {
         (e.day, e.detector)
@@ -179,16 +178,19 @@ def _spectral_steps(workspace: Workspace, days: Sequence[str] | None, detectors:
         and (not days or e.day in days)
         and (not detectors or e.detector in detectors)
     }
-    return [Step("extract_spectra_of_day", SPECTRAL_DAY_ASSETS, day_detector_key(*key)) for key in sorted(held)]
+    return [day_detector_key(*key) for key in sorted(held)]
 
 
 def survey_steps(workspace: Workspace) -> list[Step]:
-    """Runs for the sky regions that have season catalogues or spectra."""
-    joined = [Step("join_survey", SURVEY_ASSETS, region) for region in _regions(workspace, "season_objects")]
-    measured = [
-        Step("measure_redshifts", SPECTRAL_REGION_ASSETS, region) for region in _regions(workspace, "spectra_1d_part")
-    ]
-    return joined + measured
+    """Runs for the sky regions that have products of what their assets are made of."""
+    steps = []
+    for system in SYSTEMS:
+        for job, batch in system.batches():
+            if batch[0].partition in ("bulge region", "spectroscopic region"):
+                (made_of, *_) = batch[0].made_of
+                regions = _regions(workspace, ASSETS[made_of].products[-1])
+                steps += [Step(job, tuple(asset.name for asset in batch), region) for region in regions]
+    return steps
 
 
 def _regions(workspace: Workspace, kind: str) -> list[str]:

@@ -16,37 +16,11 @@ import dagster as dg
 from roman_assets.errors import RomanError
 from roman_assets.orchestration.processing import dagster_instance
 from roman_assets.platform.reporting import content_version
+from roman_assets.platform.system import AssetFacts
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord, partition_keys
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
-
-#: Kinds of products that make up each asset's partition.
-ASSET_KINDS: dict[str, tuple[str, ...]] = {
-    "exposures": ("exposures",),
-    "reference_catalog": ("reference_catalog",),
-    "psf_photometry": ("psf_photometry_part", "psf_photometry"),
-    "daily_light_curves": ("daily_light_curves_part", "daily_sums", "alerts", "daily_light_curves"),
-    "season_light_curves": ("season_light_curves", "season_epochs"),
-    "difference_sources": ("difference_sources", "difference_light_curves"),
-    "season_objects": ("season_objects",),
-    "season_events": ("season_events",),
-    "detection_efficiency": ("detection_efficiency",),
-    "survey_objects": ("survey_objects",),
-    "survey_events": ("survey_events",),
-    "dispersed_exposures": ("dispersed_exposures",),
-    "contamination_models": ("location_table", "contamination_models"),
-    "spectra_2d": ("spectra_2d",),
-    "spectra_1d": ("spectra_1d_part",),
-    "combined_spectra": ("combined_spectra",),
-    "spectral_series": ("spectral_series", "spectral_variability"),
-    "redshifts": ("redshifts", "emission_lines", "redshift_quality"),
-}
-#: Assets whose partition is complete only with this kind (written last).
-CLOSING = {
-    "psf_photometry": "psf_photometry",
-    "daily_light_curves": "daily_light_curves",
-    "difference_sources": "difference_light_curves",
-}
+from roman_assets.systems.registry import ASSETS
 
 Progress = Callable[[int, int, str], None]
 
@@ -75,23 +49,23 @@ def reconcile(
     """
     found = Reconciliation()
     with dagster_instance(workspace) as instance:
-        for number, (asset, kinds) in enumerate(ASSET_KINDS.items()):
+        for number, asset in enumerate(ASSETS.values()):
             if progress:
-                progress(number, len(ASSET_KINDS), asset)
-            held = _by_partition(workspace, asset, kinds)
-            known = instance.get_materialized_partitions(dg.AssetKey(asset))
-            recorded = _recorded_versions(instance, asset)
+                progress(number, len(ASSETS), asset.name)
+            held = _by_partition(workspace, asset)
+            known = instance.get_materialized_partitions(dg.AssetKey(asset.name))
+            recorded = _recorded_versions(instance, asset.name)
             for key, records in sorted(held.items()):
                 found.compared += 1
                 version = content_version(records)
                 if key not in known or recorded.get(key) != version:
-                    found.reported.append(f"{asset} [{key}]")
+                    found.reported.append(f"{asset.name} [{key}]")
                     if not dry_run:
-                        instance.report_runless_asset_event(_event(asset, key, records, version))
+                        instance.report_runless_asset_event(_event(asset.name, key, records, version))
                 if verify:
                     found.damaged += _damage(workspace, records)
             found.unbacked += [
-                f"{asset} [{key}] is materialized in Dagster but has no product"
+                f"{asset.name} [{key}] is materialized in Dagster but has no product"
                 for key in sorted(known - set(held))
                 # A region without objects, say, succeeds without a product: that is no disagreement.
                 if recorded.get(key) != content_version([])
@@ -99,12 +73,12 @@ def reconcile(
     return found
 
 
-def _by_partition(workspace: Workspace, asset: str, kinds: tuple[str, ...]) -> dict[str, list[ProductRecord]]:
+def _by_partition(workspace: Workspace, asset: AssetFacts) -> dict[str, list[ProductRecord]]:
     held: dict[str, list[ProductRecord]] = defaultdict(list)
-    for kind in kinds:
+    for kind in asset.products:
         for record in workspace.products.current(kind):
             held[dagster_key(record.partition)].append(record)
-    closing = CLOSING.get(asset)
+    closing = asset.closes
     return {key: records for key, records in held.items() if closing is None or any(r.kind == closing for r in records)}
 
 

@@ -11,10 +11,10 @@ import dagster as dg
 
 from roman_assets.errors import RomanError
 from roman_assets.platform.stage import StageResult
+from roman_assets.platform.system import Gate
 from roman_assets.products.caveats import counted
 from roman_assets.products.records import ProductRecord
 
-OWNERS = ["team:msos"]
 #: Caveats shown in full; the product index keeps all of them.
 SHOWN_CAVEATS = 20
 
@@ -70,16 +70,14 @@ def result(
     )
 
 
-def stage_result(asset: str, stage: StageResult, gates: Mapping[str, tuple[str, bool]]) -> dg.MaterializeResult:
-    """A stage's outcome as the materialization of an asset, with an outcome for each of its quality gates.
-
-    `gates`: description by name, and whether it stops what is downstream.
-    """
+def stage_result(asset: str, stage: StageResult, gates: Mapping[str, Gate]) -> dg.MaterializeResult:
+    """A stage's outcome as the materialization of an asset, with an outcome for each of its quality gates."""
     outcomes = {c.name: c for c in stage.checks}
     if undeclared := sorted(set(outcomes) - set(gates)):
         raise RomanError(f"{asset} reports gates that it does not declare: {', '.join(undeclared)}")
     reported = []
-    for name, (description, severe) in gates.items():
+    for name, gate in gates.items():
+        description, severe = gate.description, gate.severe
         found = outcomes.get(name)
         if found is None:
             judged = check(name, False, f"{description}: the stage did not report it", status="not reported")
@@ -92,11 +90,11 @@ def stage_result(asset: str, stage: StageResult, gates: Mapping[str, tuple[str, 
     return made._replace(asset_key=dg.AssetKey(asset))
 
 
-def check_specs(asset: str, gates: Mapping[str, tuple[str, bool]]) -> list[dg.AssetCheckSpec]:
+def check_specs(asset: str, gates: Mapping[str, Gate]) -> list[dg.AssetCheckSpec]:
     """The quality gates of an asset."""
     return [
-        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=severe)
-        for name, (description, severe) in gates.items()
+        dg.AssetCheckSpec(name, asset=asset, description=gate.description, blocking=gate.severe)
+        for name, gate in gates.items()
     ]
 
 

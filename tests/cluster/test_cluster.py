@@ -23,15 +23,18 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from roman_assets.orchestration.backfill import launch
-from roman_assets.orchestration.definitions import DAY_ASSETS, SEASON_ASSETS, SURVEY_ASSETS
 from roman_assets.orchestration.processing import survey_steps
 from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.platform import arithmetic
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.survey.partitions import day_detector_key
+from roman_assets.systems.msos.system import SYSTEM
 from tests.cluster.platform import OP, ROOT, RUN_ID, Platform, fill_memory, kill_container, kubectl, wait_until
 
+DAY_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("process_day"))
+SEASON_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("close_season"))
+SURVEY_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("join_survey"))
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 DAYS = ("2027-03-01", "2027-03-02")

@@ -16,12 +16,13 @@ import dagster as dg
 import pytest
 import yaml
 
-from roman_assets.orchestration.definitions import SEASON_ASSETS
 from roman_assets.products.index_tables import products
+from roman_assets.systems.msos.system import SYSTEM
 from tests.cluster.platform import IMAGES, NAMESPACE, ROOT, Platform, kubectl, render, wait_until
 from tests.dagster_server import free_port
 from tests.operations.guide import GUIDE, run, sections
 
+SEASON_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("close_season"))
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 BLOCKS = sections("cluster")

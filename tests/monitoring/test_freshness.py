@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from roman_assets.monitoring.freshness import NO_EXPOSURES, UNPROCESSED, Evidence, Freshness, judge
-from roman_assets.platform.promises import JOBS, PROMISES
+from roman_assets.systems.registry import GROUPS, JOBS, PROMISES
 from tests.monitoring.conftest import CALENDAR, DAYS, at
 
 ARRIVED = [(day, "WFI01", "bulge") for day in DAYS]
@@ -84,7 +84,7 @@ def test_spectroscopic_days_have_exposures_of_their_own() -> None:
 def test_every_asset_shows_its_promise_and_group(asset: str, built: tuple[dict[str, object], dict[str, str]]) -> None:
     metadata, groups = built
     assert metadata[asset] == PROMISES[asset].text
-    assert groups[asset] == PROMISES[asset].group
+    assert groups[asset] == GROUPS[asset]
 
 
 @pytest.fixture(scope="module")

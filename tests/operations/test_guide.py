@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roman_assets.platform.promises import PROMISES
+from roman_assets.systems.registry import PROMISES
 from tests.dagster_server import free_port
 from tests.operations.guide import BLOCK, GUIDE, KINDS, ROOT, blocks, commands, lines, run, sections
 

@@ -30,8 +30,8 @@ from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.gdps.archive import RECORD_KINDS
 from roman_assets.systems.gdps.sensors import build_region_sensor
 from roman_assets.systems.gdps.stages.combined_spectra import combine_region
+from roman_assets.systems.gdps.stages.common import CODE
 from roman_assets.systems.gdps.stages.spectra import extract_day
-from roman_assets.systems.gdps.versions import CODE
 
 #: One worker, so that the field is processed once.
 pytestmark = pytest.mark.xdist_group("grism")

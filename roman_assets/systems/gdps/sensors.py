@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,15 @@ from roman_assets.platform.stage import region_partition
 from roman_assets.platform.turns import in_turns
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
+from roman_assets.survey.partitions import Partitions
 
 #: A region is measured when its newest spectra are this old: a pointing has several exposures, and rolls follow.
 SETTLED = timedelta(minutes=30)
+
+
+def build_sensors(_partitions: Partitions, workspace: Workspace, jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
+    """The sensors of the system; `jobs` by name."""
+    return [build_region_sensor(workspace, jobs["measure_redshifts"])] if "measure_redshifts" in jobs else []
 
 
 def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timedelta = SETTLED) -> dg.SensorDefinition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -19,9 +19,12 @@ from roman_assets.survey.partitions import Partitions, day_detector_key, season_
 EXPOSURES_FOR_CATALOGUE = 12
 
 
-def build_season_sensor(
-    partitions: Partitions, workspace: Workspace, catalogue_job: Any, day_job: Any
-) -> dg.SensorDefinition:
+def build_sensors(partitions: Partitions, workspace: Workspace, jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
+    """The sensors of the system; `jobs` by name."""
+    return [build_season_sensor(workspace, jobs["establish_catalogue"], jobs["process_day"])]
+
+
+def build_season_sensor(workspace: Workspace, catalogue_job: Any, day_job: Any) -> dg.SensorDefinition:
     """A sensor that requests catalogues once they can be made, and then the days that waited for them.
 
     What is missing follows from registry and index, and run keys, which hold how much is missing, make asking

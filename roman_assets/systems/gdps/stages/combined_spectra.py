@@ -16,8 +16,7 @@ from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import SpectralFacts, spectral_metadata
-from roman_assets.systems.gdps.stages.common import SPECTRA, combined_table, spectral_facts
-from roman_assets.systems.gdps.versions import CODE
+from roman_assets.systems.gdps.stages.common import CODE, SPECTRA, combined_table, spectral_facts
 
 if TYPE_CHECKING:
     pass

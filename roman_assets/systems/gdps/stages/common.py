@@ -14,9 +14,11 @@ from roman_assets.systems.gdps import tables  # noqa: F401 - the stages store th
 from roman_assets.systems.gdps.archive import SpectralFacts
 from roman_assets.systems.gdps.extraction.combination import combine
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
+from roman_assets.systems.gdps.system import SYSTEM
 from roman_assets.systems.gdps.tables import COMBINED_SPECTRA
-from roman_assets.systems.gdps.versions import CODE
 
+#: Code versions of the assets.
+CODE = SYSTEM.code
 #: Spectra of an exposure.
 SPECTRA = "spectra_1d_part"
 #: Wavelengths that coverage counts, by element [nm].

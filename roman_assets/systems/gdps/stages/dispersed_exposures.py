@@ -6,7 +6,7 @@ from roman_assets.platform.exposure_summary import describe
 from roman_assets.platform.stage import Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.identity import Identity
-from roman_assets.systems.gdps.versions import CODE
+from roman_assets.systems.gdps.stages.common import CODE
 
 
 def collect(workspace: Workspace, day: str, detector: str, progress: Progress = silent) -> StageResult:

@@ -16,9 +16,8 @@ from roman_assets.products.caveats import Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import spectral_metadata
-from roman_assets.systems.gdps.stages.common import BAND_NM, SPECTRA, spectrum_of
+from roman_assets.systems.gdps.stages.common import BAND_NM, CODE, SPECTRA, spectrum_of
 from roman_assets.systems.gdps.tables import EMISSION_LINES, REDSHIFTS
-from roman_assets.systems.gdps.versions import CODE
 
 if TYPE_CHECKING:
     from roman_assets.systems.gdps.redshift.posterior import RedshiftConfig

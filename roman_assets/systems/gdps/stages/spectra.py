@@ -32,9 +32,15 @@ from roman_assets.systems.gdps.optics.optical_model import OpticalTrace
 from roman_assets.systems.gdps.optics.throughput import Throughput
 from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
 from roman_assets.systems.gdps.sources.source_list import SourceList
-from roman_assets.systems.gdps.stages.common import SPECTRA, rows_table, spectral_facts, spectrum_columns, spectrum_of
+from roman_assets.systems.gdps.stages.common import (
+    CODE,
+    SPECTRA,
+    rows_table,
+    spectral_facts,
+    spectrum_columns,
+    spectrum_of,
+)
 from roman_assets.systems.gdps.tables import LOCATION_TABLE, SPECTRA_1D_PART
-from roman_assets.systems.gdps.versions import CODE
 
 MODELS, CUTOUTS, LOCATIONS = "contamination_models", "spectra_2d", "location_table"
 KINDS = (LOCATIONS, MODELS, CUTOUTS, SPECTRA)

@@ -17,9 +17,8 @@ from roman_assets.products.records import ProductRecord
 from roman_assets.systems.gdps.archive import spectral_metadata
 from roman_assets.systems.gdps.extraction.time_series import source_series, variability, visits_of
 from roman_assets.systems.gdps.stages.combined_spectra import facts_of, inside, middle_of, parts_of_region
-from roman_assets.systems.gdps.stages.common import rows_table, spectrum_columns, spectrum_of
+from roman_assets.systems.gdps.stages.common import CODE, rows_table, spectrum_columns, spectrum_of
 from roman_assets.systems.gdps.tables import SPECTRAL_SERIES, SPECTRAL_VARIABILITY
-from roman_assets.systems.gdps.versions import CODE
 
 KINDS = ("spectral_series", "spectral_variability")
 #: A source is called variable if a constant one would look as variable with less than this chance.

@@ -12,6 +12,7 @@ from roman_assets.survey.instrument import PIXEL_DEG
 from roman_assets.survey.sky import separation_deg
 from roman_assets.systems.msos import tables  # noqa: F401 - the stages store them
 from roman_assets.systems.msos.archive import ArchiveFacts
+from roman_assets.systems.msos.system import SYSTEM
 
 __all__ = ["Check", "Progress", "StageResult", "day_partition", "finite", "region_partition", "silent"]
 #: Order of the HEALPix cells that name pointings (0.8 arcsec, less than their reach) and objects.
@@ -82,17 +83,5 @@ def archive_facts(
     )
 
 
-#: Code versions of the assets: raise one when its results change (a golden-output test guards them).
-CODE = {
-    "exposures": "1",
-    "reference_catalog": "3",
-    "psf_photometry": "4",
-    "daily_light_curves": "5",
-    "season_light_curves": "3",
-    "difference_sources": "3",
-    "season_objects": "4",
-    "season_events": "8",
-    "detection_efficiency": "3",
-    "survey_objects": "3",
-    "survey_events": "7",
-}
+#: Code versions of the assets.
+CODE = SYSTEM.code
