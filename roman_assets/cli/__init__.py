@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from roman_assets.cli import cluster, data, lenses, operate, query, run, spectra
 from roman_assets.cli.common import console, set_home, untrusted
-from roman_assets.errors import RomanError
+from roman_assets.errors import RomanError, first_line
+from roman_assets.platform.stopping import Stopped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,11 +41,32 @@ for module in (run, data, query, lenses, spectra, operate, cluster):
 
 
 def main() -> None:
-    """Entry point: errors made on purpose are shown as one message, without a traceback."""
-    if os.getpid() == 1:  # in a container: the first process has no default for SIGTERM, and would sit out its grace
-        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    """Entry point: errors made on purpose, and those of the moment, are shown as one message, without a traceback.
+
+    SIGINT and SIGTERM end every command with status 128 + signal; in a container the first process has no default for
+    SIGTERM, and would sit out its grace.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         app()
-    except (RomanError, OSError) as error:
-        console.print("[red]error:[/red]", untrusted(error), soft_wrap=True, highlight=False)
-        sys.exit(1)
+    except Stopped as stopped:
+        console.print(f"[yellow]{stopped}[/yellow]: run the command again for the rest")
+        sys.exit(128 + stopped.number)
+    except (RomanError, OSError, MemoryError) as error:
+        _fail(str(error) or type(error).__name__)
+    except Exception as error:
+        # Dagster's own databases: a full or read-only disk is a line, not a page.
+        if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3", "psycopg2"):
+            raise
+        text = first_line(getattr(error, "orig", None) or error)
+        _fail(f"a database cannot be used now: {'disk full: ' if 'is full' in text else ''}{text}")
+
+
+def _fail(text: str) -> None:
+    console.print("[red]error:[/red]", untrusted(text), soft_wrap=True, highlight=False)
+    sys.exit(1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -97,12 +99,34 @@ def size_text(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def finish(outcome: object) -> None:
+    """Report a processing and end with its status: 2 if anything failed, 128 + signal if it was stopped."""
+    from roman_assets.orchestration.processing import Outcome
+
+    assert isinstance(outcome, Outcome)
+    report(outcome)
+    if outcome.stopped is not None:
+        raise typer.Exit(128 + outcome.stopped)
+    if outcome.failed:
+        raise typer.Exit(2)
+
+
 def report(outcome: object) -> None:
     """Print what a processing came to: done, failed, caveats, failed checks."""
     from roman_assets.orchestration.processing import Outcome
 
     assert isinstance(outcome, Outcome)
-    console.print(f"{outcome.done} runs succeeded, {len(outcome.failed)} failed")
+    caveats = f", {len(outcome.caveats)} partitions with caveats" if outcome.caveats else ""
+    console.print(f"{outcome.done} of {outcome.planned} runs succeeded, {len(outcome.failed)} failed{caveats}")
+    if outcome.stopped is not None:
+        name = signal.Signals(outcome.stopped).name
+        console.print(f"[yellow]stopped[/yellow] by {name} after {outcome.done} runs: run it again for the rest")
+    if outcome.withdrawn:
+        console.print(
+            f"{len(outcome.withdrawn)} partitions are no longer in the calendar: their products were withdrawn"
+        )
+    if outcome.damaged:
+        console.print(f"[yellow]mended[/yellow] damaged products that {len(outcome.damaged)} runs met")
     for label, reason in outcome.failed.items():
         console.print(f"[red]failed[/red] {untrusted(label)}: {untrusted(reason)}", soft_wrap=True, highlight=False)
     for label, text in list(outcome.caveats.items())[:10]:

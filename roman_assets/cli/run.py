@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from roman_assets.cli.common import console, progress_bar, report, untrusted, workspace
+from roman_assets.cli.common import console, finish, progress_bar, untrusted, workspace
 from roman_assets.errors import InputError
+from roman_assets.platform.workspace import Workspace
 
 
 def process(
@@ -28,9 +31,37 @@ def process(
         raise typer.Exit(1)
     with progress_bar("processing") as advance:
         outcome = run_steps(place, steps, progress=advance)
-    report(outcome)
-    if outcome.failed:
-        raise typer.Exit(2)
+    finish(outcome)
+
+
+def close(
+    season: Annotated[list[str], typer.Argument(help="Seasons, such as s01.")],
+    detector: Annotated[list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Close it through the running Dagster instance at this address instead.")
+    ] = None,
+) -> None:
+    """Close seasons at once: light curves, objects and events with what is there, efficiency, the survey's catalogues."""
+    from roman_assets.orchestration.backfill import launch, partition_keys
+    from roman_assets.orchestration.processing import plan, run_steps
+    from roman_assets.systems.msos.system import SYSTEM
+
+    place = workspace()
+    jobs = ("close_season", "measure_efficiency")
+    if url is not None:
+        for job in jobs:
+            assets = [asset.name for asset in SYSTEM.of_job(job)]
+            keys = partition_keys(place.calendar, assets, seasons=season, detectors=detector)
+            launched = launch(url, assets, keys)
+            console.print(f"backfill {launched.backfill_id}: {launched.partitions} partitions of {', '.join(assets)}")
+        console.print("the survey's catalogues follow by closing_sensor, or by a backfill of join_survey's assets")
+        return
+    steps = [step for step in plan(place, seasons=season, detectors=detector) if step.job in jobs]
+    if not steps:
+        raise InputError(f"nothing of {', '.join(season)} is registered", field="season", remedy="`roman ingest` first")
+    with progress_bar("closing") as advance:
+        outcome = run_steps(place, steps, progress=advance)
+    finish(outcome)
 
 
 def backfill(
@@ -96,21 +127,51 @@ def demo(
 def ui(
     port: Annotated[int, typer.Option(help="Port of the web server.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    no_sensors: Annotated[
+        bool, typer.Option("--no-sensors", help="Leave all sensors off: nothing runs that nobody asks for.")
+    ] = False,
 ) -> None:
-    """Open the Dagster UI of this installation, with its daemon, until interrupted."""
+    """Open the Dagster UI of this installation, with its daemon and sensors, until interrupted."""
     from roman_assets.orchestration.processing import prepare_dagster_home
+    from roman_assets.platform.sensors import SENSORS
 
     place = workspace()
+    if place.home.is_dir() and not os.access(place.home, os.W_OK):
+        _show_read_only(place, host, port)
     home = prepare_dagster_home(place)
     environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(home)}
+    if no_sensors:
+        environment[SENSORS] = "off"
     program = Path(sys.executable).with_name("dagster")
     if not program.exists():
         raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
     console.print(f"Dagster of {untrusted(place.home)} at http://{host}:{port} (Ctrl-C stops it)")
+    if environment.get(SENSORS, "").lower() == "off":
+        console.print("sensors are off: what arrives waits for you")
+    else:
+        console.print(
+            f"sensors run: what arrives in {untrusted(place.landing.blobs.url)} is ingested and processed, seasons are "
+            "closed when they have ended (--no-sensors: nothing of the kind)",
+            soft_wrap=True,
+        )
     os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
+
+
+def _show_read_only(place: Workspace, host: str, port: int) -> NoReturn:
+    """The UI of an installation that cannot be written: of a copy of its event log, without daemon and sensors."""
+    from roman_assets.platform.sensors import SENSORS
+
+    copy = Path(tempfile.mkdtemp(prefix="roman-ui-"))
+    if place.dagster_home.is_dir():
+        shutil.copytree(place.dagster_home, copy, dirs_exist_ok=True)
+    environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(copy), SENSORS: "off"}
+    console.print(f"{untrusted(place.home)} cannot be written: shown as it is at http://{host}:{port}, without sensors")
+    program = Path(sys.executable).with_name("dagster-webserver")
+    arguments = ["-m", "definitions", "-h", host, "-p", str(port), "--read-only"]
+    os.execve(program, [str(program), *arguments], environment)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (demo, process, backfill, reconcile, ui):
+    for command in (demo, process, close, backfill, reconcile, ui):
         app.command()(command)

@@ -30,12 +30,22 @@ from roman_assets.exposures.records import (
 )
 from roman_assets.exposures.tables import COUNTERS, DELIVERIES, EXPOSURES, TABLES
 from roman_assets.storage.database import Database
-from roman_assets.survey.model import Calendar
+from roman_assets.survey.model import BULGE, Calendar
 
 __all__ = ["Arrival", "Delivery", "Outcome", "PartitionChange", "RegisteredExposure", "Registry"]
 
 _CHUNK = 400  # values of one IN (...): below the limits of both databases
 _COUNTER = "exposures"
+
+
+class SeasonState(NamedTuple):
+    """How many exposures of a season of a detector are registered, the newest change among them, and when it was."""
+
+    season: str
+    detector: str
+    exposures: int
+    change: int
+    registered_at: dt.datetime
 
 
 class _Known(NamedTuple):
@@ -266,6 +276,27 @@ class Registry:
         query = select(columns.day, columns.detector, columns.survey).distinct()
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return {(str(day), str(detector), survey) for day, detector, survey in rows}
+
+    def seasons(self) -> list[SeasonState]:
+        """What has arrived of every season of every detector of the microlensing survey."""
+        columns = EXPOSURES.c
+        query = (
+            select(
+                columns.season,
+                columns.detector,
+                func.count(),
+                func.max(columns.change),
+                func.max(columns.registered_at),
+            )
+            .where(columns.season.is_not(None), columns.kind == "imaging", columns.survey == BULGE)
+            .group_by(columns.season, columns.detector)
+            .order_by(columns.season, columns.detector)
+        )
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return [
+            SeasonState(season, detector, count, change, when.replace(tzinfo=dt.UTC))
+            for season, detector, count, change, when in rows
+        ]
 
     def last_change(self) -> int:
         """The newest change number; 0 in an empty registry."""

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorType
 
 from roman_assets.exposures.registry import Registry
 from roman_assets.monitoring.freshness import Evidence, judge
 from roman_assets.monitoring.readings import Queue, Readings, Runs, Sensor
 from roman_assets.monitoring.throughput import Throughput
+from roman_assets.platform.dagster_internals import InstigatorType
 from roman_assets.products.index import Index
 from roman_assets.survey.model import BULGE, SPECTROSCOPIC, Calendar
 from roman_assets.systems.registry import GROUPS, JOBS, PROMISES

@@ -33,7 +33,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
     partitions = build_partitions(place.calendar)
     systems = [system_definitions(system, partitions, place) for system in SYSTEMS]
     jobs = {job.name: job for made in systems for job in made.jobs or ()}
-    resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource()
+    resource = WorkspaceResource.of(place) if workspace is not None else WorkspaceResource.by_environment()
     landing = build_landing_sensor(
         partitions,
         place.calendar,

@@ -29,6 +29,7 @@ from roman_assets.exposures.ingest import IngestReport, ingest
 from roman_assets.exposures.landing import Landing
 from roman_assets.exposures.quarantine import Quarantine
 from roman_assets.exposures.registry import PartitionChange, Registry
+from roman_assets.platform.sensors import default_status
 from roman_assets.survey.calendar import BULGE, SPECTROSCOPIC, Calendar
 from roman_assets.survey.partitions import Partitions, day_detector_key
 
@@ -76,7 +77,7 @@ def build_landing_sensor(
     tick_seconds: float = TICK_SECONDS,
     runs_per_tick: int = RUNS_PER_TICK,
     minimum_interval_seconds: int = 60,
-    default_status: DefaultSensorStatus = DefaultSensorStatus.STOPPED,
+    status: DefaultSensorStatus | None = None,
 ) -> SensorDefinition:
     """A sensor over the landing place.
 
@@ -99,7 +100,7 @@ def build_landing_sensor(
     @sensor(
         name=name,
         minimum_interval_seconds=minimum_interval_seconds,
-        default_status=default_status,
+        default_status=default_status() if status is None else status,
         description="Ingests new Level 2 exposures and requests their partitions.",
         **jobs,
     )
@@ -121,7 +122,8 @@ def build_landing_sensor(
 
 def _target(job_or_target: Any) -> dict[str, Any]:
     from dagster import JobDefinition
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+    from roman_assets.platform.dagster_internals import UnresolvedAssetJobDefinition
 
     is_job = isinstance(job_or_target, JobDefinition | UnresolvedAssetJobDefinition)
     return {"job": job_or_target} if is_job else {"target": job_or_target}

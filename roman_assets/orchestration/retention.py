@@ -15,10 +15,9 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.event_log import schema
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from roman_assets.errors import InputError
+from roman_assets.platform.dagster_internals import event_log_schema, is_local_compute_log, sql_event_log
 
 #: Kept for ever: what was made and checked, what was planned (partitions that failed show as such), how runs ended
 #: and why steps failed.
@@ -115,9 +114,9 @@ def prune_logs(
     return pruned
 
 
-def _sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
+def _sql_storage(instance: dg.DagsterInstance) -> Any:
     storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage):
+    if sql_event_log(storage) is None:
         raise InputError(
             f"no way to prune a {type(storage).__name__}", field="storage", remedy="keep events in SQLite or PostgreSQL"
         )
@@ -160,7 +159,7 @@ def _batches(runs: Iterator[dg.DagsterRun]) -> Iterator[list[dg.DagsterRun]]:
         yield batch
 
 
-def _prune(storage: SqlEventLogStorage, run_ids: Sequence[str], *, dry_run: bool) -> int:
+def _prune(storage: Any, run_ids: Sequence[str], *, dry_run: bool) -> int:
     """Deletes (counts) the events of runs that are not kept; SQLite has a file for each run."""
     if not storage.is_run_sharded:
         with storage.index_connection() as connection:
@@ -178,7 +177,7 @@ def _prune(storage: SqlEventLogStorage, run_ids: Sequence[str], *, dry_run: bool
     return count
 
 
-def _vacuum(storage: SqlEventLogStorage, run_id: str) -> None:
+def _vacuum(storage: Any, run_id: str) -> None:
     """Gives the room of deleted rows back to the disk, which SQLite does not do by itself."""
     engine = sa.create_engine(storage.conn_string_for_shard(run_id), isolation_level="AUTOCOMMIT")  # type: ignore[attr-defined]
     with engine.connect() as connection:
@@ -187,7 +186,7 @@ def _vacuum(storage: SqlEventLogStorage, run_id: str) -> None:
 
 
 def _change(connection: Any, run_ids: Sequence[str], dry_run: bool) -> int:
-    table = schema.SqlEventLogStorageTable
+    table = event_log_schema().SqlEventLogStorageTable
     kind = table.c.dagster_event_type
     these = sa.and_(table.c.run_id.in_(list(run_ids)), sa.or_(kind.is_(None), kind.not_in(KEPT)))
     if dry_run:
@@ -197,8 +196,7 @@ def _change(connection: Any, run_ids: Sequence[str], dry_run: bool) -> int:
 
 def _delete_compute_logs(instance: dg.DagsterInstance, run_id: str) -> None:
     """Output of steps on this disk; in S3 the bucket's lifecycle does it."""
-    from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
     manager = instance.compute_log_manager
-    if isinstance(manager, LocalComputeLogManager):
+    if is_local_compute_log(manager):
         manager.delete_logs(prefix=[run_id])

@@ -11,6 +11,9 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 from roman_assets.survey.model import Calendar
 
+#: Regions of products that had to be read, by digest of the calendar's regions and sha256: products never change.
+_READ: dict[tuple[str, str], list[str]] = {}
+
 
 def regions_attribute(calendar: Calendar, table: pl.DataFrame) -> dict[str, Any]:
     """Attribute `regions` of a product with columns ra, dec: names, and of which calendar's regions they are."""
@@ -27,7 +30,10 @@ def regions_of(workspace: Workspace, record: ProductRecord) -> list[str]:
     noted = record.attributes.get("regions")
     if noted is not None and noted["of"] == _digest(workspace.calendar):
         return list(noted["names"])
-    return _names(workspace.calendar, workspace.products.read_table(record, ["ra", "dec"]))
+    known = (_digest(workspace.calendar), record.sha256)
+    if known not in _READ:
+        _READ[known] = _names(workspace.calendar, workspace.products.read_table(record, ["ra", "dec"]))
+    return list(_READ[known])
 
 
 def region_identity(calendar: Calendar, region: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
 import dagster as dg
 from pydantic import PrivateAttr
 
-from roman_assets.platform.workspace import VARIABLES, Workspace
+from roman_assets.platform.workspace import HOME, VARIABLES, Workspace
 
 
 class WorkspaceResource(dg.ConfigurableResource[Workspace]):
@@ -31,6 +32,14 @@ class WorkspaceResource(dg.ConfigurableResource[Workspace]):
         """The resource of a given workspace."""
         values = {f.name: getattr(workspace, f.name) for f in fields(Workspace)}
         return cls(**{name: "" if value is None else str(value) for name, value in values.items()})
+
+    @classmethod
+    def by_environment(cls) -> WorkspaceResource:
+        """The resource of a deployment: every place that the environment names, by its variable, so that the UI shows
+        where things are and shows no password.
+        """
+        named = {"home": HOME, **VARIABLES}
+        return cls(**{name: dg.EnvVar(variable) for name, variable in named.items() if os.environ.get(variable)})
 
     def get(self) -> Workspace:
         """The workspace, opened once per process."""

@@ -122,6 +122,15 @@ class Index:
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return {kind: (int(count), int(size)) for kind, count, size in rows}
 
+    def state(self, kind: str, **keys: str) -> tuple[int, int, datetime | None]:
+        """Number, highest number and newest time of the visible products of a kind with these promoted attributes."""
+        columns = (sa.func.count(), sa.func.max(products.c.id), sa.func.max(products.c.created_at))
+        query = sa.select(*columns).where(products.c.kind == kind, products.c.current.is_(True))
+        for name, value in keys.items():
+            query = query.where(products.c[name] == value)
+        count, newest, when = self.database.read(lambda connection: connection.execute(query).one())
+        return int(count), int(newest or 0), None if when is None else _utc(when)
+
     def made_after(self, product_id: int) -> list[tuple[int, str, int]]:
         """Number, kind and bytes of the products with a number above `product_id`."""
         query = sa.select(products.c.id, products.c.kind, products.c.size).where(products.c.id > product_id)

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from roman_assets.platform.sensors import default_status, in_turns
 from roman_assets.platform.stage import region_partition
-from roman_assets.platform.turns import in_turns
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 from roman_assets.survey.partitions import Partitions
@@ -35,7 +35,7 @@ def build_region_sensor(workspace: Workspace, redshift_job: Any, settled: timede
         name="region_sensor",
         job=redshift_job,
         minimum_interval_seconds=300,
-        default_status=dg.DefaultSensorStatus.STOPPED,
+        default_status=default_status(),
         description="Requests combined spectra and redshifts of sky regions whose spectra have changed.",
     )
     def region_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:

@@ -10,10 +10,11 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.platform.turns import in_turns
+from roman_assets.platform.sensors import default_status, in_turns
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.records import ProductRecord
 from roman_assets.survey.partitions import Partitions, day_detector_key, season_detector_key
+from roman_assets.systems.msos.closing import build_closing_sensor
 
 #: A pointing gets its catalogue when it has this many exposures in the season's main filter.
 EXPOSURES_FOR_CATALOGUE = 12
@@ -21,7 +22,8 @@ EXPOSURES_FOR_CATALOGUE = 12
 
 def build_sensors(partitions: Partitions, workspace: Workspace, jobs: Mapping[str, Any]) -> list[dg.SensorDefinition]:
     """The sensors of the system; `jobs` by name."""
-    return [build_season_sensor(workspace, jobs["establish_catalogue"], jobs["process_day"])]
+    season = build_season_sensor(workspace, jobs["establish_catalogue"], jobs["process_day"])
+    return [season, build_closing_sensor(workspace, jobs)]
 
 
 def build_season_sensor(workspace: Workspace, catalogue_job: Any, day_job: Any) -> dg.SensorDefinition:
@@ -35,7 +37,7 @@ def build_season_sensor(workspace: Workspace, catalogue_job: Any, day_job: Any) 
         name="season_sensor",
         jobs=[catalogue_job, day_job],
         minimum_interval_seconds=120,
-        default_status=dg.DefaultSensorStatus.STOPPED,
+        default_status=default_status(),
         description="Requests reference catalogues, days that waited for one, and alerts again after late earlier days.",
     )
     def season_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:

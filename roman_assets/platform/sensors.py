@@ -1,11 +1,14 @@
-"""What sensors share that ask for whatever is missing."""
+"""What sensors share: whether they run, and how one that asks for whatever is missing takes turns."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import dagster as dg
 
+#: `off` leaves every sensor off until somebody switches it on; otherwise those that the pipeline needs run.
+SENSORS = "ROMAN_SENSORS"
 #: Runs that one tick of a sensor asks for at most.
 REQUESTS_PER_TICK = 200
 
@@ -24,3 +27,9 @@ def in_turns(
     return dg.SensorResult(
         run_requests=list(requests[start : start + REQUESTS_PER_TICK]), cursor=str(start + REQUESTS_PER_TICK)
     )
+
+
+def default_status() -> dg.DefaultSensorStatus:
+    """The state that a sensor of the pipeline begins with: a fresh deployment works without a hand."""
+    off = os.environ.get(SENSORS, "").lower() == "off"
+    return dg.DefaultSensorStatus.STOPPED if off else dg.DefaultSensorStatus.RUNNING
