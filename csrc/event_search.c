@@ -1,5 +1,7 @@
 #include "event_search.h"
 
+#include "paczynski.h"
+
 #define KERNEL_BODY "event_search_body.h"
 #include "levels.h"
 

@@ -168,9 +168,7 @@ static void AT_LEVEL(templates)(search_work *k, int64_t lo, int64_t n, double t0
     for (int64_t i = 0; i < n; i++) {
         float x = (float)((time[i] - t0) * inverse);
         float q = fmaf(x, x, 1.0f);
-        float h = fmaf(q, 0.5f, 1.0f);
-        /* 1 - h^-2 = (h - 1)(h + 1) / h^2 */
-        float p = 1.0f / sqrtf(q) - edge1, r = h / sqrtf((h - 1.0f) * (h + 1.0f)) - edge2;
+        float p = 1.0f / sqrtf(q) - edge1, r = paczynski_templatef(q) - edge2;
         a1[i] = p;
         a2[i] = r;
         s1[i] = p * p;
@@ -284,8 +282,8 @@ static void AT_LEVEL(scan)(search_work *k, const roman_search_grid *grid, double
 {
     double first = k->time[0] - teff, last = k->time[k->n - 1] + teff;
     double step = teff / grid->steps_per_teff, half = grid->reach * teff;
-    double q = 1.0 + grid->reach * grid->reach, h = 0.5 * q + 1.0;
-    float edge1 = (float)(1.0 / sqrt(q)), edge2 = (float)(h / sqrt((h - 1.0) * (h + 1.0)));
+    double q = 1.0 + grid->reach * grid->reach;
+    float edge1 = (float)(1.0 / sqrt(q)), edge2 = (float)paczynski_template(q);
     int64_t lo = 0, hi = 0;
     for (int64_t i = 0;; i++) {
         double t0 = first + (double)i * step;
@@ -309,8 +307,8 @@ static void AT_LEVEL(measure)(const roman_search_grid *grid, int64_t n, const do
                               const float *f, const float *e, int64_t s, const search_found *out)
 {
     double t0 = out->t0[s], teff = out->teff[s], half = grid->reach * teff;
-    double q = 1.0 + grid->reach * grid->reach, h = 0.5 * q + 1.0;
-    double edge = out->shape[s] == 1 ? 1.0 / sqrt(q) : h / sqrt((h - 1.0) * (h + 1.0));
+    double q = 1.0 + grid->reach * grid->reach;
+    double edge = out->shape[s] == 1 ? 1.0 / sqrt(q) : paczynski_template(q);
     double mean = 0, mean_weight = 0, sw = 0, wa = 0, waa = 0, wra = 0;
     double peak = 0, peak_w = 0, peak_wr = 0, peak_a = 0;
     AT_LEVEL(star_mean)(n, f, e, &mean, &mean_weight);
@@ -320,8 +318,7 @@ static void AT_LEVEL(measure)(const roman_search_grid *grid, int64_t n, const do
         sw += w;
         if (!(fabs(mjd[i] - t0) < half)) continue;
         q = fma(x, x, 1.0);
-        h = fma(q, 0.5, 1.0);
-        a = (out->shape[s] == 1 ? 1.0 / sqrt(q) : h / sqrt((h - 1.0) * (h + 1.0))) - edge;
+        a = (out->shape[s] == 1 ? 1.0 / sqrt(q) : paczynski_template(q)) - edge;
         double wr = w * (f[i] - mean);
         wa = fma(w, a, wa);
         waa = fma(w * a, a, waa);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "local_error.h"
 #include "parallel.h"
 
 #define NEIGHBOURS 6 /* strongest neighbours in a star's error */
@@ -19,33 +20,18 @@ static double entry(const exposure_work *k, int32_t i, int32_t j)
 static double inflation(const exposure_work *k, int64_t s)
 {
     int32_t who[NEIGHBOURS];
-    double with[NEIGHBOURS], L[NEIGHBOURS * NEIGHBOURS], z[NEIGHBOURS], explained = 0;
+    double with[NEIGHBOURS], block[NEIGHBOURS * NEIGHBOURS];
     int m = 0;
     for (int64_t at = k->row_start[s]; at < k->row_start[s + 1]; at++) {
         double v = k->value[at];
-        if (fabs(v) < 0.03) continue;
-        int slot = m < NEIGHBOURS ? m++ : NEIGHBOURS;
-        for (; slot > 0 && fabs(with[slot - 1]) < fabs(v); slot--) {
-            if (slot == NEIGHBOURS) continue;
-            with[slot] = with[slot - 1];
-            who[slot] = who[slot - 1];
-        }
-        if (slot == NEIGHBOURS) continue;
-        with[slot] = v;
-        who[slot] = k->column[at];
+        if (fabs(v) >= 0.03) m = keep_strongest(NEIGHBOURS, m, k->column[at], v, who, with);
     }
     for (int r = 0; r < m; r++) {
         for (int c = 0; c <= r; c++) {
-            double v = r == c ? 1.0 + 1e-6 + k->lambda[who[r]] : entry(k, who[r], who[c]);
-            for (int q = 0; q < c; q++) v -= L[r * NEIGHBOURS + q] * L[c * NEIGHBOURS + q];
-            L[r * NEIGHBOURS + c] = r == c ? sqrt(v > 1e-6 ? v : 1e-6) : v / L[c * NEIGHBOURS + c];
+            block[r * NEIGHBOURS + c] = r == c ? 1.0 + 1e-6 + k->lambda[who[r]] : entry(k, who[r], who[c]);
         }
-        z[r] = with[r];
-        for (int q = 0; q < r; q++) z[r] -= L[r * NEIGHBOURS + q] * z[q];
-        z[r] /= L[r * NEIGHBOURS + r];
-        explained += z[r] * z[r];
     }
-    return 1.0 / (1.0 - explained > 1e-3 ? 1.0 - explained : 1e-3);
+    return variance_among(m, NEIGHBOURS, block, with);
 }
 
 typedef struct {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cholesky.h"
 #include "exposure_errors.h"
 #include "exposure_work.h"
 #include "parallel.h"
@@ -40,20 +41,12 @@ static void set_star(exposure_work *k, int64_t s, float norm, const float *core)
 
 /* --- the sky ---------------------------------------------------------------------------------- */
 
+static const cholesky_rule SKY_RULE = {.least = 1e-9, .relative = 1};
+
 static void sky_solve(const exposure_work *k, const double *right, double *out)
 {
-    int m = k->n_sky;
-    const double *L = k->factor;
-    for (int i = 0; i < m; i++) {
-        double v = right[i];
-        for (int j = 0; j < i; j++) v -= L[i * m + j] * out[j];
-        out[i] = v / L[i * m + i];
-    }
-    for (int i = m - 1; i >= 0; i--) {
-        double v = out[i];
-        for (int j = i + 1; j < m; j++) v -= L[j * m + i] * out[j];
-        out[i] = v / L[i * m + i];
-    }
+    for (int i = 0; i < k->n_sky; i++) out[i] = right[i];
+    cholesky_solve(SKY_RULE, k->n_sky, k->n_sky, k->factor, out);
 }
 
 /* Sky sums over the image, and at the first call the Cholesky factor of its matrix. */
@@ -71,19 +64,7 @@ static int sky_sums(exposure_work *k, const exposure_pieces *pieces, int threads
             else L[i * m + j] = sum;
         }
     }
-    if (!first) return ROMAN_OK;
-    for (int j = 0; j < m; j++) {
-        double d = L[j * m + j];
-        for (int q = 0; q < j; q++) d -= L[j * m + q] * L[j * m + q];
-        if (!(d > 1e-9 * L[j * m + j])) return ROMAN_ERR_SINGULAR;
-        L[j * m + j] = sqrt(d);
-        for (int i = j + 1; i < m; i++) {
-            double v = L[i * m + j];
-            for (int q = 0; q < j; q++) v -= L[i * m + q] * L[j * m + q];
-            L[i * m + j] = v / L[j * m + j];
-        }
-    }
-    return ROMAN_OK;
+    return !first || cholesky_factor(SKY_RULE, m, m, L) ? ROMAN_OK : ROMAN_ERR_SINGULAR;
 }
 
 /* --- a round ---------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "paczynski.h"
 #include "roman_status.h"
 
 #define PI 3.14159265358979323846
@@ -35,21 +36,13 @@ static void gauss_legendre(int n, rule *r)
     }
 }
 
-static double point_source(double u)
-{
-    return (u * u + 2) / (u * sqrt(u * u + 4));
-}
-
 /* Mean over a small disc: A + rho^2 / 8 Laplacian A + rho^4 / 192 of its Laplacian; of the limb-darkened disc
  * the moments of the radius are smaller. */
 static double expansion(double u, double rho, double limb)
 {
-    double s = u * u + 4, root = sqrt(s);
-    /* A' = -8 / (u^2 s^1.5), and its derivative. */
-    double first = -8 / (u * u * s * root);
-    double second = first * (-2 / u - 3 * u / s);
-    double second_moment = (1 - 7 * limb / 15) / (1 - limb / 3);
-    return point_source(u) + rho * rho / 8 * second_moment * (second + first / u);
+    double point[3], second_moment = (1 - 7 * limb / 15) / (1 - limb / 3);
+    paczynski_by_u(u, point);
+    return point[0] + rho * rho / 8 * second_moment * (point[2] + point[1] / u);
 }
 
 /* The integrand, by the distance psi of phi from pi: sin2 = sin(psi / 2)^2. */

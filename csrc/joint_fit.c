@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cholesky.h"
 #include "lanes.h"
+#include "local_error.h"
 #include "roman_status.h"
 
 #define CELL 8             /* side of the cells that find neighbours [px] */
@@ -69,21 +71,13 @@ static double largest(int64_t n, const double *v)
     return worst;
 }
 
+static const cholesky_rule SKY_RULE = {.least = 1e-12, .relative = 1};
+
 /* Solves C s = r with the Cholesky factor of the sky block. */
 static void sky_solve(const joint_work *k, const double *r, double *s)
 {
-    int m = k->n_sky;
-    const double *L = k->sky_matrix;
-    for (int i = 0; i < m; i++) {
-        double v = r[i];
-        for (int j = 0; j < i; j++) v -= L[i * m + j] * s[j];
-        s[i] = v / L[i * m + i];
-    }
-    for (int i = m - 1; i >= 0; i--) {
-        double v = s[i];
-        for (int j = i + 1; j < m; j++) v -= L[j * m + i] * s[j];
-        s[i] = v / L[i * m + i];
-    }
+    for (int i = 0; i < k->n_sky; i++) s[i] = r[i];
+    cholesky_solve(SKY_RULE, k->n_sky, k->n_sky, k->sky_matrix, s);
 }
 
 static int sky_block(joint_work *k, const float *data, const float *weight, const float *basis)
@@ -101,18 +95,7 @@ static int sky_block(joint_work *k, const float *data, const float *weight, cons
             for (int j = 0; j <= i; j++) C[i * m + j] += wt * basis[j * k->plane + p];
         }
     }
-    for (int j = 0; j < m; j++) {
-        double d = C[j * m + j];
-        for (int q = 0; q < j; q++) d -= C[j * m + q] * C[j * m + q];
-        if (!(d > 1e-12 * C[j * m + j])) return ROMAN_ERR_SINGULAR;
-        C[j * m + j] = sqrt(d);
-        for (int i = j + 1; i < m; i++) {
-            double v = C[i * m + j];
-            for (int q = 0; q < j; q++) v -= C[i * m + q] * C[j * m + q];
-            C[i * m + j] = v / C[j * m + j];
-        }
-    }
-    return ROMAN_OK;
+    return cholesky_factor(SKY_RULE, m, m, C) ? ROMAN_OK : ROMAN_ERR_SINGULAR;
 }
 
 /* Symmetric rows of the scaled matrix from the list of pairs, each row padded with zeros. */
@@ -205,41 +188,19 @@ static double local_variance(const joint_work *work, int frames, int32_t i)
     /* Who the neighbours are is taken from the first image; all images see the same sky. */
     const joint_work *k = work;
     int32_t who[ERROR_NEIGHBOURS];
-    double with_i[ERROR_NEIGHBOURS], L[ERROR_NEIGHBOURS * ERROR_NEIGHBOURS], z[ERROR_NEIGHBOURS];
+    double with[ERROR_NEIGHBOURS], block[ERROR_NEIGHBOURS * ERROR_NEIGHBOURS];
     int m = 0;
     for (int64_t at = k->row_start[i]; at < k->row_start[i + 1]; at++) {
         double v = k->value[at];
-        if (fabs(v) * frames < 0.02) continue;
-        int slot = m < ERROR_NEIGHBOURS ? m++ : ERROR_NEIGHBOURS;
-        while (slot > 0 && fabs(with_i[slot - 1]) < fabs(v)) {
-            if (slot < ERROR_NEIGHBOURS) {
-                with_i[slot] = with_i[slot - 1];
-                who[slot] = who[slot - 1];
-            }
-            slot--;
-        }
-        if (slot < ERROR_NEIGHBOURS) {
-            with_i[slot] = v;
-            who[slot] = k->column[at];
-        }
+        if (fabs(v) * frames >= 0.02) m = keep_strongest(ERROR_NEIGHBOURS, m, k->column[at], v, who, with);
     }
-    double explained = 0;
     for (int r = 0; r < m; r++) {
         for (int c = 0; c <= r; c++) {
-            double v = r == c ? 1.0 + 1e-6 : entry(work, frames, who[r], who[c]);
-            for (int q = 0; q < c; q++) v -= L[r * ERROR_NEIGHBOURS + q] * L[c * ERROR_NEIGHBOURS + q];
-            if (r == c) {
-                L[r * ERROR_NEIGHBOURS + r] = sqrt(v > 1e-6 ? v : 1e-6);
-            } else {
-                L[r * ERROR_NEIGHBOURS + c] = v / L[c * ERROR_NEIGHBOURS + c];
-            }
+            block[r * ERROR_NEIGHBOURS + c] = r == c ? 1.0 + 1e-6 : entry(work, frames, who[r], who[c]);
         }
-        z[r] = frames > 1 ? entry(work, frames, i, who[r]) : with_i[r];
-        for (int q = 0; q < r; q++) z[r] -= L[r * ERROR_NEIGHBOURS + q] * z[q];
-        z[r] /= L[r * ERROR_NEIGHBOURS + r];
-        explained += z[r] * z[r];
+        if (frames > 1) with[r] = entry(work, frames, i, who[r]);
     }
-    return 1.0 / (1.0 - explained > 1e-3 ? 1.0 - explained : 1e-3);
+    return variance_among(m, ERROR_NEIGHBOURS, block, with);
 }
 
 static void local_errors(const joint_work *work, int frames, double *flux_err)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cholesky.h"
 #include "roman_status.h"
 
 #define RIDGE 1e-12     /* on the unit diagonal: twins among the columns stay soluble */
@@ -10,36 +11,16 @@
 
 enum { N = ROMAN_NNLS_MAX };
 
-/* Lower Cholesky factor of the rows and columns `at` of h. A pivot lost to rounding becomes RIDGE. */
+/* A pivot lost to rounding becomes RIDGE. */
+static const cholesky_rule RULE = {.least = RIDGE, .raise = 1, .reciprocal = 1};
+
+/* Cholesky factor of the rows and columns `at` of h. */
 static void factor(int32_t n, const double *h, int k, const int *at, double l[N][N])
 {
     for (int i = 0; i < k; i++) {
-        for (int j = 0; j <= i; j++) {
-            double sum = h[at[i] * n + at[j]] + (i == j ? RIDGE : 0);
-            for (int m = 0; m < j; m++) sum = fma(-l[i][m], l[j][m], sum);
-            if (i == j) {
-                l[i][i] = 1 / sqrt(sum > RIDGE ? sum : RIDGE); /* the inverse: only divisions by it follow */
-            } else {
-                l[i][j] = sum * l[j][j];
-            }
-        }
+        for (int j = 0; j <= i; j++) l[i][j] = h[at[i] * n + at[j]] + (i == j ? RIDGE : 0);
     }
-}
-
-static void forward(int k, double l[N][N], double *v)
-{
-    for (int i = 0; i < k; i++) {
-        for (int m = 0; m < i; m++) v[i] = fma(-l[i][m], v[m], v[i]);
-        v[i] *= l[i][i];
-    }
-}
-
-static void backward(int k, double l[N][N], double *v)
-{
-    for (int i = k - 1; i >= 0; i--) {
-        for (int m = i + 1; m < k; m++) v[i] = fma(-l[m][i], v[m], v[i]);
-        v[i] *= l[i][i];
-    }
+    cholesky_factor(RULE, k, N, l[0]);
 }
 
 static void solve(int32_t n, const double *h, const double *c, int k, const int *at, double *v)
@@ -47,8 +28,7 @@ static void solve(int32_t n, const double *h, const double *c, int k, const int 
     double l[N][N];
     factor(n, h, k, at, l);
     for (int i = 0; i < k; i++) v[i] = c[at[i]];
-    forward(k, l, v);
-    backward(k, l, v);
+    cholesky_solve(RULE, k, N, l[0], v);
 }
 
 /* Drops from the list what has become zero. */
@@ -177,7 +157,7 @@ double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const
         if (at[i] < first) continue;
         double unit[N] = {0}, variance = 0;
         unit[i] = 1;
-        forward(k, l, unit);
+        cholesky_forward(RULE, k, N, l[0], unit);
         for (int m = i; m < k; m++) variance = fma(unit[m], unit[m], variance);
         /* sqrt(2 pi) / pivot, and the part of the bell above zero. */
         sum += 0.9189385332046727 + log(l[i][i]);
@@ -191,9 +171,9 @@ double roman_orthant_log_volume(int32_t n, int32_t first, const double *h, const
             v[i] = h[j * n + at[i]];
             dual = fma(-v[i], x[at[i]], dual);
         }
-        forward(k, l, v);
+        cholesky_forward(RULE, k, N, l[0], v);
         for (int i = 0; i < k; i++) curvature = fma(-v[i], v[i], curvature);
-        backward(k, l, v);
+        cholesky_backward(RULE, k, N, l[0], v);
         double width = sqrt(fmax(curvature, RIDGE)), room = width * room_to_grow(k, at, x, v);
         double tail = fmax(-dual, 0) / width;
         sum += (room < 40 ? log_tail_within(tail, room) : log_tail(tail)) - log(width);

@@ -1,5 +1,9 @@
 #include "point_lens.h"
 
+#include "cholesky.h"
+#include "lens_work.h"
+#include "paczynski.h"
+
 #define KERNEL_BODY "point_lens_body.h"
 #include "levels.h"
 

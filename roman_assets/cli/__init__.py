@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from roman_assets.cli import cluster, data, lenses, operate, query, run, spectra
 from roman_assets.cli.common import console, set_home, untrusted
 from roman_assets.errors import RomanError, first_line
 from roman_assets.platform.stopping import Stopped
+from roman_assets.platform.workspace import Workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,7 +66,13 @@ def main() -> None:
         if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3", "psycopg2"):
             raise
         text = first_line(getattr(error, "orig", None) or error)
-        _fail(f"a database cannot be used now: {'disk full: ' if 'is full' in text else ''}{text}")
+        _fail(f"a database cannot be used now: {'disk full: ' if _disk_is_full() else ''}{text}")
+
+
+def _disk_is_full() -> bool:
+    """Whether there is no room where the installation is: SQLite then speaks of I/O errors as often as of room."""
+    home = Workspace.from_environment().home
+    return home.is_dir() and shutil.disk_usage(home).free < 1 << 20
 
 
 def _fail(text: str) -> None:

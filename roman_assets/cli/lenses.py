@@ -120,6 +120,10 @@ def _seeds(curve: LightCurve, t0: float | None, te: float | None) -> list[tuple[
     from roman_assets.systems.msos.search.templates import search
 
     band = max(curve.bands, key=len)
+    if t0 is not None and not np.isfinite(t0):
+        raise InputError(f"t0 {t0}", field="--t0", remedy="give a time of the light curve, or none")
+    if te is not None and not (np.isfinite(te) and te > 0):
+        raise InputError(f"tE {te}", field="--te", remedy="give a positive number of days, or none")
     found = search(band.mjd, band.flux[None], band.flux_err[None])
     start = (float(found["t0"][0]), float(found["teff"][0])) if found.height else (float(np.median(band.mjd)), 10.0)
     seeds = [start]

@@ -1,4 +1,4 @@
-"""What every kernel wrapper shares: array arguments, vector level, statuses turned into exceptions."""
+"""What every kernel wrapper shares: pointers, vector level, statuses turned into exceptions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from roman_assets.errors import InputError, RomanError
 from roman_assets.kernels._kernels import ffi, lib
@@ -34,29 +34,24 @@ def vector_level() -> int:
     return LEVELS[name]
 
 
-def array(name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """`value` as a C-contiguous array of `dtype` whose shape agrees with `shape` (None: any length)."""
-    result = np.ascontiguousarray(value, dtype=dtype)
-    if result.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, result.shape, strict=True)):
-        raise InputError(f"shape {result.shape} where {shape} is needed", field=name, remedy="pass matching arrays")
-    return result
-
-
 def pointer(value: NDArray[Any]) -> Any:
-    """C pointer to the data of a C-contiguous array, which lives as long as the pointer."""
-    return ffi.from_buffer(_TYPES[value.dtype], value)
+    """C pointer to the data of a C-contiguous array, which lives as long as the pointer; valid even of an empty one."""
+    return ffi.from_buffer(_TYPES[value.dtype], value if value.size else np.zeros(1, dtype=value.dtype))
 
 
-def check(status: int, operation: str, *, tolerate: tuple[int, ...] = ()) -> int:
-    """Raise the exception of a kernel status, unless it is OK or tolerated; returns the status."""
+def check(status: int, operation: str, *, tolerate: tuple[int, ...] = (), field: str | None = None) -> int:
+    """Raise the exception of a kernel status, unless it is OK or tolerated; returns the status.
+
+    `field` names the arguments whose agreement only the kernel can check.
+    """
     if status == OK or status in tolerate:
         return status
     if status == ARGUMENT:
-        raise InputError(f"{operation} refused its arguments", remedy="check sizes, positions and ranges")
+        raise InputError(f"{operation} refused its arguments", field=field, remedy="check sizes, positions and ranges")
     if status == MEMORY:
         raise MemoryError(f"{operation} could not allocate its work space")
     reason = {CONVERGENCE: "did not converge", SINGULAR: "is not constrained by the data"}
     raise KernelError(f"{operation} {reason.get(status, f'failed with status {status}')}")
 
 
-__all__ = ["KernelError", "array", "check", "ffi", "lib", "pointer", "vector_level"]
+__all__ = ["KernelError", "check", "ffi", "lib", "pointer", "vector_level"]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import array, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.arrays import MOST_PIXELS, array, count, elements, finite, pair, writable
+from roman_assets.kernels.call import check, ffi, lib, pointer, vector_level
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -18,16 +19,33 @@ F64 = NDArray[np.float64]
 STAMP_WIDTH = 16
 #: Factors of profiles are multiples of this many (ROMAN_FACTORS).
 FACTORS = 4
+#: Places of a trace are nearer than a quarter of this [px]; what is beyond has no place in an image.
+FARTHEST = 4 * MOST_PIXELS
+#: Most samples of a profile per pixel and axis.
+MOST_SAMPLES = 64
 
 
 @dataclass(frozen=True)
 class CutoutBox:
-    """Rows and columns of an image: first row and column, and how many [px]."""
+    """Rows and columns of an image: first row and column, and how many [px].
+
+    Raises
+    ------
+    InputError
+        A number is not whole, or out of range.
+    """
 
     row: int
     column: int
     ny: int
     nx: int
+
+    def __post_init__(self) -> None:
+        for name in ("row", "column"):
+            object.__setattr__(self, name, count(name, getattr(self, name), -FARTHEST, FARTHEST))
+        for name in ("ny", "nx"):
+            object.__setattr__(self, name, count(name, getattr(self, name), 0, FARTHEST))
+        elements("ny, nx", self.ny, self.nx)
 
 
 class Factors(NamedTuple):
@@ -80,8 +98,8 @@ class Stamps:
         given = array("samples", samples if factors is None else factors.along, np.float32, (None, None, None))
         across = None if factors is None else array("factors", factors.across, np.float32, (given.shape[2], None))
         planes, height, width = given.shape if across is None else (*given.shape[:2], across.shape[1])
-        over_y, over_x = over
-        if min(planes, height, width) < 1 or over_y < 1 or over_x < 1 or height % over_y or width % over_x:
+        over_y, over_x = (count("over", n, 1, MOST_SAMPLES) for n in pair("over", over))
+        if min(planes, height, width) < 1 or height % over_y or width % over_x:
             raise InputError(
                 f"samples of shape {(planes, height, width)} with {over_y} x {over_x} to a pixel",
                 field="samples",
@@ -91,9 +109,13 @@ class Stamps:
             raise InputError("a sample is not finite", field="samples", remedy="mask such samples by 0")
         self.shape, self.over = (height // over_y, width // over_x), (over_y, over_x)
         self.width = -(-self.shape[1] // STAMP_WIDTH) * STAMP_WIDTH
-        self.planes, self.row, self.column = planes, int(row), int(column)
+        elements("samples", planes, over_y, over_x, self.shape[0], self.width)
+        self.planes = planes
+        self.row, self.column = (count(k, v, -FARTHEST, FARTHEST) for k, v in (("row", row), ("column", column)))
         self.rank = 0 if across is None else len(across)
         self.slopes = None if slopes is None else array("slopes", slopes, np.float64, (planes,))
+        if self.slopes is not None:
+            finite(slopes=self.slopes)
         if across is None:
             self._arrays = {"stamps": self._samples_by_phase(given)}
         else:
@@ -160,19 +182,23 @@ class BinTrace:
     Raises
     ------
     InputError
-        The arrays do not agree or a place is not finite.
+        The arrays do not agree, a place is not finite or too far away, or planes or shares are out of range.
     """
 
     def __init__(self, x: ArrayLike, y: ArrayLike, plane: ArrayLike, share: ArrayLike) -> None:
         self.x = array("x", x, np.float64, (None,))
         self.y = array("y", y, np.float64, self.x.shape)
-        self.bins = len(self.x) - 1
+        self.bins = count("x", len(self.x), 2, 2**31 - 1) - 1
         self._plane = array("plane", plane, np.int32, (self.bins,))
         self._share = array("share", share, np.float64, (self.bins,))
         # What is not finite shows in the extremes.
-        self._extent = [float(v) for c in (self.x, self.y) for v in (c.min(), c.max())] if self.bins > 0 else [np.nan]
-        if not all(map(math.isfinite, self._extent)):
+        self._extent = [float(v) for c in (self.x, self.y) for v in (c.min(), c.max())]
+        if not all(abs(v) < 1e6 for v in self._extent):
             raise InputError("a place of the trace is not finite", field="x, y", remedy="leave such sources out")
+        if self._plane[0] < 0 or (np.diff(self._plane) < 0).any():
+            raise InputError("a plane is negative or falls", field="plane", remedy="count the planes from 0, in order")
+        if not (self._share.min() >= 0 and self._share.max() <= 1):
+            raise InputError("a share is out of range", field="share", remedy="give shares of 0 to 1")
         self.struct: Any = ffi.new(
             "roman_trace *",
             {
@@ -192,6 +218,7 @@ class BinTrace:
     def box(self, stamps: Stamps, rows: int) -> CutoutBox:
         """The cut-out that holds all light in the image's rows [0, rows); of no rows where there is none."""
         # A pixel more on either side: traces are moved by fractions of one.
+        rows = count("rows", rows, 0, MOST_PIXELS)
         left, right, lowest, highest = map(math.floor, self._extent)
         low, high = left - 2 + stamps.column, right + 4 + stamps.column + stamps.width
         bottom = min(max(lowest - 2 + stamps.row, 0), rows)
@@ -205,9 +232,7 @@ def _box_struct(box: CutoutBox) -> Any:
 
 def _light(values: ArrayLike, trace: BinTrace) -> F64:
     given = array("light", values, np.float64, (trace.bins,))
-    # A sum is finite if its terms are, but for fluxes that no source has.
-    if not math.isfinite(given.sum()):
-        raise InputError("light is not finite", field="light", remedy="give 0 where there is none")
+    finite(light=given)
     return given
 
 
@@ -236,15 +261,24 @@ def disperse_onto(image: F32, stamps: Stamps, trace: BinTrace, light: ArrayLike)
     """
     if stamps.slopes is None:
         raise InputError("the stamps are not sheared", field="stamps", remedy="draw a cut-out")
-    if image.dtype != np.float32 or image.ndim != 2 or not (image.flags.c_contiguous and image.flags.writeable):
-        raise InputError("the image cannot be drawn on", field="image", remedy="give contiguous float32")
-    whole = ffi.new("roman_cutout *", (0, 0, *image.shape))
+    writable("image", image, np.float32, (None, None))
+    whole = _box_struct(CutoutBox(0, 0, *image.shape))
     _disperse(stamps, trace, _light(light, trace), whole, image)
 
 
+def _check_planes(stamps: Stamps, trace: BinTrace) -> None:
+    plane, share = trace.planes
+    # Planes do not fall: the last one is the highest, and of those that have it one may need the next.
+    if plane[-1] >= stamps.planes or (plane[-1] == stamps.planes - 1 and share[plane == plane[-1]].any()):
+        raise InputError(
+            f"planes beyond the {stamps.planes} of the stamps", field="plane", remedy="make stamps of all planes"
+        )
+
+
 def _disperse(stamps: Stamps, trace: BinTrace, light: F64, box: Any, out: F32) -> None:
+    _check_planes(stamps, trace)
     status = lib.roman_disperse(stamps.struct, trace.struct, pointer(light), box, pointer(out), vector_level())
-    check(status, "disperse")
+    check(status, "disperse", field="stamps, trace, box")
 
 
 def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: CutoutBox) -> F64:
@@ -255,18 +289,14 @@ def disperse_adjoint(stamps: Stamps, trace: BinTrace, pixels: ArrayLike, box: Cu
     InputError
         Shapes do not agree, planes are missing, the box is too narrow, or the stamps are sheared for another trace.
     """
+    _check_planes(stamps, trace)
     given = array("pixels", pixels, np.float32, (box.ny, box.nx))
     light = np.zeros(trace.bins)
     status = lib.roman_disperse_adjoint(
         stamps.struct, trace.struct, pointer(given), _box_struct(box), pointer(light), vector_level()
     )
-    check(status, "disperse_adjoint")
+    check(status, "disperse_adjoint", field="stamps, trace, box")
     return light
-
-
-def _not_empty(values: NDArray[Any]) -> NDArray[Any]:
-    """An array that has an address even if nothing is in it."""
-    return values if values.size else np.zeros(1, dtype=values.dtype)
 
 
 def clip_quads(
@@ -293,12 +323,14 @@ def clip_quads(
     """
     xs = array("x", x, np.float64, (None, 4))
     ys = array("y", y, np.float64, xs.shape)
-    n, (ny, nx) = len(xs), shape
+    finite(x=xs, y=ys)
+    n, (ny, nx) = len(xs), (count("shape", v, 1, MOST_PIXELS) for v in pair("shape", shape))
+    count("x", n, 0, 2**22)  # the sum of all overlaps fits C's integers
     start = np.zeros(n + 1, dtype=np.int64)
-    given = pointer(_not_empty(xs.ravel())), pointer(_not_empty(ys.ravel()))
+    given = pointer(xs), pointer(ys)
     check(lib.roman_clip_sizes(n, *given, ny, nx, pointer(start)), "clip_quads")
-    count = int(start[-1]) + 1
-    row, column, area = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count)
+    total = elements("x, y", int(start[-1]))
+    row, column, area = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
     status = lib.roman_clip_areas(n, *given, ny, nx, pointer(start), pointer(row), pointer(column), pointer(area))
     check(status, "clip_quads")
-    return row[:-1], column[:-1], area[:-1], start
+    return row, column, area, start

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import array, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.arrays import array, count, elements, finite, increasing, number, offsets, pair
+from roman_assets.kernels.call import check, ffi, lib, pointer, vector_level
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -17,6 +18,8 @@ I32 = NDArray[np.int32]
 
 #: Bands one fit can hold (csrc/point_lens.h).
 MAX_BANDS = 8
+#: Shortest time scale of a search or a fit, and most finest bins of a search (csrc/event_search.c).
+LEAST_DAYS, MOST_BINS = 1e-6, 1e12
 #: Flags of a point-lens fit.
 CONVERGED, AT_BOUND, SINGULAR, NEGATIVE_SOURCE = 1, 2, 4, 8
 
@@ -69,12 +72,23 @@ def event_search(
     times = array("mjd", mjd, np.float64, (None,))
     f = array("flux", flux, np.float32, (None, len(times)))
     e = array("flux_err", flux_err, np.float32, f.shape)
-    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
-        raise InputError("times are not finite and increasing", field="mjd", remedy="sort the epochs")
+    finite(mjd=times)
+    increasing("mjd", times)
+    shortest = number("teff_min", teff_min, LEAST_DAYS)
+    options = [
+        shortest,
+        number("teff_max", teff_max, shortest, 1e6),
+        number("teff_ratio", teff_ratio, 1.01, 1e3),
+        number("steps_per_teff", steps_per_teff, 0.5, 64),
+        number("reach", reach, 1, 20),
+        number("high_sigma", high_sigma),
+    ]
+    if len(times):
+        number("teff_min", shortest, (times[-1] - times[0]) / MOST_BINS)
     doubles: list[NDArray[Any]] = [np.empty(len(f)) for _ in range(6)]
     integers: list[NDArray[Any]] = [np.empty(len(f), dtype=np.int32) for _ in range(3)]
     if len(f) and len(times):
-        grid = ffi.new("roman_search_grid *", [teff_min, teff_max, teff_ratio, steps_per_teff, reach, high_sigma])
+        grid = ffi.new("roman_search_grid *", options)
         outputs: list[NDArray[Any]] = [*doubles[:2], integers[0], *doubles[2:], *integers[1:]]
         status = lib.roman_event_search(
             grid,
@@ -139,7 +153,7 @@ def point_lens_fit(
     start
         (curves * n_bands + 1,) where each band of each curve begins and ends.
     time, flux, weight
-        (points,) times [d] in order within a band, fluxes, 1 / error^2, all finite and weights positive.
+        (points,) times [d], increasing within a band, fluxes, 1 / error^2, all finite and weights positive.
     seed_start, seed_t0, seed_teff
         (curves + 1,), (seeds,), (seeds,) starting points of each curve [d].
 
@@ -148,20 +162,21 @@ def point_lens_fit(
     InputError
         Shapes disagree or values are out of range.
     """
-    bounds = array("start", start, np.int64, (None,))
+    n_bands = count("n_bands", n_bands, 1, MAX_BANDS)
     t = array("time", time, np.float64, (None,))
     f = array("flux", flux, np.float64, t.shape)
     w = array("weight", weight, np.float64, t.shape)
-    n = (len(bounds) - 1) // n_bands
-    seeds = array("seed_start", seed_start, np.int64, (n + 1,))
+    n, odd = divmod(len(array("start", start, np.int64, (None,))) - 1, n_bands)
+    if n < 0 or odd:
+        raise InputError(f"not {n_bands} bands of every curve", field="start", remedy="pass CSR offsets")
+    bounds = offsets("start", start, n * n_bands, len(t))
     s_t0 = array("seed_t0", seed_t0, np.float64, (None,))
     s_teff = array("seed_teff", seed_teff, np.float64, s_t0.shape)
-    starts = array("u0", u0, np.float64, (None,))
-    if len(bounds) != n * n_bands + 1 or bounds[-1] != len(t) or seeds[-1] != len(s_t0):
-        raise InputError("the starts do not agree with the points", field="start", remedy="pass CSR offsets")
-    if not (np.isfinite(t).all() and np.isfinite(f).all() and np.isfinite(w).all() and (w > 0).all()):
-        raise InputError("a point is not finite or has no weight", field="flux", remedy="drop such points")
+    seeds = offsets("seed_start", seed_start, n, len(s_t0))
+    _check_points(bounds, t, f, w)
+    options = _lens_options(free_blend, u0, tolerance, max_iterations, coarse_above, te_range, u0_max)
     size = 3 + 2 * n_bands
+    elements("n_bands", n, size, size)
     result = LensResult(
         np.full((n, 3), np.nan),
         np.zeros((n, n_bands)),
@@ -172,22 +187,8 @@ def point_lens_fit(
         np.zeros(n, np.int32),
         np.zeros(n, np.int32),
     )
-    options = ffi.new(
-        "roman_lens_options *",
-        {
-            "free_blend": int(free_blend),
-            "n_u0": len(starts),
-            "u0": pointer(starts),
-            "tolerance": tolerance,
-            "max_iterations": max_iterations,
-            "coarse_above": coarse_above,
-            "te_min": te_range[0],
-            "te_max": te_range[1],
-            "u0_max": u0_max,
-        },
-    )
     status = lib.roman_point_lens_fit(
-        options,
+        options.struct,
         n,
         n_bands,
         pointer(bounds),
@@ -211,9 +212,66 @@ def point_lens_fit(
     return result
 
 
+def _check_points(bounds: NDArray[np.int64], t: F64, f: F64, w: F64) -> None:
+    """Points that C takes as they are: finite, with weight, and in order of time within each band of each curve."""
+    for name, values in (("time", t), ("flux", f), ("weight", w)):
+        if not np.isfinite(values).all():
+            raise InputError("a point is not finite", field=name, remedy="drop such points")
+    if not (w > 0).all():
+        raise InputError("a point has no weight", field="weight", remedy="drop such points")
+    inside = np.ones(len(t) + 1, dtype=bool)
+    inside[bounds] = False
+    if (inside[1:-1] & (np.diff(t) < 0)).any():
+        raise InputError("times of a band are not increasing", field="time", remedy="sort the points of every band")
+
+
+class _LensOptions:
+    """The C structure of a fit's options, and what it points to."""
+
+    def __init__(self, u0: F64, fields: dict[str, Any]) -> None:
+        self._u0 = u0
+        self.struct: Any = ffi.new("roman_lens_options *", fields | {"u0": pointer(u0), "n_u0": len(u0)})
+
+
+def _lens_options(
+    free_blend: bool,
+    u0: ArrayLike,
+    tolerance: float,
+    max_iterations: int,
+    coarse_above: int,
+    te_range: tuple[float, float],
+    u0_max: float,
+) -> _LensOptions:
+    starts = array("u0", u0, np.float64, (None,))
+    if not len(starts) or not (np.isfinite(starts) & (starts > 0)).all():
+        raise InputError("start values are none, or not positive", field="u0", remedy="give some, all above 0")
+    shortest, longest = pair("te_range", te_range)
+    te_min = number("te_range", shortest, LEAST_DAYS)
+    return _LensOptions(
+        starts,
+        {
+            "free_blend": int(bool(free_blend)),
+            "tolerance": number("tolerance", tolerance, 0, above=True),
+            "max_iterations": count("max_iterations", max_iterations, 1, 1_000_000),
+            "coarse_above": count("coarse_above", coarse_above, 0, 2**62),
+            "te_min": te_min,
+            "te_max": number("te_range", longest, te_min, above=True),
+            "u0_max": number("u0_max", u0_max, 0, above=True),
+        },
+    )
+
+
 def point_lens_excess(time: ArrayLike, t0: float, u0: float, te: float) -> F64:
-    """Magnification minus one, (points,), accurate far from the lens; u0 of either sign, te > 0 [d]."""
+    """Magnification minus one, (points,), accurate far from the lens; u0 of either sign, te > 0 [d].
+
+    Raises
+    ------
+    InputError
+        A time or a parameter is not finite, or te is not positive.
+    """
     t = array("time", time, np.float64, (None,))
+    finite(time=t)
+    t0, u0, te = number("t0", t0), number("u0", u0), number("te", te, 0, above=True)
     excess = np.empty_like(t)
     check(
         lib.roman_point_lens_excess(len(t), pointer(t), t0, u0, te, pointer(excess), vector_level()),
@@ -242,8 +300,7 @@ def finite_source(u: ArrayLike, rho: float, limb: float = 0.0) -> F64:
     separation = np.abs(array("u", u, np.float64, (None,)))
     if not np.isfinite(separation).all():
         raise InputError("a separation is not finite", field="u", remedy="drop such points")
-    if not (np.isfinite(rho) and rho > 0 and 0 <= limb <= 1):
-        raise InputError(f"rho {rho}, limb darkening {limb}", field="rho, limb", remedy="use rho > 0, limb of 0 to 1")
+    rho, limb = number("rho", rho, 0, above=True), number("limb", limb, 0, 1)
     result = np.empty_like(separation)
     check(lib.roman_finite_source(len(result), pointer(separation), rho, limb, pointer(result)), "finite_source")
     return result

@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import CONVERGENCE, array, check, ffi, lib, pointer, vector_level
-from roman_assets.kernels.photometry import F32, F64, PaddedFrame, SplinePsf, Stars
+from roman_assets.kernels.arrays import MOST_ELEMENTS, MOST_PIXELS, array, count, finite, number, weights
+from roman_assets.kernels.call import CONVERGENCE, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.photometry import F32, F64, MAX_SKY, PaddedFrame, SplinePsf, Stars, check_placed
+
+#: Most threads of one fit.
+MAX_THREADS = 1024
+#: Least margin of an image that is fitted [px].
+LEAST_PAD = 16
 
 
 class PsfField:
@@ -30,7 +36,8 @@ class PsfField:
     """
 
     def __init__(self, rows: Sequence[Sequence[SplinePsf]], cell_px: float) -> None:
-        if not rows or not rows[0] or len({len(row) for row in rows}) != 1 or not cell_px > 0:
+        self.cell_px = number("cell_px", cell_px, 0, above=True)
+        if not rows or not rows[0] or len({len(row) for row in rows}) != 1:
             raise InputError("the grid of ePSFs is empty or ragged", field="psf", remedy="give a full grid of cells")
         flat = [psf for row in rows for psf in row]
         first = flat[0]
@@ -39,7 +46,7 @@ class PsfField:
             for p in flat
         ):
             raise InputError("the ePSFs of a detector differ in size or oversampling", field="psf")
-        self.shape, self.cell_px = (len(rows), len(rows[0])), float(cell_px)
+        self.shape = (len(rows), len(rows[0]))
         self.first = first
         # One ePSF needs no copy; a grid lies in one block, cell after cell.
         self._coefficients: F32 = first.planes if len(flat) == 1 else np.stack([p.planes for p in flat])
@@ -136,29 +143,28 @@ def exposure_fit(
     KernelError
         The sky is not constrained (all pixels masked).
     """
-    n = len(stars)
+    n = count("stars", len(stars), 1, MOST_ELEMENTS // 2)
+    count("pad", frame.pad, LEAST_PAD, MOST_PIXELS)
+    check_placed(frame, stars)
     img = array("data", data, np.float32, frame.shape)
     wgt = array("weight", weight, np.float32, frame.shape)
     terms = array("basis", basis, np.float32, (None, *frame.shape))
     prior = array("expected", expected, np.float64, (n,))
-    for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("expected", prior)):
-        # Sums of magnitudes are finite where all values are; a pass of isfinite costs three times as much.
-        if not np.isfinite(values.sum(dtype=np.float64)):
-            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
-    if wgt.size and wgt.min() < 0:
-        raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
+    count("basis", len(terms), 1, MAX_SKY)
+    finite(data=img, basis=terms, expected=prior)
+    weights(weight=wgt)
     flux, flux_err, chi2 = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.float32)
-    sky, residual = np.zeros(max(len(terms), 1)), np.empty(img.shape, dtype=np.float32)
+    sky, residual = np.zeros(len(terms)), np.empty(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_exposure_options *",
         {
-            "tolerance": tolerance,
-            "strength": strength,
-            "spread": spread,
-            "release": release,
-            "max_rounds": max_rounds,
+            "tolerance": number("tolerance", tolerance, 0, above=True),
+            "strength": number("strength", strength, 0),
+            "spread": number("spread", spread, 0),
+            "release": number("release", release, 0, above=True),
+            "max_rounds": count("max_rounds", max_rounds, 1, 1_000_000),
             "n_sky": len(terms),
-            "threads": threads,
+            "threads": count("threads", threads, 1, MAX_THREADS),
         },
     )
     status = lib.roman_exposure_fit(

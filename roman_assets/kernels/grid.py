@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import array, check, lib, pointer, vector_level
+from roman_assets.kernels.arrays import MOST_PIXELS, array, count, elements, finite, weights, writable
+from roman_assets.kernels.call import check, lib, pointer, vector_level
 from roman_assets.kernels.exposure import PsfField
 from roman_assets.kernels.photometry import F32, PaddedFrame
 
@@ -31,19 +32,35 @@ class GridSums:
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> GridSums:
-        """Of no exposure yet, for a reference frame of (ny, nx) px, rounded up to whole blocks."""
+        """Of no exposure yet, for a reference frame of (ny, nx) px, rounded up to whole blocks.
+
+        Raises
+        ------
+        InputError
+            A size is negative or too large.
+        """
         ny, nx = (BLOCK_PX * n for n in cls.blocks_of(shape))
+        elements("shape", GRID, GRID, ny, nx)
         return cls(*(np.zeros((GRID, GRID, ny, nx), dtype=np.float32) for _ in range(4)))
 
     @staticmethod
     def blocks_of(shape: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of blocks over (ny, nx) px."""
-        return -(-shape[0] // BLOCK_PX), -(-shape[1] // BLOCK_PX)
+        ny, nx = (count("shape", n, 0, MOST_PIXELS) for n in shape)
+        return -(-ny // BLOCK_PX), -(-nx // BLOCK_PX)
 
     @property
     def blocks(self) -> tuple[int, int]:
         """Rows and columns of blocks."""
         return self.signal.shape[2] // BLOCK_PX, self.signal.shape[3] // BLOCK_PX
+
+
+def _check_sums(sums: GridSums) -> None:
+    shape = writable("sums", sums.signal, np.float32, (GRID, GRID, None, None)).shape
+    if shape[2] % BLOCK_PX or shape[3] % BLOCK_PX:
+        raise InputError(f"sums of shape {shape}", field="sums", remedy="make them with GridSums.zeros")
+    for values in (sums.signal, sums.norm, sums.top_signal, sums.top_norm):
+        writable("sums", values, np.float32, shape)
 
 
 def add_exposure(
@@ -63,18 +80,14 @@ def add_exposure(
     InputError
         Shapes disagree, an offset or value is not finite, or a weight is negative.
     """
+    _check_sums(sums)
     shift = array("offset", offset, np.float64, (2, *sums.blocks))
     image = array("residual", residual, np.float32, frame.shape)
     wgt = array("weight", weight, np.float32, frame.shape)
-    signal = image * wgt
-    for name, values in (("residual", signal), ("weight", wgt)):
-        if not np.isfinite(values.sum(dtype=np.float64)):
-            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
-    if wgt.size and wgt.min() < 0:
-        raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
-    for values in (sums.signal, sums.norm, sums.top_signal, sums.top_norm):
-        if values.dtype != np.float32 or values.shape != sums.signal.shape or not values.flags.c_contiguous:
-            raise InputError("sums of unlike arrays", field="sums", remedy="make them with GridSums.zeros")
+    with np.errstate(over="ignore", invalid="ignore"):
+        signal = image * wgt
+    weights(weight=wgt)
+    finite(offset=shift, residual=signal)
     outputs = [pointer(v) for v in (sums.signal, sums.norm, sums.top_signal, sums.top_norm)]
     status = lib.roman_grid_sums(
         psf.struct,

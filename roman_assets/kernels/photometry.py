@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import CONVERGENCE, array, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.arrays import MOST_PIXELS, array, count, elements, finite, number, numbers, weights, writable
+from roman_assets.kernels.call import CONVERGENCE, check, ffi, lib, pointer, vector_level
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 #: Largest half size of a stamp [px]; stamps have half sizes 3, 7, 11, ... (see csrc/psf_stamp.h).
 MAX_HALF = 63
+#: Most grid points of an ePSF per pixel, and most sky terms of a fit (csrc/joint_fit.h, csrc/exposure_fit.h).
+MAX_OVERSAMPLE, MAX_SKY = 64, 8
 
 
 class SplinePsf:
@@ -28,18 +31,21 @@ class SplinePsf:
         Shape (N, N), odd N, spline coefficients on a grid with `oversample` points per pixel, centred
         on the star; fraction of the flux per pixel.
     oversample
-        Grid points per pixel.
+        Grid points per pixel, 1 to 64.
+
+    Raises
+    ------
+    InputError
+        The grid is not square, odd and finite, or reaches too far.
     """
 
     def __init__(self, coefficients: ArrayLike, oversample: int) -> None:
-        grid = np.asarray(coefficients, dtype=np.float32)
+        grid = np.asarray(numbers("coefficients", coefficients), dtype=np.float32)
         if grid.ndim != 2 or grid.shape[0] != grid.shape[1] or grid.shape[0] % 2 == 0:
             raise InputError(f"ePSF grid of shape {grid.shape}", field="coefficients", remedy="pass a square odd grid")
         if not np.isfinite(grid).all():
             raise InputError("the ePSF grid is not finite", field="coefficients", remedy="repair the reference file")
-        if oversample < 1:
-            raise InputError(f"oversample {oversample}", field="oversample", remedy="give the grid points per pixel")
-        self.oversample = int(oversample)
+        self.oversample = count("oversample", oversample, 1, MAX_OVERSAMPLE)
         self.grid_half = grid.shape[0] // 2
         # Stamps may be larger than the grid and taps reach one point beyond: a margin of zeros.
         margin_px = MAX_HALF + 4
@@ -48,7 +54,11 @@ class SplinePsf:
         full = np.zeros((size, size), dtype=np.float32)
         low = self.origin - self.grid_half
         if low < 0:
-            raise InputError(f"ePSF reaches {self.grid_half / oversample:.0f} px", remedy=f"cut it to {MAX_HALF} px")
+            raise InputError(
+                f"ePSF reaches {self.grid_half / self.oversample:.0f} px",
+                field="coefficients",
+                remedy=f"cut it to {MAX_HALF} px",
+            )
         full[low : low + grid.shape[0], low : low + grid.shape[0]] = grid
         os_ = self.oversample
         planes = full.reshape(size // os_, os_, size // os_, os_).transpose(1, 3, 0, 2)
@@ -80,22 +90,34 @@ class SplinePsf:
 
 @dataclass(frozen=True)
 class Stars:
-    """Positions [px] and stamp half sizes [px] of the stars of one frame."""
+    """Positions [px] and stamp half sizes [px] of the stars of one frame: (n,) float64, float64 and int32.
+
+    Raises
+    ------
+    InputError
+        The arrays do not agree, or a position is not finite.
+    """
 
     x: F64
     y: F64
     half: NDArray[np.int32]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", array("x", self.x, np.float64, (None,)))
+        object.__setattr__(self, "y", array("y", self.y, np.float64, self.x.shape))
+        object.__setattr__(self, "half", array("half", self.half, np.int32, self.x.shape))
+        if not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+            raise InputError("a star's position is not finite", field="x, y", remedy="drop such stars first")
+
     @classmethod
     def of(cls, x: ArrayLike, y: ArrayLike, half: ArrayLike) -> Stars:
         """Stars from anything array-like; a scalar `half` serves all."""
-        xs = array("x", x, np.float64, (None,))
-        ys = array("y", y, np.float64, xs.shape)
-        given = np.asarray(half)
-        halves = array("half", np.full(xs.shape, given) if given.ndim == 0 else given, np.int32, xs.shape)
-        if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-            raise InputError("a star's position is not finite", field="x, y", remedy="drop such stars first")
-        return cls(xs, ys, halves)
+        xs, given = array("x", x, np.float64, (None,)), numbers("half", half)
+        return cls(
+            xs,
+            array("y", y, np.float64, xs.shape),
+            array("half", np.full(xs.shape, given) if given.ndim == 0 else given, np.int32, xs.shape),
+        )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -110,9 +132,9 @@ class PaddedFrame:
     """An image geometry with zero margins wide enough for every stamp of `stars`-like half sizes."""
 
     def __init__(self, ny: int, nx: int, pad: int = MAX_HALF + 9) -> None:
-        self.ny, self.nx, self.pad = int(ny), int(nx), int(pad)
-        if self.ny < 1 or self.nx < 1 or self.pad < 0:
-            raise InputError(f"image of {ny} x {nx} px with a margin of {pad}", field="ny, nx, pad")
+        self.ny, self.nx = count("ny", ny, 1, MOST_PIXELS), count("nx", nx, 1, MOST_PIXELS)
+        self.pad = count("pad", pad, 0, MOST_PIXELS)
+        elements("ny, nx, pad", self.ny + 2 * self.pad, self.nx + 2 * self.pad)
         self.struct = ffi.new("roman_frame *", {"ny": self.ny, "nx": self.nx, "pad": self.pad})
         self.shape = (self.ny + 2 * self.pad, self.nx + 2 * self.pad)
 
@@ -128,15 +150,41 @@ class PaddedFrame:
         return slice(self.pad, self.pad + self.ny), slice(self.pad, self.pad + self.nx)
 
 
+def check_placed(frame: PaddedFrame | None, stars: Stars) -> None:
+    """Refuse half sizes that no stamp has, and (given a frame) stamps that reach beyond its margin.
+
+    Raises
+    ------
+    InputError
+        Of field half, or x, y.
+    """
+    half = stars.half
+    if ((half < 3) | (half > MAX_HALF) | (half % 4 != 3)).any():
+        raise InputError("no half size of a stamp", field="half", remedy=f"use 3, 7, 11, ... {MAX_HALF}")
+    if frame is None:
+        return
+    x, y = np.floor(stars.x + 0.5), np.floor(stars.y + 0.5)
+    before = np.minimum(x, y) - half < -frame.pad
+    if (before | (x + half + 1 >= frame.nx + frame.pad) | (y + half >= frame.ny + frame.pad)).any():
+        raise InputError("a star's stamp reaches beyond the margin", field="x, y", remedy="drop such stars first")
+
+
 def psf_stamps(psf: SplinePsf, stars: Stars, derivative: int = 0) -> list[F32]:
     """Pixel stamps psi (derivative 0), d psi/dx (1) or d psi/dy (2) of every star.
 
     Returns one array of shape (2 half + 1, 2 half + 1) per star; fraction of flux per pixel [1/px for
     derivatives by the star's position].
+
+    Raises
+    ------
+    InputError
+        A half size or the derivative is out of range.
     """
+    derivative = count("derivative", derivative, 0, 2)
+    check_placed(None, stars)
     sizes = (2 * stars.half.astype(np.int64) + 1) * (2 * stars.half + 2)
-    offset = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    out = np.zeros(int(sizes.sum()) + 8, dtype=np.float32)
+    offset = (np.cumsum(sizes) - sizes).astype(np.int64)
+    out = np.zeros(elements("half", int(sizes.sum()) + 8), dtype=np.float32)
     status = lib.roman_psf_stamps(
         psf.struct, len(stars), *stars.pointers, pointer(offset), derivative, pointer(out), vector_level()
     )
@@ -147,9 +195,17 @@ def psf_stamps(psf: SplinePsf, stars: Stars, derivative: int = 0) -> list[F32]:
 
 
 def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, image: F32) -> F64:
-    """Adjoint of rendering: sum over stars and pixels of scale * image * B_k, on the grid (N, N)."""
+    """Adjoint of rendering: sum over stars and pixels of scale * image * B_k, on the grid (N, N).
+
+    Raises
+    ------
+    InputError
+        Shapes do not agree, a scale is not finite, or a star is out of range.
+    """
     gradient = np.zeros(psf.planes.shape, dtype=np.float64)
     scales = array("scale", scale, np.float64, (len(stars),))
+    finite(scale=scales)
+    check_placed(frame, stars)
     img = array("image", image, np.float32, frame.shape)
     status = lib.roman_psf_splat(
         psf.struct, frame.struct, len(stars), *stars.pointers, pointer(scales), pointer(img), pointer(gradient)
@@ -159,16 +215,17 @@ def splat(psf: SplinePsf, frame: PaddedFrame, stars: Stars, scale: ArrayLike, im
 
 
 def render(psf: SplinePsf, frame: PaddedFrame, stars: Stars, flux: ArrayLike, out: F32 | None = None) -> F32:
-    """Model image of the stars, padded, float32 [units of flux]; added to `out` in place when given."""
-    image = np.zeros(frame.shape, dtype=np.float32) if out is None else out
-    # Written in place: a converted copy would not do.
-    if image.dtype != np.float32 or image.shape != frame.shape or not image.flags.c_contiguous:
-        raise InputError(
-            f"{image.dtype} array of shape {image.shape}",
-            field="out",
-            remedy=f"pass a contiguous float32 array of shape {frame.shape}",
-        )
+    """Model image of the stars, padded, float32 [units of flux]; added to `out` in place when given.
+
+    Raises
+    ------
+    InputError
+        Shapes do not agree, a flux is not finite, a star is out of range, or `out` cannot be written to.
+    """
+    image = np.zeros(frame.shape, dtype=np.float32) if out is None else writable("out", out, np.float32, frame.shape)
     fluxes = array("flux", flux, np.float64, (len(stars),))
+    finite(flux=fluxes)
+    check_placed(frame, stars)
     check(
         lib.roman_render(
             psf.struct, frame.struct, len(stars), *stars.pointers, pointer(fluxes), pointer(image), vector_level()
@@ -182,6 +239,7 @@ def _sums(operation: str, width: int, psf: SplinePsf, frame: PaddedFrame, stars:
     sums = np.zeros((len(stars), width), dtype=np.float64)
     img = array("image", image, np.float32, frame.shape)
     wgt = array("weight", weight, np.float32, frame.shape)
+    check_placed(frame, stars)
     function = getattr(lib, f"roman_{operation}")
     status = function(
         psf.struct, frame.struct, len(stars), *stars.pointers, pointer(img), pointer(wgt), pointer(sums), vector_level()
@@ -254,26 +312,34 @@ def joint_fit(
     KernelError
         The sky is not constrained (all pixels masked).
     """
-    if not stars or len({len(s) for s in stars}) != 1:
-        raise InputError("the images do not have the same stars", field="stars", remedy="give every image all of them")
+    if not stars or len({len(s) for s in stars}) != 1 or not len(stars[0]):
+        raise InputError(
+            "the images have no stars, or not the same", field="stars", remedy="give every image all of them"
+        )
     n, frames = len(stars[0]), len(stars)
+    for one in stars:
+        check_placed(frame, Stars(one.x, one.y, stars[0].half))
     x = array("x", [s.x for s in stars], np.float64, (frames, n))
     y = array("y", [s.y for s in stars], np.float64, (frames, n))
     img = array("data", data, np.float32, (frames, *frame.shape))
     wgt = array("weight", weight, np.float32, (frames, *frame.shape))
     terms = array("basis", basis, np.float32, (None, *frame.shape))
+    count("basis", len(terms), 0, MAX_SKY)
     flux = array("start", start, np.float64, (n,)).copy()
     # NaN would spread to every star and still look converged; a masked pixel has weight 0 and a finite value.
-    for name, values in (("data", img), ("weight", wgt), ("basis", terms), ("start", flux)):
-        if not np.isfinite(values).all():
-            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
-    if (wgt < 0).any():
-        raise InputError("a weight is negative", field="weight", remedy="weights are inverse variances")
+    finite(data=img, basis=terms, start=flux)
+    weights(weight=wgt)
+    count("pad", frame.pad, 8, MOST_PIXELS)
     flux_err, chi2 = np.zeros(n), np.zeros(n, dtype=np.float32)
     sky, residual = np.zeros((frames, max(len(terms), 1))), np.zeros(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_joint_options *",
-        {"tolerance": tolerance, "max_iterations": max_iterations, "n_sky": len(terms), "core_half": core_half},
+        {
+            "tolerance": number("tolerance", tolerance, 0, above=True),
+            "max_iterations": count("max_iterations", max_iterations, 0, 1_000_000),
+            "n_sky": len(terms),
+            "core_half": count("core_half", core_half, 0, 3),
+        },
     )
     status = lib.roman_joint_fit(
         psf.struct,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import CONVERGENCE, array, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.arrays import array, count, elements, finite, increasing, weights
+from roman_assets.kernels.call import CONVERGENCE, check, ffi, lib, pointer, vector_level
 
 F64 = NDArray[np.float64]
 
 #: Most continua, and most columns in all, of one set of templates (csrc/redshift.h).
-MAX_CONTINUA, MAX_COLUMNS = 12, 24
+MAX_CONTINUA, MAX_COLUMNS, MAX_CELLS = 12, 24, 10**9
 #: Lines are drawn to this many sigma of the widest LSF.
 _REACH = 5.0
 
@@ -27,25 +29,36 @@ def nnls(matrix: ArrayLike, right: ArrayLike) -> F64:
     Raises
     ------
     InputError
-        A value is not finite, H is not symmetric or has a negative diagonal, or n > 24.
+        A value is not finite, H is not symmetric or has a negative diagonal, or n is not 1 to 24.
     """
     h = array("matrix", matrix, np.float64, (None, None))
-    c = array("right", right, np.float64, (len(h),))
-    _all_finite(matrix=h, right=c)
+    n = count("matrix", len(h), 1, MAX_COLUMNS)
+    c = array("right", right, np.float64, (n,))
+    if h.shape != (n, n):
+        raise InputError(f"a matrix of shape {h.shape}", field="matrix", remedy="pass A'A")
+    finite(matrix=h, right=c)
     diagonal = np.diag(h)
     if not np.allclose(h, h.T, rtol=1e-8, atol=1e-12 * np.abs(h).max(initial=0)) or (diagonal < 0).any():
         raise InputError("not a matrix of normal equations", field="matrix", remedy="pass A'A")
+    if diagonal.max() > 1e150 or (diagonal[diagonal > 0] < 1e-150).any():
+        raise InputError("elements are too large or too small", field="matrix", remedy="scale A")
     unit = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1)), 0)
-    scaled, x = h * np.outer(unit, unit), np.zeros(len(h))
+    scaled, x = h * np.outer(unit, unit), np.zeros(n)
     np.fill_diagonal(scaled, unit > 0)
-    check(lib.roman_nnls(len(h), pointer(scaled), pointer(c * unit), pointer(x)), "nnls")
+    check(lib.roman_nnls(n, pointer(scaled), pointer(c * unit), pointer(x)), "nnls")
     return x * unit
 
 
 @dataclass(frozen=True)
 class LineTable:
     """Emission lines: rest wavelength [nm, vacuum], flux per unit amplitude of their column, own width
-    (sigma of ln wavelength) and column 0 .. n_columns - 1; four arrays of one length."""
+    (sigma of ln wavelength, below 1) and column 0 .. n_columns - 1; four arrays of one length.
+
+    Raises
+    ------
+    InputError
+        The arrays do not agree or a value is out of range.
+    """
 
     wavelength: F64
     flux: F64
@@ -53,14 +66,32 @@ class LineTable:
     column: NDArray[np.int32]
     n_columns: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_columns", count("n_columns", self.n_columns, 0, MAX_COLUMNS))
+        shape: tuple[int | None, ...] = (None,)
+        for name in ("wavelength", "flux", "width", "column"):
+            kind = np.int32 if name == "column" else np.float64
+            values = array(name, getattr(self, name), kind, shape)
+            finite(**{name: values})
+            object.__setattr__(self, name, values)
+            shape = values.shape
+        ranges = {
+            "wavelength": self.wavelength > 0,
+            "flux": self.flux >= 0,
+            "width": (self.width >= 0) & (self.width < 1),
+            "column": (self.column >= 0) & (self.column < self.n_columns),
+        }
+        for name, sound in ranges.items():
+            if not sound.all():
+                raise InputError("a value is out of range", field=name, remedy="repair the table of lines")
+
     @classmethod
     def of(
         cls, wavelength: ArrayLike, flux: ArrayLike, width: ArrayLike, column: ArrayLike, n_columns: int
     ) -> LineTable:
         """From anything array-like."""
-        w = array("wavelength", wavelength, np.float64, (None,))
-        f, s = (array(k, v, np.float64, w.shape) for k, v in (("flux", flux), ("width", width)))
-        return cls(w, f, s, array("column", column, np.int32, w.shape), int(n_columns))
+        w, f, s = (array(k, v, np.float64, (None,)) for k, v in _named(wavelength=wavelength, flux=flux, width=width))
+        return cls(w, f, s, array("column", column, np.int32, (None,)), n_columns)
 
 
 class ScanTemplates:
@@ -74,14 +105,19 @@ class ScanTemplates:
         (n_continua, n_cells), any unit of flux density.
     lines
         The emission lines.
+
+    Raises
+    ------
+    InputError
+        The grid is not regular, a value is not finite, or there are too many columns.
     """
 
     def __init__(self, log_wavelength: ArrayLike, continua: ArrayLike, lines: LineTable) -> None:
         grid = array("log_wavelength", log_wavelength, np.float64, (None,))
         values = array("continua", continua, np.float64, (None, len(grid)))
-        _all_finite(log_wavelength=grid, continua=values)
+        finite(log_wavelength=grid, continua=values)
         steps = np.diff(grid)
-        if len(grid) < 2 or steps[0] <= 0 or np.abs(steps - steps.mean()).max() > 1e-6 * steps.mean():
+        if not 2 <= len(grid) <= MAX_CELLS or steps[0] <= 0 or np.abs(steps - steps.mean()).max() > 1e-6 * steps.mean():
             raise InputError("cells are not equal steps", field="log_wavelength", remedy="pass a regular grid")
         if len(values) > MAX_CONTINUA or not 1 <= len(values) + lines.n_columns <= MAX_COLUMNS:
             raise InputError(
@@ -166,7 +202,7 @@ def redshift_scan(
     Parameters
     ----------
     wavelength, flux, weight, lsf
-        (n,) [nm, increasing], [any], [1/flux^2], [sigma, nm]; weight 0 masks a pixel.
+        (n,) [nm, positive, increasing], [any], [1/flux^2], [sigma, nm]; weight 0 masks a pixel. n >= 1.
     log_1pz
         (n_z,) ln(1+z).
     rate
@@ -178,11 +214,18 @@ def redshift_scan(
         Arrays do not match, are not finite, or the templates do not cover the spectrum.
     """
     w = array("wavelength", wavelength, np.float64, (None,))
-    f, v, s = (array(k, a, np.float64, w.shape) for k, a in (("flux", flux), ("weight", weight), ("lsf", lsf)))
+    f, v, s = (array(k, a, np.float64, w.shape) for k, a in _named(flux=flux, weight=weight, lsf=lsf))
     z = array("log_1pz", log_1pz, np.float64, (None,))
     r = array("rate", rate, np.float64, (templates.lines.n_columns,))
-    _all_finite(wavelength=w, flux=f, weight=v, lsf=s, log_1pz=z, rate=r)
-    if len(w) and not templates.covers(w, z).all():
+    count("wavelength", len(w), 1, 2**31 - 1)
+    finite(wavelength=w, flux=f, lsf=s, log_1pz=z)
+    weights(weight=v, rate=r)
+    increasing("wavelength", w, strictly=True)
+    for name, values in (("wavelength", w[:1]), ("lsf", s)):
+        if (values <= 0).any():
+            raise InputError("a value is not positive", field=name, remedy="drop such pixels")
+    elements("log_1pz", len(z), templates.n_columns)
+    if not templates.covers(w, z).all():
         raise InputError(
             "the templates do not cover the spectrum at every redshift",
             field="log_1pz",
@@ -208,7 +251,5 @@ def redshift_scan(
     return scan
 
 
-def _all_finite(**arrays: F64) -> None:
-    for name, values in arrays.items():
-        if not np.isfinite(values).all():
-            raise InputError("a value is not finite", field=name, remedy="mask pixels by weight 0 and a finite value")
+def _named(**values: ArrayLike) -> Iterable[tuple[str, ArrayLike]]:
+    return values.items()

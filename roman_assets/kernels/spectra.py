@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import array, check, ffi, lib, pointer, vector_level
+from roman_assets.kernels.arrays import array, elements, number, numbers
+from roman_assets.kernels.call import check, ffi, lib, pointer, vector_level
 
 F64 = NDArray[np.float64]
 #: Most coefficients along one axis of a polynomial (csrc/optical_model.h).
@@ -68,9 +69,10 @@ class Optics:
                 raise InputError(
                     f"{values.shape} coefficients", field=name, remedy=f"give 1 to {MAX_TERMS} along an axis"
                 )
-        numbers = (self._xmap, self._ymap, self._ids, self._crv, [reference], list(vars(geometry).values()))
-        if not all(np.isfinite(values).all() for values in numbers):
+        if not all(np.isfinite(values).all() for values in (self._xmap, self._ymap, self._ids, self._crv)):
             raise InputError("a coefficient is not finite", field="optics", remedy="repair the reference file")
+        reference = number("optics", reference)
+        places = {name: number("optics", value) for name, value in vars(geometry).items()}
         if not (geometry.px_per_mm > 0 and geometry.deg_per_px > 0 and reference > 0):
             raise InputError("a scale is not positive", field="optics", remedy="repair the reference file")
         self.logarithmic = logarithmic
@@ -78,13 +80,13 @@ class Optics:
         shapes = {"map": self._xmap.shape, "ids": self._ids.shape, "crv": self._crv.shape}
         fields |= {f"{n}_{axis}": size for n, shape in shapes.items() for axis, size in zip("ijk", shape, strict=False)}
         self.struct: Any = ffi.new(
-            "roman_optics *", fields | vars(geometry) | {"reference": float(reference), "logarithmic": int(logarithmic)}
+            "roman_optics *", fields | places | {"reference": reference, "logarithmic": int(bool(logarithmic))}
         )
 
 
 def _places(optics: Optics, **values: ArrayLike) -> list[F64]:
     """Arguments as float64 arrays, wavelengths positive where their logarithm is taken."""
-    result = [np.asarray(v, dtype=np.float64) for v in values.values()]
+    result = [np.asarray(numbers(name, v), dtype=np.float64) for name, v in values.items()]
     wavelength = result[-1]
     if optics.logarithmic and wavelength.size and (wavelength <= 0).any():
         raise InputError("a wavelength is not positive", field="wavelength", remedy="give wavelengths in um")
@@ -99,7 +101,7 @@ def trace_points(optics: Optics, x0: ArrayLike, y0: ArrayLike, wavelength: Array
     Raises
     ------
     InputError
-        A wavelength is not positive where the model is logarithmic.
+        The arrays do not agree, or a wavelength is not positive where the model is logarithmic.
     """
     return _pointwise(lib.roman_trace_points, "trace_points", optics, x0, y0, wavelength)
 
@@ -111,7 +113,11 @@ def trace_slopes(optics: Optics, x0: ArrayLike, y0: ArrayLike, wavelength: Array
 
 def _pointwise(kernel: Any, name: str, optics: Optics, *values: ArrayLike) -> tuple[F64, F64]:
     given = _places(optics, **dict(zip(("x0", "y0", "wavelength"), values, strict=True)))
-    x0, y0, wavelength = np.broadcast_arrays(*given)
+    try:
+        x0, y0, wavelength = np.broadcast_arrays(*given)
+    except ValueError as error:
+        raise InputError(f"{error}", field="x0, y0, wavelength", remedy="pass matching arrays") from error
+    elements("x0, y0, wavelength", x0.size)
     flat = [np.ascontiguousarray(v).reshape(-1) for v in (x0, y0, wavelength)]
     first, second = np.empty(flat[0].size), np.empty(flat[0].size)
     pointers = [pointer(v) for v in (*flat, first, second)]
@@ -132,6 +138,7 @@ def trace_grid(optics: Optics, x0: ArrayLike, y0: ArrayLike, wavelength: ArrayLi
     xs = array("x0", x0, np.float64, (None,))
     ys = array("y0", y0, np.float64, xs.shape)
     waves = array("wavelength", _places(optics, wavelength=wavelength)[0], np.float64, (None,))
+    elements("x0, wavelength", len(xs), len(waves))
     x, y = np.empty((len(xs), len(waves))), np.empty((len(xs), len(waves)))
     status = lib.roman_trace_grid(
         optics.struct,

@@ -99,6 +99,26 @@ class Workspace:
         own = self.home / "sources"
         return own if own.is_dir() else None
 
+    def given_folder(self, name: str) -> Path | None:
+        """A folder of reference files that the installation names (`epsf_folder`, `reference_folder`); None if it does not.
+
+        Raises
+        ------
+        Unavailable
+            It is not there, or empty: a disk that is not mounted. What would stand in for its files would be frozen into
+            products.
+        """
+        value = getattr(self, name)
+        if not value:
+            return None
+        from roman_assets.storage.base import Unavailable
+
+        folder = Path(value)
+        if not folder.is_dir() or next(folder.iterdir(), None) is None:
+            remedy = "mount it, or put the reference files there"
+            raise Unavailable("there are no reference files", file=folder, field=VARIABLES[name], remedy=remedy)
+        return folder
+
     @property
     def dagster_home(self) -> Path:
         """Dagster's storage."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from roman_assets.bounds import ANY, COUNT, NOT_NEGATIVE, POSITIVE, Bound, check_bounds, check_range, whole
 from roman_assets.errors import InputError
 from roman_assets.simulate.geometry import DetectorFrame, plane_to_sky
 from roman_assets.simulate.psf import detector_number, galsim_bandpass
@@ -17,6 +18,35 @@ DETECTOR_PITCH_DEG = 0.14
 #: The Galactic bulge is visible twice a year, the field turned by 180 degrees from one season to the next.
 SEASON_STEP_DAYS = 184
 FIRST_VISIT_HOUR = 1.5
+
+
+_BOUNDS = {
+    "seed": whole(0, 2**63),
+    "days": whole(1, 10_000),
+    "seasons": whole(1, 100),
+    "visits_per_day": whole(1, 10_000),
+    "size_px": whole(32, 4088),  # a whole detector
+    "margin_px": whole(0, 4088),
+    "density": Bound(ge=0, le=10),
+    "n_events": COUNT,
+    "n_variables": COUNT,
+    "faint_events": COUNT,
+    "faint_mags": Bound(ge=0, le=50),
+    "mag_bright": Bound(ge=0, le=50),
+    "mag_faint": Bound(ge=0, le=50),
+    "zero_point": Bound(ge=0, le=50),
+    "pixel_area_sr": POSITIVE,
+    "gain": POSITIVE,
+    "read_noise": NOT_NEGATIVE,
+    "sky": NOT_NEGATIVE,
+    "exposure_time_s": POSITIVE,
+    "full_well_e": POSITIVE,
+    "proper_motion_mas_yr": NOT_NEGATIVE,
+    "ra": Bound(ge=0, le=360),
+    "dec": Bound(ge=-90, le=90),
+    "roll": ANY,
+    "program": whole(0, 99_999),
+}
 
 
 @dataclass(frozen=True)
@@ -82,13 +112,10 @@ class MiniSurvey:
     program: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("days", "seasons", "visits_per_day", "size_px"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1", field=name)
-        if self.size_px < 32:
-            raise InputError("a sub-array needs at least 32 px a side", field="size_px")
-        if self.density < 0 or min(self.n_events, self.n_variables, self.faint_events) < 0:
-            raise InputError("densities and numbers of stars cannot be negative", field="density")
+        check_bounds(self, **_BOUNDS)
+        check_range(self, "faint_mags", strictly=False)
+        if not self.mag_bright <= self.mag_faint:
+            raise InputError("the faintest star is brighter than the brightest", field="mag_faint")
         if len(self.planets) > self.n_events or any(s <= 0 or q <= 0 for s, q, _ in self.planets):
             raise InputError("a planet needs an event, and positive s and q", field="planets")
         if len(set(self.detectors)) != len(self.detectors) or not self.detectors:

@@ -18,6 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, POSITIVE, Bound, check_bounds, check_range, whole
+from roman_assets.errors import InputError
 from roman_assets.simulate.config import MiniSurvey, Visit
 from roman_assets.simulate.detector import Frame, bad_pixels, expose
 from roman_assets.simulate.geometry import DetectorFrame
@@ -71,6 +73,32 @@ class DispersedField:
     dec: float = 2.2
     days: tuple[str, ...] = ("2027-10-01",)
     change: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            seed=whole(0, 2**63),
+            galaxies=whole(0, 100_000),
+            stars=whole(0, 100_000),
+            rolls=Bound(ge=-360, le=360),
+            width=whole(32, 4088),
+            height=whole(32, 4088),
+            redshifts=NOT_NEGATIVE,
+            magnitudes=Bound(ge=0, le=50),
+            line_flux=NOT_NEGATIVE,
+            exposure_time_s=POSITIVE,
+            ra=Bound(ge=0, le=360),
+            dec=Bound(ge=-90, le=90),
+            change=Bound(ge=-1, le=1e6),
+        )
+        check_range(self, "redshifts", "magnitudes", strictly=False)
+        if self.element not in PROGRAMS:
+            raise InputError(f"no element {self.element!r}", field="element", remedy=f"use {' or '.join(PROGRAMS)}")
+        for name in ("rolls", "days"):
+            if not getattr(self, name):
+                raise InputError(f"there are no {name}", field=name, remedy="give at least one")
+        if self.galaxies + self.stars < 1:
+            raise InputError("there is no source", field="galaxies, stars", remedy="give at least one")
 
     def brightness(self, day: int) -> float:
         """Of the first star on a day, relative to the first."""

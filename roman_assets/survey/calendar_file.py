@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 import os
 import re
 import tempfile
@@ -17,12 +18,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.survey.model import BULGE, SPECTROSCOPIC, Calendar, Field, Region, Season, region_names
 
 MAX_KEYS = 10_000  # per asset: Dagster's pages and backfills get slow well before its limit of 100,000
 MAX_FILE_BYTES = 4 << 20
 MAX_ORDER = 12
+MAX_CELLS = 200_000  # of all regions together
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -31,6 +34,7 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.cells = 0  # of all regions so far
 
     def fail(self, field: str, problem: str, remedy: str) -> InputError:
         return InputError(problem, file=self.file, field=field, remedy=remedy)
@@ -79,7 +83,11 @@ class _Reader:
 
     def days(self, value: Any, field: str) -> list[str]:
         if isinstance(value, list):
-            return [day for i, item in enumerate(value) for day in self.days(item, f"{field}[{i}]")]
+            days: list[str] = []
+            for i, item in enumerate(value):
+                days += self.days(item, f"{field}[{i}]")
+                self.at_most(len(days), field, "days")
+            return days
         if not isinstance(value, dict):
             return [self.date(value, field).isoformat()]
         run = self.table(value, field, {"first", "count", "step"})
@@ -98,6 +106,12 @@ class _Reader:
                 raise self.fail(field, f"{name!r} is given twice", "give each name once.")
             seen.add(name)
 
+    def at_most_cells(self, field: str) -> None:
+        if self.cells > MAX_CELLS:
+            raise self.fail(
+                field, f"the regions have more than {MAX_CELLS} cells", "lower the order, or give smaller regions."
+            )
+
     def at_most(self, count: int, field: str, what: str) -> None:
         if count > MAX_KEYS:
             raise self.fail(
@@ -109,11 +123,11 @@ class _Reader:
 
 def parse(text: str, file: str) -> Calendar:
     """The calendar a TOML text describes.  Raises InputError naming ``file`` and the field at fault."""
-    reader = _Reader(file)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not valid TOML: {error}", file=file, remedy="correct the syntax.") from error
+    with reading(file, "a calendar in TOML", "correct the syntax."):
+        return _calendar(_Reader(file), tomllib.loads(text))
+
+
+def _calendar(reader: _Reader, document: dict[str, Any]) -> Calendar:
     keys = {"name", "detectors", "seasons", "fields", "spectroscopic_days", "regions"}
     reader.table(document, "", keys)
     calendar = Calendar(
@@ -123,7 +137,7 @@ def parse(text: str, file: str) -> Calendar:
         fields=_fields(reader, document.get("fields", [])),
         spectroscopic_days=_spectroscopic_days(reader, document.get("spectroscopic_days", [])),
         regions=_regions(reader, document.get("regions", [])),
-        source=file,
+        source=reader.file,
     )
     if not calendar.days and not calendar.spectroscopic_days:
         raise reader.fail("seasons", "the calendar holds no day", "add [[seasons]] or spectroscopic_days.")
@@ -225,9 +239,14 @@ def _cells(reader: _Reader, item: dict[str, Any], where: str, order: int) -> tup
     listed = item.get("cells", [])
     if not isinstance(listed, list):
         raise reader.fail(f"{where}.cells", "expected a list of cell numbers", "write cells = [1, 2].")
+    reader.cells += len(listed)
+    reader.at_most_cells(f"{where}.cells")
     cells = [reader.count(cell, f"{where}.cells[{i}]", 0, top) for i, cell in enumerate(listed)]
     reader.unique((str(cell) for cell in cells), f"{where}.cells")
-    for i, value in enumerate(item.get("circles", [])):
+    circles = item.get("circles", [])
+    if not isinstance(circles, list):
+        raise reader.fail(f"{where}.circles", "expected a list of circles", "write circles = [{ra, dec, radius_deg}].")
+    for i, value in enumerate(circles):
         from roman_assets.survey.healpix import cells_in_circle
 
         at = f"{where}.circles[{i}]"
@@ -235,6 +254,10 @@ def _cells(reader: _Reader, item: dict[str, Any], where: str, order: int) -> tup
         ra = reader.number(circle.get("ra"), f"{at}.ra", 0.0, 360.0)
         dec = reader.number(circle.get("dec"), f"{at}.dec", -90.0, 90.0)
         radius = reader.number(circle.get("radius_deg"), f"{at}.radius_deg", 1e-6, 30.0)
+        # Cells of the circle and of its rim, before any of them is made.
+        share = (1 - math.cos(math.radians(radius))) / 2
+        reader.cells += math.ceil(share * (top + 1) + 2 * math.sqrt(share * (top + 1)))
+        reader.at_most_cells(f"{at}.radius_deg")
         cells += cells_in_circle(ra, dec, radius, order)
     if not cells:
         raise reader.fail(where, "the region has no cell", "give cells or circles.")

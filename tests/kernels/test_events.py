@@ -155,7 +155,7 @@ def test_search_refuses_bad_input():
         kernels.event_search(t[::-1], f, f, **GRID)
     with pytest.raises(InputError, match="flux_err"):
         kernels.event_search(t, f, f[:, :3], **GRID)
-    with pytest.raises(InputError, match="event_search"):
+    with pytest.raises(InputError, match="teff_ratio"):
         kernels.event_search(t, f, f, **{**GRID, "teff_ratio": 1.0})
 
 

@@ -101,7 +101,7 @@ def test_blocks_cover_the_image():
         ("weight", lambda a: a["weight"].__setitem__((80, 80), -1)),
         ("residual", lambda a: a.update(residual=a["residual"][1:])),
         ("offset", lambda a: a.update(offset=a["offset"][:, :1])),
-        ("grid_sums", lambda a: a["offset"].__setitem__((0, 0, 0), np.nan)),
+        ("offset", lambda a: a["offset"].__setitem__((0, 0, 0), np.nan)),
     ],
 )
 def test_invalid(psf, name, change):

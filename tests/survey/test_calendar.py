@@ -121,7 +121,7 @@ SEASON_2 = '\n[[seasons]]\nname = "{name}"\ndays = {days}\n'
             "are more than 10000",
         ),
         ('name = "x"\ndetectors = ["WFI01"]\n', "holds no day"),
-        ("name = [", "not valid TOML"),
+        ("name = [", "cannot be read as a calendar in TOML"),
         (MINIMAL + '[[fields]]\nname = "f01"\nra = 400\ndec = 0\nradius_deg = 1\n', "not a number in"),
         (MINIMAL + '[[regions]]\nname = "r"\norder = 1\ncells = [48]\n', "not a whole number in"),
         (MINIMAL + '[[regions]]\nname = "r"\norder = 1\ncells = [4, 4]\n', "'4' is given twice"),

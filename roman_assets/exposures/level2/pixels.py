@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import ANY, SHARE, check_bounds
 from roman_assets.exposures.rejection import Reason, Rejected
 
 CONSTANT_IMAGE = "constant_image"
@@ -54,6 +55,18 @@ class PixelGates:
     def absurd(self) -> float:
         """Value that no pixel has [DN/s]."""
         return min(50.0 * max(abs(self.min_sky), abs(self.max_sky)), float(np.finfo(np.float32).max))
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            min_finite_fraction=SHARE,
+            min_sky=ANY,
+            max_sky=ANY,
+            min_error_fraction=SHARE,
+            max_saturated_fraction=SHARE,
+            max_absurd_fraction=SHARE,
+            caveat_fraction=SHARE,
+        )
 
 
 class Planes(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, check_bounds, whole
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.systems.gdps.extraction.denoise import significant
 from roman_assets.systems.gdps.extraction.scene import FARTHEST_MOVE_PX, MAIN, PlacedSource, Scene
@@ -41,6 +42,16 @@ class ContaminationConfig:
     profile_error: float = 0.05  # share by which a source's model may be wrong in any pixel
     colour_error: float = 0.02  # share by which continua depart from the colours of the photometry
     recentre: bool = True  # let bright traces find their place across the dispersion
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            iterations=whole(0, 1000),
+            sigmas=NOT_NEGATIVE,
+            background_degree=whole(0, 10),
+            profile_error=NOT_NEGATIVE,
+            colour_error=NOT_NEGATIVE,
+        )
 
 
 @dataclass

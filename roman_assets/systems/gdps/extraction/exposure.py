@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, POSITIVE, THRESHOLD, check_bounds
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.dispersion import CutoutBox, Stamps
 from roman_assets.systems.gdps.extraction.contamination import (
@@ -53,6 +54,9 @@ class ExtractionConfig:
     gain: float = 1.0  # electrons in a DN
     reject_sigma: float = 7.0  # of a pixel off the source's fitted profile
     profile_tolerance: float = 0.2  # share of the source's light in a pixel that is no ground for rejection
+
+    def __post_init__(self) -> None:
+        check_bounds(self, gain=POSITIVE, reject_sigma=THRESHOLD, profile_tolerance=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, POSITIVE, check_bounds, whole
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.systems.gdps.extraction.contamination import ExposureModel, noise_variance
@@ -31,6 +32,11 @@ class JointConfig:
     expected: float = 0.5  # size of a correction in a bin, as a share of the source's median flux
     iterations: int = 60
     tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self, damping=NOT_NEGATIVE, expected=POSITIVE, iterations=whole(1, 1_000_000), tolerance=NOT_NEGATIVE
+        )
 
 
 @dataclass(frozen=True)

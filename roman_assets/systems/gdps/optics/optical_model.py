@@ -11,7 +11,9 @@ import numpy as np
 import yaml
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
+from roman_assets.kernels.arrays import MOST_PIXELS
 from roman_assets.kernels.spectra import Geometry, Optics, trace_grid, trace_points, trace_slopes
 from roman_assets.systems.gdps.optics.traces import Origin, TraceModel, origin_of, read_reference
 
@@ -133,7 +135,8 @@ def read_optical_model(path: str | Path) -> OpticalModel:
         The file cannot be read or a field is missing or wrong; it names file, field and remedy.
     """
     data = read_reference(path, "optical model")
-    return _Reader(path).model(data)
+    with reading(path, "an optical model", "give an optical model file of the Science Support Center, unaltered"):
+        return _Reader(path).model(data)
 
 
 class _Reader:
@@ -178,10 +181,7 @@ class _Reader:
     def parse(self, data: bytes) -> Mapping[str, Any]:
         if len(data) > _LARGEST_FILE:
             raise self.wrong("", f"{len(data)} bytes are too many for an optical model")
-        try:
-            tree = yaml.safe_load(data)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise self.wrong("", f"the file is not YAML ({type(error).__name__})") from error
+        tree = yaml.safe_load(data)
         if not isinstance(tree, Mapping):
             raise self.wrong("", "the file holds no mapping")
         return tree
@@ -203,8 +203,8 @@ class _Reader:
 
     def size(self, detector: Mapping[str, Any], name: str) -> int:
         value = self.number(detector, "detector_model", name, positive=True)
-        if value != int(value):
-            raise self.wrong(f"detector_model.{name}", f"{value!r} is not a whole number")
+        if value != int(value) or value > MOST_PIXELS:
+            raise self.wrong(f"detector_model.{name}", f"{value!r} is no number of pixels")
         return int(value)
 
     def geometry(self, detector: Mapping[str, Any]) -> dict[str, Geometry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.traces import Origin, origin_of, read_reference
 
@@ -38,8 +40,18 @@ class Throughput:
         for order, (wavelength, area) in self.curves.items():
             field = f"effective_area_m2, order {order}"
             if wavelength.ndim != 1 or wavelength.shape != area.shape or len(wavelength) < 2:
-                raise InputError("the curve has fewer than two points", file=self.origin.name, field=field)
-            if not (np.isfinite(area).all() and (area >= 0).all() and (np.diff(wavelength) > 0).all()):
+                raise InputError(
+                    "the curve has fewer than two points",
+                    file=self.origin.name,
+                    field=field,
+                    remedy="repair the throughput file",
+                )
+            if not (
+                np.isfinite(wavelength).all()
+                and np.isfinite(area).all()
+                and (area >= 0).all()
+                and (np.diff(wavelength) > 0).all()
+            ):
                 raise InputError(
                     "wavelengths do not rise, or an area is not finite and positive",
                     file=self.origin.name,
@@ -98,15 +110,16 @@ def read_throughput(path: str | Path, detector: str | None = None) -> Throughput
     InputError
         The file cannot be read, lacks a column or the detector, or its curves are unusable.
     """
-    import io
-
     data = read_reference(path, "throughput file")
-    try:
-        table = pl.read_parquet(io.BytesIO(data))
-    except Exception as error:  # polars raises several kinds for bytes that are no parquet
-        raise InputError(
-            f"the throughput file is not parquet ({type(error).__name__})", file=path, remedy="give a parquet file"
-        ) from error
+    with reading(path, "a throughput file", "give a parquet file"):
+        return Throughput(_curves(pl.read_parquet(io.BytesIO(data)), path, detector), _origin(path, data))
+
+
+def _origin(path: str | Path, data: bytes) -> Origin:
+    return origin_of(path, data, "reference file")
+
+
+def _curves(table: pl.DataFrame, path: str | Path, detector: str | None) -> dict[str, tuple[F64, F64]]:
     missing = {"wavelength_um", "order", "effective_area_m2"} - set(table.columns)
     if missing:
         raise InputError("columns are missing", file=path, field=", ".join(sorted(missing)), remedy="add them")
@@ -116,4 +129,4 @@ def read_throughput(path: str | Path, detector: str | None = None) -> Throughput
         raise InputError(f"no curve for {detector}", file=path, field="detector", remedy="give a file that has it")
     numbers = pl.col("wavelength_um", "effective_area_m2").cast(pl.Float64)
     table = table.with_columns(pl.col("order").cast(pl.String), numbers)
-    return Throughput(curves_of(table), origin_of(path, data, "reference file"))
+    return curves_of(table)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.traces import Origin, TraceModel, origin_of, read_reference
 
@@ -26,6 +27,8 @@ F64 = NDArray[np.float64]
 _WHOLE = {1: 0, 3: 1, 6: 2, 10: 3, 15: 4, 21: 5}
 #: Wavelengths above this are Angstroms, below micrometres.
 _MOST_UM = 100.0
+#: Highest degree of a polynomial along a trace.
+MAX_DEGREE = 32
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -218,6 +221,18 @@ class _Lines:
             raise InputError("not a list of numbers", file=self.path, field=key, remedy="repair the file")
         return values
 
+    def degree(self, key: str) -> int:
+        """A degree of a polynomial along a trace."""
+        value = self.numbers(key)[0]
+        if value != int(value) or not 0 <= value <= MAX_DEGREE:
+            raise InputError(
+                f"{value:g} is no degree",
+                file=self.path,
+                field=key,
+                remedy=f"give a whole number from 0 to {MAX_DEGREE}",
+            )
+        return int(value)
+
     def field(self, keys: list[str], scale: float = 1.0, default: list[float] | None = None) -> FieldPolynomial:
         """A polynomial from the rows of coefficients under `keys`."""
         rows = [self.numbers(key, default) for key in keys]
@@ -249,6 +264,11 @@ def read_axe(path: str | Path, *, middle: tuple[float, float] = (507.0, 507.0)) 
     InputError
         The file cannot be read, a keyword is missing or wrong, or a beam is a prism's (negative DISP_ORDER).
     """
+    with reading(path, "an aXe configuration", "repair the file"):
+        return _axe(path, middle)
+
+
+def _axe(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
     lines = _Lines(path, "aXe configuration")
     names = [k[4:] for k in lines.words if re.fullmatch(r"BEAM[A-Z]", k)]
     beams: dict[str, Beam] = {}
@@ -261,8 +281,8 @@ def read_axe(path: str | Path, *, middle: tuple[float, float] = (507.0, 507.0)) 
             )
         if len(limits) != 2 or limits[0] == limits[1]:
             raise InputError("not two ends", file=path, field=f"BEAM{name}", remedy="give the first and last dx")
-        dydx = [f"DYDX_{name}_{i}" for i in range(int(lines.numbers(f"DYDX_ORDER_{name}")[0]) + 1)]
-        dldp = [f"DLDP_{name}_{i}" for i in range(int(degree) + 1)]
+        dydx = [f"DYDX_{name}_{i}" for i in range(lines.degree(f"DYDX_ORDER_{name}") + 1)]
+        dldp = [f"DLDP_{name}_{i}" for i in range(lines.degree(f"DISP_ORDER_{name}") + 1)]
         beams[name] = AxeBeam(
             lines.field(dydx),
             lines.field(dldp, 1e-4),
@@ -281,6 +301,11 @@ def read_grismconf(path: str | Path, *, middle: tuple[float, float] = (1024.0, 1
     InputError
         The file cannot be read, or a keyword is missing or wrong.
     """
+    with reading(path, "a GRISMCONF configuration", "repair the file"):
+        return _grismconf(path, middle)
+
+
+def _grismconf(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
     lines = _Lines(path, "GRISMCONF configuration")
     names = [k.removeprefix("DISPL_").removesuffix("_0") for k in lines.words if re.fullmatch(r"DISPL_.+_0", k)]
     beams: dict[str, Beam] = {}

@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, POSITIVE, SHARE, THRESHOLD, Bound, check_bounds, check_range, whole
+from roman_assets.errors import InputError
 from roman_assets.kernels.redshift import ScanTemplates, redshift_scan
 from roman_assets.systems.gdps.redshift.templates import CLASSES, LIGHT_KM_S, lsf_key, scan_templates
 
@@ -61,6 +63,34 @@ class RedshiftConfig:
     min_signal: float = 7.0
     pdf_floor: float = 1e-6
     max_solutions: int = 5
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            z_scale=POSITIVE,
+            z_power=POSITIVE,
+            template_error=NOT_NEGATIVE,
+            band=Bound(gt=0, le=1e6),
+            min_probability=SHARE,
+            min_dchi2=THRESHOLD,
+            min_bic=THRESHOLD,
+            min_coverage=SHARE,
+            max_contamination=SHARE,
+            max_outliers=SHARE,
+            max_chi2=THRESHOLD,
+            min_signal=THRESHOLD,
+            pdf_floor=SHARE,
+            max_solutions=whole(1, 1000),
+        )
+        check_range(self, "band")
+        for kind, (low, high) in self.z_range.items():
+            if not -0.1 <= low < high <= 20:
+                raise InputError(
+                    f"z of {kind} from {low} to {high}", field="z_range", remedy="give -0.1 <= z <= 20, rising"
+                )
+        prior = self.class_prior
+        if prior is not None and not (all(NOT_NEGATIVE.holds(v) for v in prior.values()) and sum(prior.values()) > 0):
+            raise InputError(f"weights {prior}", field="class_prior", remedy="give weights that are not negative")
 
 
 @dataclass(frozen=True)

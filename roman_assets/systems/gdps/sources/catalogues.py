@@ -8,12 +8,13 @@ or more is for the direct image to settle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
@@ -56,37 +57,43 @@ def read_catalogues(folder: str | Path) -> pl.DataFrame:
     Raises
     ------
     InputError
-        There is no file, one is not Parquet or lacks id, ra or dec, or an id occurs twice.
+        There is no file, one is not Parquet or lacks id, ra or dec as numbers, or an id occurs twice.
     """
     place = Path(folder)
-    files = [place] if place.is_file() else sorted(place.glob("*.parquet"))
+    with reading(place, "source catalogues", "check the path"):
+        files = [place] if place.is_file() else sorted(place.glob("*.parquet"))
     if not files:
         raise InputError("there is no source catalogue", file=place, remedy="put Parquet files with id, ra, dec there")
     tables = []
     for file in files:
-        try:
-            table = pl.read_parquet(file)
-        except Exception as error:  # polars raises several kinds for bytes that are no parquet
-            raise InputError(
-                f"not Parquet ({type(error).__name__})", file=file, remedy="give a Parquet file"
-            ) from error
-        if missing := [c for c in _NEEDED if c not in table.columns]:
-            raise InputError("columns are missing", file=file, field=", ".join(missing), remedy="add them")
-        tables.append(table)
-    whole = pl.concat(_aligned(tables), how="diagonal").sort("id")
+        with reading(file, "a source catalogue", "give a Parquet file with id, ra, dec as numbers"):
+            tables.append(_aligned(pl.read_parquet(io.BytesIO(file.read_bytes())), file))
+    with reading(place, "source catalogues", "give a column the same type in all files"):
+        whole = pl.concat(tables, how="diagonal").sort("id")
     if whole["id"].is_duplicated().any():
         twice = whole.filter(pl.col("id").is_duplicated())["id"][0]
         raise InputError(f"source {twice} occurs twice", file=place, field="id", remedy="give every source one row")
     return whole
 
 
-def _aligned(tables: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Tables whose numbers have one type each."""
-    numbers = (pl.Float32, pl.Int64, pl.Int32)
-    return [
-        t.with_columns(
-            pl.col("id").cast(pl.Int64),
-            *(pl.col(c).cast(pl.Float64) for c, kind in t.schema.items() if c != "id" and kind in numbers),
+def _aligned(table: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """A table whose numbers have one type each."""
+    if missing := [c for c in _NEEDED if c not in table.columns]:
+        raise InputError("columns are missing", file=file, field=", ".join(missing), remedy="add them")
+    wrong = [c for c in _NEEDED if not table.schema[c].is_numeric() or table[c].null_count()]
+    if wrong or (table["id"].cast(pl.Int64) != table["id"]).any():
+        raise InputError(
+            "values are missing or are no numbers, or an id is not whole",
+            file=file,
+            field=", ".join(wrong or ["id"]),
+            remedy="give every source a whole id and a place",
         )
-        for t in tables
-    ]
+    numbers = (pl.Float32, pl.Int64, pl.Int32)
+    return table.with_columns(
+        pl.col("id").cast(pl.Int64),
+        *(
+            pl.col(c).cast(pl.Float64)
+            for c, kind in table.schema.items()
+            if c in ("ra", "dec") or (kind in numbers and c != "id")
+        ),
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.sources.morphology import Shape
 
@@ -38,6 +39,18 @@ def flux_density(ab_magnitude: ArrayLike, wavelength_um: ArrayLike) -> F64:
     """f_lambda [W m-2 nm-1] of AB magnitudes at pivot wavelengths [um] (Oke & Gunn 1983)."""
     nu = 10 ** (-0.4 * (np.asarray(ab_magnitude, dtype=np.float64) + 56.1))
     return nu * 2.99792458e8 / (np.asarray(wavelength_um) * 1e-6) ** 2 * 1e-9
+
+
+def _numbers(column: pl.Series, missing: float = np.nan) -> F64:
+    """(n,) values of a column, `missing` where there is none."""
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise InputError(
+            f"cannot be read as a source catalogue: holds {column.dtype}, not numbers",
+            file="catalogue",
+            field=column.name,
+            remedy="store numbers",
+        )
+    return column.cast(pl.Float64).fill_null(missing).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,13 @@ class SourceList:
         Raises
         ------
         InputError
-            A column is missing, there is no photometry, or a place is not finite.
+            A column is missing or is not numeric, there is no photometry, or a place is not finite.
         """
+        with reading("catalogue", "a source catalogue", "store numbers"):
+            return cls._of(catalogue)
+
+    @classmethod
+    def _of(cls, catalogue: pl.DataFrame) -> SourceList:
         missing = [c for c in _NEEDED if c not in catalogue.columns]
         if missing:
             raise InputError("columns are missing", file="catalogue", field=", ".join(missing), remedy="add them")
@@ -93,7 +111,7 @@ class SourceList:
             raise InputError(
                 "there is no photometry", file="catalogue", field="mag_<filter>", remedy="add AB magnitudes"
             )
-        columns = {c: catalogue[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in _NEEDED[1:]}
+        columns = {c: _numbers(catalogue[c]) for c in _NEEDED[1:]}
         if not (np.isfinite(columns["ra"]).all() and np.isfinite(columns["dec"]).all()):
             raise InputError("a place is not finite", file="catalogue", field="ra, dec", remedy="drop such sources")
         star = np.zeros(len(catalogue), dtype=bool)
@@ -103,11 +121,9 @@ class SourceList:
         point = radius < np.where(star, RESOLVED_ARCSEC, POINT_ARCSEC)
         bulge = np.full(len(catalogue), USUAL_BULGE)
         if "bulge" in catalogue.columns:
-            bulge = np.clip(catalogue["bulge"].cast(pl.Float64).fill_null(USUAL_BULGE).to_numpy(), 0, 1)
+            bulge = np.clip(_numbers(catalogue["bulge"], USUAL_BULGE), 0, 1)
         bands = np.array([PIVOTS[f] for f in filters])
-        magnitudes = np.stack(
-            [catalogue[f"mag_{f}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for f in filters], axis=1
-        )
+        magnitudes = np.stack([_numbers(catalogue[f"mag_{f}"]) for f in filters], axis=1)
         return cls(
             catalogue["id"].cast(pl.Int64).to_numpy(),
             columns["ra"],

@@ -26,12 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
@@ -77,17 +79,20 @@ def read_spectra(
         finite flux or positive variance do not raise: they carry no weight.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError("no such file", file=file, remedy="check the path")
     if lsf_sigma is not None and not (np.isfinite(lsf_sigma) and lsf_sigma > 0):
         raise InputError(f"a width of {lsf_sigma}", field="lsf_sigma", remedy="give a positive sigma in nm")
+    with reading(file, "spectra", "pass a FITS table or Parquet"):
+        return _read(file, dict(units or {}), lsf_sigma)
+
+
+def _read(file: Path, units: dict[str, str], lsf_sigma: float | None) -> dict[str, Spectrum]:
     parquet = file.suffix.lower() in (".parquet", ".pq")
     result: dict[str, Spectrum] = {}
     for label, table in _parquet_tables(file) if parquet else _fits_tables(file):
         for key, columns in _rows(label, table, file):
             if key in result:
                 raise InputError(f"two spectra are called {key!r}", file=file, field="id", remedy="make ids unique")
-            result[key] = _spectrum(columns, file, key, dict(units or {}), lsf_sigma)
+            result[key] = _spectrum(columns, file, key, units, lsf_sigma)
     if not result:
         raise InputError(
             "no table with a wavelength and a flux column",
@@ -102,29 +107,23 @@ Columns = dict[str, tuple[NDArray[Any], str | None]]
 
 def _fits_tables(file: Path) -> Iterator[tuple[str, Columns]]:
     """Tables that have a spectrum: label, and by role the values with their unit."""
-    try:
-        with fits.open(file, memmap=False) as hdus:
-            tables = [(k, h) for k, h in enumerate(hdus) if isinstance(h, fits.BinTableHDU | fits.TableHDU)]
-            for k, hdu in tables:
-                if any(str(h.header.get("AIRORVAC", "vac")).strip().lower() == "air" for h in (hdus[0], hdu)):
-                    raise InputError(
-                        "wavelengths are those in air", file=file, field="AIRORVAC", remedy="convert them to vacuum"
-                    )
-                table = Table(hdu.data)
-                label = file.name.split(".")[0] if len(tables) == 1 else f"{hdu.name or k}".strip()
-                roles = _roles(table.colnames)
-                stated = {c.name: c.unit for c in hdu.columns}
-                if {"wavelength", "flux"} <= set(roles):
-                    yield label, {role: (np.asarray(table[name]), stated[name]) for role, name in roles.items()}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"cannot be read ({error})", file=file, remedy="pass a FITS table or Parquet") from error
+    with fits.open(file, memmap=False) as hdus:
+        tables = [(k, h) for k, h in enumerate(hdus) if isinstance(h, fits.BinTableHDU | fits.TableHDU)]
+        for k, hdu in tables:
+            if any(str(h.header.get("AIRORVAC", "vac")).strip().lower() == "air" for h in (hdus[0], hdu)):
+                raise InputError(
+                    "wavelengths are those in air", file=file, field="AIRORVAC", remedy="convert them to vacuum"
+                )
+            table = Table(hdu.data)
+            label = file.name.split(".")[0] if len(tables) == 1 else f"{hdu.name or k}".strip()
+            roles = _roles(table.colnames)
+            stated = {c.name: c.unit for c in hdu.columns}
+            if {"wavelength", "flux"} <= set(roles):
+                yield label, {role: (np.asarray(table[name]), stated[name]) for role, name in roles.items()}
 
 
 def _parquet_tables(file: Path) -> Iterator[tuple[str, Columns]]:
-    try:
-        table = pq.read_table(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({error})", file=file, remedy="pass a FITS table or Parquet") from error
+    table = pq.read_table(pa.BufferReader(file.read_bytes()))
     roles = _roles(table.column_names)
     if {"wavelength", "flux"} <= set(roles):
         units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() or None for f in table.schema}
@@ -200,12 +199,13 @@ def _spectrum(columns: Columns, file: Path, key: str, units: dict[str, str], lsf
             variance = flux_like("variance") * factor**2
         else:
             raise InputError("no uncertainty", file=where, field="error", remedy="add a column ERROR, IVAR or VARIANCE")
-    flags = flux_like("flags").astype(np.uint32) if "flags" in columns else np.zeros(n, np.uint32)
+    flags = _flags(flux_like("flags")) if "flags" in columns else np.zeros(n, np.uint32)
     contamination = flux_like("contamination") * factor if "contamination" in columns else np.zeros(n)
     if "lsf_sigma" in columns:
         sigma = _converted(flux_like("lsf_sigma"), wave_unit, u.nm, "lsf_sigma", where)
     else:
         sigma = np.full(n, lsf or GRISM_LSF_SIGMA)
+    _check_width(wavelength, sigma, where)
     try:
         return Spectrum(
             wavelength,
@@ -225,6 +225,23 @@ def _numbers(values: NDArray[Any], where: str, role: str) -> F64:
         return np.asarray(np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan))
     except (TypeError, ValueError) as error:
         raise InputError("is not numeric", file=where, field=role, remedy="store numbers") from error
+
+
+def _flags(values: F64) -> NDArray[np.uint32]:
+    """Flags as integers; one that is missing or is no flag says that the pixel is bad."""
+    sound = (values >= 0) & (values < 2.0**32) & (values == np.floor(values))
+    return np.where(sound, np.where(sound, values, 0), 1).astype(np.uint32)
+
+
+def _check_width(wavelength: F64, sigma: F64, where: str) -> None:
+    """A line-spread function wider than the spectrum resolves nothing in it."""
+    if len(wavelength) > 1 and np.nanmax(sigma, initial=0) > np.ptp(wavelength):
+        raise InputError(
+            f"the line-spread function is wider than the spectrum of {np.ptp(wavelength):g} nm",
+            file=where,
+            field="lsf_sigma",
+            remedy="give its Gaussian sigma in nm",
+        )
 
 
 def _truth(values: NDArray[Any], where: str) -> bool | None:

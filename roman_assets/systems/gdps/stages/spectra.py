@@ -146,7 +146,7 @@ def _with_direct(
     direct: RegisteredExposure | None,
 ) -> dict[str, ProductRecord]:
     element = exposure.optical_element.lower()
-    folder = {REFERENCE_VARIABLE: workspace.reference_folder or ""}
+    folder = {REFERENCE_VARIABLE: str(workspace.given_folder("reference_folder") or "")}
     model, throughput = references(element, exposure.detector, folder)
     table, digest = sources_near(catalogue, exposure)
     inputs = [exposure.sha256, digest, model.origin.sha256, throughput.origin.sha256]

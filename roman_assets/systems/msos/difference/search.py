@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, SHARE, Bound, check_bounds, whole
 from roman_assets.kernels.grid import GRID
 from roman_assets.systems.msos.catalogue.detection import vertex
 from roman_assets.systems.msos.difference.grid import SeasonCube
@@ -46,6 +47,21 @@ class DifferenceConfig:
     least_weight: float = 0.3
     tile_px: int = 256
     most: int = 2000
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            bin_days=Bound(gt=0, le=1000),
+            least_in_bin=whole(1, 1_000_000),
+            false_per_megapixel=Bound(gt=0, le=1e6),
+            least_threshold=NOT_NEGATIVE,
+            systematic=SHARE,
+            star_px=NOT_NEGATIVE,
+            saturated_px=NOT_NEGATIVE,
+            least_weight=SHARE,
+            tile_px=whole(1, 2**20),
+            most=whole(1, 10_000_000),
+        )
 
 
 #: Peaks below this [sigma] are not even counted; a wing of a brighter source may be wrong by this share of itself.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from roman_assets.bounds import ANY, COUNT, NOT_NEGATIVE, POSITIVE, THRESHOLD, Bound, check_bounds, check_range, whole
 from roman_assets.errors import InputError
 from roman_assets.systems.msos.events.finder import EventConfig
 from roman_assets.systems.msos.events.models import ModelConfig
@@ -69,26 +70,36 @@ class InjectionConfig:
     events: EventConfig = field(default_factory=lambda: EventConfig(models=ModelConfig(min_dchi2=np.inf)))
 
     def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            te_edges=POSITIVE,
+            u0_edges=NOT_NEGATIVE,
+            mag_edges=ANY,
+            per_cell=whole(1, 100_000),
+            source_fraction=Bound(gt=0, le=1),
+            log_s=Bound(ge=-3, le=3),
+            log_q=Bound(ge=-10, le=3),
+            planets_per_cell=whole(0, 100_000),
+            planet_te=POSITIVE,
+            planet_u0=NOT_NEGATIVE,
+            planet_rho=POSITIVE,
+            planet_mag=ANY,
+            controls=whole(0, 10_000_000),
+            match_te=NOT_NEGATIVE,
+            planet_dchi2=THRESHOLD,
+            min_points=COUNT,
+            image_injections=whole(0, 100_000),
+            image_px=whole(1, 8192),
+            image_apart=NOT_NEGATIVE,
+            confidence=Bound(gt=0, le=1 - 1e-12),
+        )
         for name in ("te_edges", "u0_edges", "mag_edges"):
             edges = np.asarray(getattr(self, name))
             if len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
                 raise InputError(
                     f"{edges.tolist()} are no edges of cells", field=name, remedy="give increasing numbers"
                 )
-        positive = (self.te_edges[0], *self.planet_te, *self.planet_rho, *self.source_fraction)
-        if min(positive) <= 0 or self.u0_edges[0] < 0 or self.planet_u0[0] < 0 or self.source_fraction[1] > 1:
-            raise InputError(
-                "tE, rho and the share of the source must be positive, u0 not negative, the share at most 1",
-                field="InjectionConfig",
-                remedy="correct the ranges",
-            )
-        counts = ("per_cell", "planets_per_cell", "controls", "image_injections")
-        if min(getattr(self, name) for name in counts) < 0 or not 0 < self.confidence < 1:
-            raise InputError(
-                f"{', '.join(counts)} must not be negative, confidence between 0 and 1",
-                field="InjectionConfig",
-                remedy="correct the numbers",
-            )
+        check_range(self, "source_fraction", "planet_te", "planet_u0", "planet_rho", "planet_mag", strictly=False)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from roman_assets.bounds import THRESHOLD, check_bounds, whole
 from roman_assets.systems.msos.models.point_lens import FitOptions
 from roman_assets.systems.msos.search.templates import SearchConfig
 
@@ -59,3 +60,8 @@ class ClassifyConfig:
     sparse_sigma: float = 2.7
     fit: FitOptions = field(default_factory=FitOptions)
     search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        counts = ("min_run_dense", "min_run_binned", "min_high_sparse", "repeats_variable")
+        numbers = [f.name for f in fields(self) if f.name not in (*counts, "fit", "search")]
+        check_bounds(self, **dict.fromkeys(counts, whole(0, 10**9)), **dict.fromkeys(numbers, THRESHOLD))

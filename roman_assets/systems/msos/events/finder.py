@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.bounds import THRESHOLD, check_bounds
 from roman_assets.errors import InputError
 from roman_assets.systems.msos.events.classify import ANOMALOUS_LENS, MICROLENSING, classify
 from roman_assets.systems.msos.events.classify_config import ClassifyConfig
@@ -46,6 +47,9 @@ class EventConfig:
     fit: FitOptions = field(default_factory=FitOptions)
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     models: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        check_bounds(self, min_dchi2=THRESHOLD, min_dchi2_search=THRESHOLD, min_dchi2_without=THRESHOLD)
 
 
 def find_events(

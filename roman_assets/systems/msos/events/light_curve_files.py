@@ -21,6 +21,7 @@ they are, so t0 of an event is in the time of the file.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
 from roman_assets.systems.msos.models.point_lens import Band, LightCurve
 
@@ -91,15 +93,18 @@ def read_light_curves(
     Raises
     ------
     InputError
-        The file cannot be read, a column is missing or is not numeric, or no point is usable.
+        The file is none of these, a column is missing or is not numeric, or no point is usable.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError("no such file", file=file, remedy="check the path")
+    with reading(file, "light curves", "pass Parquet, CSV, an IPAC table or columns of text"):
+        return _read(file, columns or {}, values, band)
+
+
+def _read(file: Path, columns: Mapping[str, str], values: Values, band: str | None) -> dict[str, LightCurve]:
     table, filter_name = _table(file)
     if table.height == 0:
         raise InputError("the file has no rows", file=file, remedy="pass a file with at least one point")
-    names, is_mag = _names(table, file, columns or {}, values)
+    names, is_mag = _names(table, file, columns, values)
     long = table.select(pl.col(column).alias(role) for role, column in names.items())
     lists = [role for role in ("time", "value", "error") if isinstance(long.schema[role], pl.List | pl.Array)]
     if lists:
@@ -121,12 +126,10 @@ def _stem(file: Path) -> str:
 
 def _table(file: Path) -> tuple[pl.DataFrame, str | None]:
     """The file's table, columns named or, without a header, column_1.., and the filter an IPAC header names."""
-    try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pl.read_parquet(file), None
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot be read ({error})", file=file, remedy="pass Parquet, CSV or text") from error
+    data = file.read_bytes()
+    if file.suffix.lower() in (".parquet", ".pq"):
+        return pl.read_parquet(io.BytesIO(data)), None
+    text = data.decode("utf-8-sig")
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return pl.DataFrame(), None
@@ -173,6 +176,8 @@ def _ipac(lines: list[str], file: Path) -> tuple[pl.DataFrame, str | None]:
     if not bars:
         raise InputError("no line of column names", file=file, remedy="IPAC tables name columns between | bars")
     names = [cell.strip() for cell in bars[0].strip().strip("|").split("|")]
+    if not all(names):
+        raise InputError("a column has no name", file=file, remedy="IPAC tables name columns between | bars")
     body = [line for line in lines if line.lstrip()[0] not in "\\|"]
     table = _split([" ".join(names), *body], file, None)
     return table, facts.get("TIME_SERIES_DATA_FILTER")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, THRESHOLD, check_bounds, whole
 from roman_assets.kernels.events import finite_source, point_lens_excess
 from roman_assets.systems.msos.events import classify
 from roman_assets.systems.msos.models.binary_lens import fit_binary_lens
@@ -68,6 +69,19 @@ class ModelConfig:
     twin_dchi2: float = 16.0
     max_te_unplaced: float = 60.0
     binary: BinaryLensConfig = field(default_factory=BinaryLensConfig)
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            min_points=whole(1, 10**9),
+            min_dchi2=THRESHOLD,
+            max_u0_finite=NOT_NEGATIVE,
+            min_te_parallax=THRESHOLD,
+            least_gain=THRESHOLD,
+            most_left=NOT_NEGATIVE,
+            twin_dchi2=NOT_NEGATIVE,
+            max_te_unplaced=THRESHOLD,
+        )
 
 
 def higher_models(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.bounds import ANY, POSITIVE, THRESHOLD, Bound, check_bounds, check_range, whole
 from roman_assets.errors import InputError
 
 F64 = NDArray[np.float64]
@@ -44,6 +45,29 @@ class BinaryLensConfig:
     orbit_prior: float = 5.0
     walkers: int = 32
     steps: int = 100
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            log_s=Bound(ge=-3, le=3),
+            log_q=Bound(ge=-10, le=3),
+            alphas=whole(1, 10_000),
+            rhos=POSITIVE,
+            starts=whole(1, 10_000),
+            kept=whole(1, 10_000),
+            coarse=Bound(gt=0, le=1),
+            fine=Bound(gt=0, le=1),
+            max_log_q=ANY,
+            max_log_s=ANY,
+            rho_range=POSITIVE,
+            min_te_parallax=THRESHOLD,
+            parallax_prior=POSITIVE,
+            orbit_gain=THRESHOLD,
+            orbit_prior=POSITIVE,
+            walkers=whole(2, 10_000),
+            steps=whole(1, 1_000_000),
+        )
+        check_range(self, "rho_range")
 
 
 def binary_magnification(

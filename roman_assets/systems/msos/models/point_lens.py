@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.bounds import NOT_NEGATIVE, POSITIVE, THRESHOLD, Bound, check_bounds, check_range, whole
 from roman_assets.errors import InputError
 from roman_assets.kernels import events as kernels
 
@@ -96,6 +97,23 @@ class FitOptions:
     absurd_blend: float = 1.0
     blend_dchi2: float = 9.0
     degenerate_error: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            u0_starts=POSITIVE,
+            tolerance=POSITIVE,
+            max_iterations=whole(1, 1_000_000),
+            coarse_above=whole(0, 2**62),
+            te_range=Bound(ge=kernels.LEAST_DAYS, le=1e9),
+            u0_max=POSITIVE,
+            absurd_blend=NOT_NEGATIVE,
+            blend_dchi2=THRESHOLD,
+            degenerate_error=NOT_NEGATIVE,
+        )
+        check_range(self, "te_range")
+        if not self.u0_starts:
+            raise InputError("no start values", field="u0_starts", remedy="give some, all above 0")
 
 
 @dataclass(frozen=True)

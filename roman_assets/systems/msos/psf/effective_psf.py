@@ -17,8 +17,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from roman_assets.doors import reading
 from roman_assets.errors import InputError
-from roman_assets.kernels.photometry import MAX_HALF, SplinePsf
+from roman_assets.kernels.arrays import numbers
+from roman_assets.kernels.photometry import MAX_HALF, MAX_OVERSAMPLE, SplinePsf
 
 F64 = NDArray[np.float64]
 #: Grid points per pixel of the ePSFs made here; the one of the rad reference files is read from them.
@@ -182,26 +184,31 @@ def reference_psf(path: str | Path, x: float = 2043.5, y: float = 2043.5) -> Eff
     InputError
         The file is no ePSF reference file, or lacks a field.
     """
+    remedy = "give a file of the rad epsf schema"
+    with reading(path, "an ePSF reference file", remedy):
+        stack, xs, ys, oversample = _reference_stack(path)
+        if stack.ndim != 5 or not stack.size or stack.shape[2] != len(xs) or len(ys) != len(xs):
+            raise InputError(f"psf of shape {stack.shape}", file=path, field="psf", remedy="see the rad epsf schema")
+        if not 1 <= oversample <= MAX_OVERSAMPLE:
+            raise InputError(f"oversample {oversample}", file=path, field="meta.oversample", remedy=remedy)
+        for name, values in (("psf", stack[0, 0]), ("meta.pixel_x", xs), ("meta.pixel_y", ys)):
+            if not np.isfinite(values).all():
+                raise InputError("a value is not finite", file=path, field=name, remedy=remedy)
+        return _psf_at(_interpolate_grid(stack[0, 0], xs, ys, x, y), oversample, path)
+
+
+def _reference_stack(path: str | Path) -> tuple[F64, F64, F64, int]:
+    """Images, their positions and oversampling, as the file has them."""
     import asdf
 
-    try:
-        with asdf.open(path, lazy_load=False, memmap=False) as opened:
-            tree: Any = opened["roman"]
-            meta = tree["meta"]
-            oversample = int(meta["oversample"])
-            xs = np.asarray([float(v) for v in meta["pixel_x"]])
-            ys = np.asarray([float(v) for v in meta["pixel_y"]])
-            stack = np.asarray(tree["psf"], dtype=np.float64)
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise InputError(
-            f"not a usable ePSF reference file ({error})",
-            file=path,
-            field="roman.psf",
-            remedy="give a file of the rad epsf schema",
-        ) from error
-    if stack.ndim != 5 or stack.shape[2] != len(xs):
-        raise InputError(f"psf of shape {stack.shape}", file=path, field="psf", remedy="see the rad epsf schema")
-    values = _interpolate_grid(stack[0, 0], xs, ys, x, y)
+    with asdf.open(path, lazy_load=False, memmap=False) as opened:
+        tree: Any = opened["roman"]
+        meta = tree["meta"]
+        xs, ys = (np.asarray([float(v) for v in meta[name]]) for name in ("pixel_x", "pixel_y"))
+        return np.asarray(numbers("psf", tree["psf"]), dtype=np.float64), xs, ys, int(meta["oversample"])
+
+
+def _psf_at(values: F64, oversample: int, path: str | Path) -> EffectivePsf:
     if values.shape[0] != values.shape[1] or values.shape[0] % 2 == 0:
         raise InputError(
             f"psf images of shape {values.shape} have no central sample for the star",

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from roman_assets.bounds import THRESHOLD, check_bounds, whole
 from roman_assets.systems.msos.light_curves.series import usable
 from roman_assets.systems.msos.search.templates import SearchConfig, search
 
@@ -35,6 +36,9 @@ class DailyConfig:
     parts: int = 4
     short: SearchConfig = field(default_factory=lambda: SearchConfig(teff_max=0.5))
     long: SearchConfig = field(default_factory=lambda: SearchConfig(teff_min=0.5, teff_max=20.0))
+
+    def __post_init__(self) -> None:
+        check_bounds(self, days=whole(1, 10_000), min_dchi2=THRESHOLD, min_high=whole(0, 10**6), parts=whole(1, 10_000))
 
 
 def daily_points(history: Sequence[pl.DataFrame], stars: int) -> tuple[F64, NDArray[np.float32], NDArray[np.float32]]:

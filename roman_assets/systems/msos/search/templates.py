@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from roman_assets.bounds import ANY, Bound, check_bounds
 from roman_assets.errors import InputError
 from roman_assets.kernels import events as kernels
 
@@ -30,6 +31,23 @@ class SearchConfig:
     steps_per_teff: float = 3.0
     reach: float = 5.0
     high_sigma: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            teff_min=Bound(ge=kernels.LEAST_DAYS, le=1e6),
+            teff_max=Bound(ge=kernels.LEAST_DAYS, le=1e6),
+            teff_ratio=Bound(ge=1.01, le=1000),
+            steps_per_teff=Bound(ge=0.5, le=64),
+            reach=Bound(ge=1, le=20),
+            high_sigma=ANY,
+        )
+        if self.teff_min > self.teff_max:
+            raise InputError(
+                f"teff from {self.teff_min} to {self.teff_max} d",
+                field="teff_min, teff_max",
+                remedy="use teff_min <= teff_max",
+            )
 
 
 def search(mjd: ArrayLike, flux: ArrayLike, flux_err: ArrayLike, config: SearchConfig = SearchConfig()) -> pl.DataFrame:
@@ -58,14 +76,8 @@ def search(mjd: ArrayLike, flux: ArrayLike, flux_err: ArrayLike, config: SearchC
     Raises
     ------
     InputError
-        Shapes disagree, a time is not finite, or the grid makes no sense.
+        Shapes disagree, or a time is not finite.
     """
-    if not (0 < config.teff_min <= config.teff_max and config.teff_ratio > 1.0):
-        raise InputError(
-            f"teff from {config.teff_min} to {config.teff_max} d in steps of {config.teff_ratio}",
-            field="SearchConfig",
-            remedy="use 0 < teff_min <= teff_max and teff_ratio > 1",
-        )
     times = np.asarray(mjd, dtype=np.float64)
     fluxes, errors = np.asarray(flux), np.asarray(flux_err)
     if times.ndim == 1 and times.size > 1 and (np.diff(times) < 0).any():

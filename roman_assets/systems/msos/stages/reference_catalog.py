@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from roman_assets.bounds import check_bounds, whole
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, prepare
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.kernels.arrays import MOST_PIXELS
 from roman_assets.platform.making import withdraw_others
 from roman_assets.platform.policy import judged, refused
 from roman_assets.platform.stopping import stop_here
@@ -24,7 +26,7 @@ from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.catalogue.detection import CatalogueResult
 from roman_assets.systems.msos.catalogue.self_calibration import calibrated_catalogue
-from roman_assets.systems.msos.catalogue.tiles import TILE_PX
+from roman_assets.systems.msos.catalogue.tiles import MARGIN_PX, TILE_PX
 from roman_assets.systems.msos.photometry.calibration import ab_zero_point
 from roman_assets.systems.msos.photometry.exposure_fit import EDGE, SATURATED
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
@@ -73,6 +75,14 @@ class CatalogueConfig:
     minimum_exposures: int = 1
     tile_px: int = TILE_PX
     reestablish: bool = False
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            self,
+            exposures=whole(1, 10_000),
+            minimum_exposures=whole(1, 10_000),
+            tile_px=whole(2 * MARGIN_PX, MOST_PIXELS),
+        )
 
 
 def establish(
@@ -177,10 +187,11 @@ def catalogue_of(records: Sequence[ProductRecord], exposure: RegisteredExposure)
 
 def epsf_file(workspace: Workspace, detector: str, element: str) -> Path | None:
     """The ePSF reference file of a detector and filter, if the installation has one."""
-    if workspace.epsf_folder is None:
+    folder = workspace.given_folder("epsf_folder")
+    if folder is None:
         return None
     pattern = f"*_{detector.lower()}_{element.lower()}*.asdf"
-    found = sorted(p for p in Path(workspace.epsf_folder).glob("*.asdf") if p.match(pattern))
+    found = sorted(p for p in folder.glob("*.asdf") if p.match(pattern))
     return found[-1] if found else None
 
 

@@ -212,7 +212,7 @@ def test_images_that_cannot_be_drawn_on() -> None:
     fixed = np.zeros((9, 9), dtype=np.float32)
     fixed.flags.writeable = False
     for image in (np.zeros((9, 9)), np.zeros((9, 18), dtype=np.float32)[:, ::2], fixed):
-        with pytest.raises(InputError, match="drawn"):
+        with pytest.raises(InputError, match=r"field image: .* cannot be written to"):
             source.add_to(image, light)
     with pytest.raises(InputError, match="finite"):
         source.add_to(np.zeros((9, 9), dtype=np.float32), np.full_like(light, np.inf))

@@ -61,5 +61,5 @@ def test_spoiled_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="WFI01"):
         read_throughput(path, "WFI01")
     path.write_bytes(b"no parquet")
-    with pytest.raises(InputError, match="not parquet"):
+    with pytest.raises(InputError, match="cannot be read as a throughput file"):
         read_throughput(path)

@@ -50,7 +50,7 @@ def test_no_file_no_parquet_no_column_twice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no source catalogue"):
         read_catalogues(tmp_path)
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
-    with pytest.raises(InputError, match="not Parquet"):
+    with pytest.raises(InputError, match="cannot be read as a source catalogue"):
         read_catalogues(tmp_path)
     (tmp_path / "bad.parquet").unlink()
     pl.DataFrame({"id": [1], "ra": [1.0]}).write_parquet(tmp_path / "short.parquet")
