@@ -12,7 +12,8 @@ from rich.table import Table
 
 from roman_assets.cli.common import console, print_reasons, size_text, untrusted, workspace
 from roman_assets.errors import InputError
-from roman_assets.products.records import ProductRecord
+from roman_assets.products.caveats import counted
+from roman_assets.products.records import KindSummary, ProductRecord, partition_keys
 
 
 def products(
@@ -27,21 +28,23 @@ def products(
     """Ask the product index: what exists, how large, from what, with which caveats."""
     place = workspace().products
     wanted = {k: v for k, v in (("season", season), ("day", day), ("detector", detector)) if v}
-    records = place.current(kind, **wanted)
+    if kind is None and near is None and not paths:
+        _summary(place.index.summary(wanted))
+        return
     if near is not None:
-        close = {r.id for r in place.near(*_position(near), 0.2, kind)}
-        records = [r for r in records if r.id in close]
+        records = [r for r in place.near(*_position(near), 0.2, kind) if _fits(r, wanted)]
+        count = len(records)
+    else:
+        records = place.index.current(kind, attributes=wanted, limit=None if paths else limit)
+        count = place.index.count(kind, wanted)
     if paths:
         for record in records:
             print(place.store.location(record.key))
         return
-    if kind is None:
-        _summary(records)
-        return
     if not records:
-        console.print(f"no {untrusted(kind)} that fits: `roman products` lists the kinds there are")
+        console.print(f"no {untrusted(kind or 'product')} that fits: `roman products` lists the kinds there are")
         raise typer.Exit(1)
-    table = Table(title=f"{untrusted(kind)}: {len(records)} products")
+    table = Table(title=f"{untrusted(kind or 'products')}: {count} products")
     for heading in ("partition", "part", "rows", "size", "sequence", "code", "caveats", "sha256"):
         table.add_column(heading, overflow="fold")
     for record in records[:limit]:
@@ -52,12 +55,17 @@ def products(
             size_text(record.size),
             str(record.sequence),
             untrusted(record.code_version),
-            str(len(record.caveats) or ""),
+            ", ".join(f"{code} {n}" for code, n in counted(record.caveats).items()),
             record.sha256[:12],
         )
     console.print(table)
-    if len(records) > limit:
-        console.print(f"… and {len(records) - limit} more (--limit)")
+    if count > limit:
+        console.print(f"… and {count - limit} more (--limit)")
+
+
+def _fits(record: ProductRecord, wanted: dict[str, str]) -> bool:
+    keys = {**partition_keys(record.partition), **record.attributes}
+    return all(str(keys.get(name)) == value for name, value in wanted.items())
 
 
 def _position(text: str) -> tuple[float, float]:
@@ -70,18 +78,17 @@ def _position(text: str) -> tuple[float, float]:
     return ra, dec
 
 
-def _summary(records: Sequence[ProductRecord]) -> None:
+def _summary(kinds: Sequence[KindSummary]) -> None:
     table = Table(title="Products")
-    for heading in ("kind", "products", "rows", "size", "with caveats"):
-        table.add_column(heading, justify="right" if heading != "kind" else "left")
-    for kind in sorted({r.kind for r in records}):
-        chosen = [r for r in records if r.kind == kind]
+    for heading in ("kind", "products", "rows", "size", "caveats"):
+        table.add_column(heading, justify="left" if heading in ("kind", "caveats") else "right")
+    for found in kinds:
         table.add_row(
-            untrusted(kind),
-            str(len(chosen)),
-            f"{sum(r.rows or 0 for r in chosen):,}",
-            size_text(sum(r.size for r in chosen)),
-            str(sum(bool(r.caveats) for r in chosen) or ""),
+            untrusted(found.kind),
+            str(found.products),
+            f"{found.rows:,}",
+            size_text(found.size),
+            ", ".join(f"{code} {count}" for code, count in sorted(found.caveats.items())),
         )
     console.print(table)
 

@@ -144,6 +144,8 @@ def _stored(r: Readings) -> Iterator[Metric]:
     size = [((kind,), float(n)) for kind, n in r.stored.size.items()]
     yield _counter("roman_products_made", "Products ever made, from the index", ("kind",), products)
     yield _counter("roman_product_bytes_made", "Their bytes", ("kind",), size)
+    doubts = sorted(r.stored.caveats.items())
+    yield _gauge("roman_product_caveats", "Caveats of visible products", ("kind", "code"), [(k, n) for k, n in doubts])
     yield _gauge("roman_product_incidents", "One identity with two contents", (), [((), r.stored.incidents)])
     yield _gauge("roman_exposures", "Registered exposures", (), [((), r.arrived.exposures)])
     yield _gauge(

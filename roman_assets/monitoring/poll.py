@@ -241,6 +241,7 @@ class Poller:
         stored = self.readings.stored
         stored.products = {kind: count for kind, (count, _) in totals.items()}
         stored.size = {kind: size for kind, (_, size) in totals.items()}
+        stored.caveats = self.index.count_caveats()
         stored.incidents = self.index.count_incidents()
 
 

@@ -58,11 +58,14 @@ class Partitions:
 
 @dataclass
 class Stored:
-    """Products ever made and their bytes by kind, and incidents (one identity, two contents)."""
+    """Products ever made and their bytes by kind, incidents (one identity, two contents), and the caveats of visible
+    products by (kind, code).
+    """
 
     products: dict[str, int] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
     incidents: int = 0
+    caveats: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,7 +5,7 @@ the same kind, partition and part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from roman_assets.products.caveats import Caveat
-from roman_assets.products.index_tables import PROMOTED, TABLES, incidents, products
-from roman_assets.products.records import Incident, NewProduct, Outcome, ProductRecord, partition_keys
+from roman_assets.products.caveats import Caveat, counted
+from roman_assets.products.index_queries import caveats_by_code, right_ascensions, slot_of, visible
+from roman_assets.products.index_tables import PROMOTED, TABLES, caveats, incidents, products
+from roman_assets.products.records import Incident, KindSummary, NewProduct, Outcome, ProductRecord, partition_keys
 from roman_assets.storage.base import Checkpoint, no_checkpoint
 from roman_assets.storage.database import Database
+from roman_assets.survey.sky import distances_deg
 
 #: Values of one IN (...): below the limits of both databases.
 _CHUNK = 400
@@ -32,7 +34,7 @@ class Index:
     def find(self, kind: str, partition: str, part: str, identity: str) -> ProductRecord | None:
         """The product of this identity, visible or not, unless retention removed it."""
         query = sa.select(products).where(
-            *_slot(kind, partition, part), products.c.identity == identity, products.c.removed_at.is_(None)
+            *slot_of(kind, partition, part), products.c.identity == identity, products.c.removed_at.is_(None)
         )
         rows = self._records(query)
         return rows[0] if rows else None
@@ -48,26 +50,45 @@ class Index:
         partition: str | None = None,
         part: str | None = None,
         attributes: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> list[ProductRecord]:
-        """Visible products, by kind, partition and part.
+        """Visible products, by kind, partition and part; at most `limit` of them.
 
         `attributes` select by day, season, region, field, detector, optical_element, flip (indexed columns)
         or any other attribute the product was given. A list or tuple means any of its values.
         """
-        query = sa.select(products).where(products.c.current.is_(True))
-        for column, value in ((products.c.kind, kind), (products.c.partition, partition), (products.c.part, part)):
-            if value is not None:
-                query = query.where(column == value)
-        rest = {}
-        for name, value in (attributes or {}).items():
-            if name in PROMOTED:
-                column = products.c[name]
-                values = _values(value)
-                query = query.where(column.in_([str(v) for v in values]))
-            else:
-                rest[name] = _values(value)
-        found = self._records(query.order_by(products.c.kind, products.c.partition, products.c.part))
+        query, rest = visible(sa.select(products), kind, partition, part, attributes)
+        found = self._records(query.order_by(products.c.kind, products.c.partition, products.c.part).limit(limit))
         return [record for record in found if all(record.attributes.get(n) in v for n, v in rest.items())]
+
+    def count(self, kind: str | None = None, attributes: Mapping[str, Any] | None = None) -> int:
+        """How many visible products there are of a kind with these promoted attributes."""
+        query, _ = visible(sa.select(sa.func.count()), kind, None, None, attributes)
+        return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
+
+    def summary(self, attributes: Mapping[str, Any] | None = None) -> list[KindSummary]:
+        """Visible products by kind: number, rows, bytes, and caveats by code."""
+        totals, _ = visible(
+            sa.select(products.c.kind, sa.func.count(), sa.func.sum(products.c.rows), sa.func.sum(products.c.size)),
+            None,
+            None,
+            None,
+            attributes,
+        )
+
+        def query(connection: Connection) -> list[KindSummary]:
+            codes: dict[str, dict[str, int]] = {}
+            for kind, code, number in connection.execute(caveats_by_code(attributes)):
+                codes.setdefault(kind, {})[code] = int(number)
+            rows = connection.execute(totals.group_by(products.c.kind).order_by(products.c.kind)).all()
+            return [KindSummary(k, int(n), int(r or 0), int(b), codes.get(k, {})) for k, n, r, b in rows]
+
+        return self.database.read(query)
+
+    def count_caveats(self) -> dict[tuple[str, str], int]:
+        """Caveats of visible products by (kind, code)."""
+        rows = self.database.read(lambda connection: connection.execute(caveats_by_code(None)).all())
+        return {(str(kind), str(code)): int(number) for kind, code, number in rows}
 
     def all_records(self) -> list[ProductRecord]:
         """Every product there has been, superseded ones too, in order of their numbers: for audits, not for stages."""
@@ -75,7 +96,7 @@ class Index:
 
     def history(self, kind: str, partition: str, part: str = "") -> list[ProductRecord]:
         """Every product there has been, oldest first."""
-        query = sa.select(products).where(*_slot(kind, partition, part)).order_by(products.c.sequence)
+        query = sa.select(products).where(*slot_of(kind, partition, part)).order_by(products.c.sequence)
         return self._records(query)
 
     def removed(self, kind: str, partition: str) -> list[ProductRecord]:
@@ -90,13 +111,24 @@ class Index:
 
     def near(self, ra: float, dec: float, radius_deg: float, kind: str | None = None) -> list[ProductRecord]:
         """Visible products whose sky position lies within a radius, nearest first."""
-        query = sa.select(products).where(
-            products.c.current.is_(True), products.c.dec.between(dec - radius_deg, dec + radius_deg)
+        query = sa.select(products.c.id, products.c.ra, products.c.dec).where(
+            products.c.current.is_(True),
+            products.c.dec.between(dec - radius_deg, dec + radius_deg),
+            right_ascensions(ra, dec, radius_deg),
         )
         if kind is not None:
             query = query.where(products.c.kind == kind)
-        found = [(_separation(ra, dec, r.ra, r.dec), r) for r in self._records(query) if r.ra is not None]
-        return [r for distance, r in sorted(found, key=lambda item: (item[0], item[1].id)) if distance <= radius_deg]
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        if not rows:
+            return []
+        places = np.array([(row[1], row[2]) for row in rows], dtype=np.float64)
+        distance = distances_deg(places[:, 0], places[:, 1], (ra, dec))
+        close = {int(row[0]): float(d) for row, d in zip(rows, distance, strict=True) if d <= radius_deg}
+        found: list[ProductRecord] = []
+        ids = sorted(close)
+        for start in range(0, len(ids), _CHUNK):
+            found += self._records(sa.select(products).where(products.c.id.in_(ids[start : start + _CHUNK])))
+        return sorted(found, key=lambda record: (close[record.id], record.id))
 
     def using(self, sha256: str) -> list[ProductRecord]:
         """Visible products made from an input of this content hash."""
@@ -177,7 +209,7 @@ class Index:
             if connection.dialect.name == "postgresql":
                 lock = f"{new.kind}|{new.partition}|{new.part}"
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:slot))"), {"slot": lock})
-            slot = _slot(new.kind, new.partition, new.part)
+            slot = slot_of(new.kind, new.partition, new.part)
             same = connection.execute(sa.select(products).where(*slot, products.c.identity == new.identity))
             found = same.mappings().first()
             if found is not None and found["removed_at"] is None:
@@ -208,7 +240,7 @@ class Index:
         def change(connection: Connection) -> None:
             row = connection.execute(sa.select(products).where(products.c.id == product_id)).mappings().one()
             if not row["current"]:
-                slot = _slot(row["kind"], row["partition"], row["part"])
+                slot = slot_of(row["kind"], row["partition"], row["part"])
                 _make_current(connection, slot, product_id, datetime.now(UTC))
 
         self.database.write(change)
@@ -259,14 +291,6 @@ class Index:
         return [_record(row) for row in rows]
 
 
-def _slot(kind: str, partition: str, part: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return products.c.kind == kind, products.c.partition == partition, products.c.part == part
-
-
-def _values(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
 def _make_current(connection: Connection, slot: Any, product_id: int, when: datetime) -> None:
     others = sa.update(products).where(*slot, products.c.current.is_(True), products.c.id != product_id)
     connection.execute(others.values(current=False, superseded_by=product_id, superseded_at=when))
@@ -304,6 +328,8 @@ def _insert(connection: Connection, new: NewProduct, slot: Any, removed_id: int 
         "removed_at": None,
         **{name: None if known.get(name) is None else str(known[name]) for name in PROMOTED},
     }
+    if removed_id is not None:
+        connection.execute(sa.delete(caveats).where(caveats.c.product_id == removed_id))
     if removed_id is None:
         inserted = connection.execute(sa.insert(products).values(values)).inserted_primary_key
         assert inserted is not None
@@ -311,6 +337,9 @@ def _insert(connection: Connection, new: NewProduct, slot: Any, removed_id: int 
     else:
         connection.execute(sa.update(products).where(products.c.id == removed_id).values(values))
         product_id = removed_id
+    codes = [{"product_id": product_id, "code": c, "count": n} for c, n in counted(new.caveats).items()]
+    if codes:
+        connection.execute(sa.insert(caveats), codes)
     _make_current(connection, slot, product_id, new.created_at)
     return product_id
 
@@ -349,12 +378,3 @@ def _with_outcome(record: ProductRecord, outcome: Outcome) -> ProductRecord:
     from dataclasses import replace
 
     return replace(record, outcome=outcome)
-
-
-def _separation(ra1: float, dec1: float, ra2: float | None, dec2: float | None) -> float:
-    """Great-circle distance, degrees (haversine)."""
-    if ra2 is None or dec2 is None:
-        return float("inf")
-    a1, d1, a2, d2 = np.radians([ra1, dec1, ra2, dec2])
-    h = np.sin((d2 - d1) / 2) ** 2 + np.cos(d1) * np.cos(d2) * np.sin((a2 - a1) / 2) ** 2
-    return float(np.degrees(2 * np.arcsin(np.sqrt(min(h, 1.0)))))

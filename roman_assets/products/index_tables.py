@@ -14,7 +14,7 @@ TABLES = Tables(
     "index_url",
     metadata,
     "products_alembic_version",
-    "0001",
+    "0002",
     Path(__file__).with_name("migrations"),
     0x524F4D50,
 )
@@ -68,6 +68,14 @@ sa.Index(
 sa.Index("products_day", products.c.kind, products.c.day, products.c.detector)
 sa.Index("products_season", products.c.kind, products.c.season, products.c.detector)
 sa.Index("products_sky", products.c.dec, products.c.ra)
+for _name, _columns in (
+    ("products_current_season", (products.c.season, products.c.detector, products.c.kind)),
+    ("products_current_day", (products.c.day, products.c.detector, products.c.kind)),
+    ("products_current_sky", (products.c.dec, products.c.ra)),
+    # All that a summary asks for: it is read instead of the table.
+    ("products_current_sizes", (products.c.kind, products.c.rows, products.c.size)),
+):
+    sa.Index(_name, *_columns, sqlite_where=products.c.current.is_(True), postgresql_where=products.c.current.is_(True))
 sa.Index("products_sha256", products.c.sha256)
 
 incidents = sa.Table(
@@ -83,4 +91,18 @@ incidents = sa.Table(
     sa.Column("other_size", sa.BigInteger(), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.UniqueConstraint("kind", "partition", "part", "identity", "other_sha256", name="product_incidents_once"),
+)
+
+#: How many caveats of each code a product has; products without any have no row.
+caveats = sa.Table(
+    "product_caveats",
+    metadata,
+    sa.Column(
+        "product_id",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        sa.ForeignKey("products.id"),
+        primary_key=True,
+    ),
+    sa.Column("code", sa.String(32), primary_key=True),
+    sa.Column("count", sa.Integer(), nullable=False),
 )

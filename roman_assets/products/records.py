@@ -101,6 +101,17 @@ class NewProduct:
 
 
 @dataclass(frozen=True)
+class KindSummary:
+    """Visible products of a kind: how many, their rows and bytes, and how many caveats they have by code."""
+
+    kind: str
+    products: int
+    rows: int
+    size: int
+    caveats: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Incident:
     """The same identity gave other bytes; `first_sha256` stayed."""
 
