@@ -18,7 +18,6 @@ from roman_assets.survey.model import Calendar
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 from roman_assets.systems.registry import ASSETS, of_partition
 
-_CHUNK = 400
 _STATUS = """
 query($key: AssetKeyInput!, $partitions: [String!]!) {
   assetNodeOrError(assetKey: $key) {
@@ -164,15 +163,14 @@ def wait(
 
 
 def _missing(url: str, assets: Sequence[str], keys: Sequence[str]) -> set[str]:
+    """Keys that any of the assets lacks: one question an asset, however many keys there are."""
     missing: set[str] = set()
     for name in assets:
-        for start in range(0, len(keys), _CHUNK):
-            part = list(keys[start : start + _CHUNK])
-            answer = _ask(url, _STATUS, {"key": {"path": [name]}, "partitions": part})["assetNodeOrError"]
-            if answer["__typename"] != "AssetNode":
-                raise RomanError(f"the instance does not know the asset {name}")
-            found = answer["latestMaterializationByPartition"]
-            missing.update(key for key, state in zip(part, found, strict=True) if state is None)
+        answer = _ask(url, _STATUS, {"key": {"path": [name]}, "partitions": list(keys)})["assetNodeOrError"]
+        if answer["__typename"] != "AssetNode":
+            raise RomanError(f"the instance does not know the asset {name}")
+        found = answer["latestMaterializationByPartition"]
+        missing.update(key for key, state in zip(keys, found, strict=True) if state is None)
     return missing
 
 

@@ -68,6 +68,11 @@ class Survey:
         dispersed = simulate_dispersed(FIELD, folder / "spectra")
         return cls(folder, [*imaging, *dispersed])
 
+    @classmethod
+    def found(cls, folder: Path) -> Survey:
+        """What was simulated in a folder before."""
+        return cls(folder, sorted(folder.rglob("*_cal.asdf")))
+
     def workspace(self, home: Path) -> Workspace:
         """An empty installation with a calendar of these files."""
         home.mkdir(parents=True)
