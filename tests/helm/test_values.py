@@ -456,14 +456,14 @@ def test_exporter_is_scraped_under_the_name_that_rules_know() -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "roman-exporter"
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
-    assert 'job="roman-exporter"' in (ROOT / "monitoring" / "rules.yaml").read_text()
+    assert 'job="roman-exporter"' in (ROOT / "deploy" / "monitoring" / "rules.yaml").read_text()
     rules = yaml.safe_load((VALUES / "prometheus-rules.yaml").read_text())["additionalPrometheusRulesMap"]["roman"]
-    assert rules == yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text())
-    (dashboards,) = kustomized("monitoring")
+    assert rules == yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules.yaml").read_text())
+    (dashboards,) = kustomized("deploy/monitoring")
     sidecar = stack["grafana"]["sidecar"]["dashboards"]
     assert dashboards["metadata"]["labels"][sidecar["label"]] == sidecar["labelValue"]
     assert dashboards["metadata"]["namespace"] == sidecar["searchNamespace"]
-    assert set(dashboards["data"]) == {p.name for p in (ROOT / "monitoring" / "dashboards").glob("*.json")}
+    assert set(dashboards["data"]) == {p.name for p in (ROOT / "deploy" / "monitoring" / "dashboards").glob("*.json")}
     for path, value in leaves(stack):
         if re.search(r"password|secret", path.lower()):
             assert str(value) in {"grafana-admin", "user", "password", "roman-alerts"} or "/secrets/" in str(value), (

@@ -26,7 +26,7 @@ from tests.dagster_server import free_port
 from tests.monitoring import scene
 
 ROOT = Path(__file__).resolve().parents[2]
-MONITORING = ROOT / "monitoring"
+MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 #: Metrics of kube-state-metrics and cAdvisor, which only a cluster has.
 CLUSTER = re.compile(r"\b(kube|container)_[a-z_]+")
