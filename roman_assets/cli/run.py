@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from roman_assets.cli.common import console, progress_bar, report, untrusted, workspace
-from roman_assets.errors import InputError
 
 
 def process(
@@ -98,16 +96,14 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the Dagster UI of this installation, with its daemon, until interrupted."""
+    from roman_assets.orchestration.local_server import serve
     from roman_assets.orchestration.processing import prepare_dagster_home
 
     place = workspace()
     home = prepare_dagster_home(place)
     environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(home)}
-    program = Path(sys.executable).with_name("dagster")
-    if not program.exists():
-        raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
     console.print(f"Dagster of {untrusted(place.home)} at http://{host}:{port} (Ctrl-C stops it)")
-    os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
+    raise typer.Exit(serve(home, environment, host=host, port=port))
 
 
 def register(app: typer.Typer) -> None:
