@@ -26,7 +26,7 @@ def run(folder: Path, python: str = "", **given: str) -> subprocess.CompletedPro
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KUBECONFIG", "ROMAN_"))}
     environment = kept | {"VENV": str(folder / "venv"), "CLUSTER_TOOLS": str(folder / "tools")} | given
     command = [ROOT / "tests" / "cluster" / "run"]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
 
 
 def cluster_tools(folder: Path, **fails: str) -> None:
@@ -122,7 +122,7 @@ def stage(folder: Path, test: str, seconds: int = 30) -> tuple[int, str]:
     program = script(folder / "cluster-test", test)
     environment = os.environ | {"CLUSTER_TEST": str(program)}
     command = [ROOT / ".ci" / "cluster", str(seconds), str(summary)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
     return done.returncode, summary.read_text()
 
 

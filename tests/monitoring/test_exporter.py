@@ -197,13 +197,13 @@ def running(poller: Poller) -> Iterator[Exporter]:
         yield exporter
     finally:
         exporter.stop()
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
 
 
 def fetch(exporter: Exporter, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -214,7 +214,7 @@ def test_scrapes_cost_no_poll_and_health_follows_the_loop(
 ) -> None:
     poller = Poller(instance, workspace.index, workspace.registry, CALENDAR)
     with running(poller) as exporter:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not poller.snapshot.polls and time.monotonic() < deadline:
             time.sleep(0.05)
         exporter.interval = 600

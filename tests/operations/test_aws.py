@@ -25,6 +25,7 @@ from tests.deploy.infrastructure.templates import NAMES
 from tests.deploy.infrastructure.test_deployment import reduced
 from tests.operations.guide import GUIDE, ROOT, blocks
 from tests.postgresql import postgresql_server
+from tests.processes import end
 
 ACCOUNT = "111122223333"
 INFRASTRUCTURE = (ROOT / "docs" / "infrastructure.md").read_text()
@@ -42,15 +43,14 @@ def aws_server(folder: Path) -> Iterator[str]:
     with (folder / "moto.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 240
             while not answers(url):
                 assert process.poll() is None, (folder / "moto.log").read_text()[-3000:]
                 assert time.monotonic() < deadline, "moto's server did not come up"
                 time.sleep(0.3)
             yield url
         finally:
-            process.terminate()
-            process.wait(20)
+            end(process)
 
 
 def answers(url: str) -> bool:
