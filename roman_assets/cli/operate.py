@@ -16,7 +16,7 @@ from roman_assets.platform.promises import SINCE
 
 def exporter(
     port: Annotated[int, typer.Option(help="Port of /metrics and /healthz.")] = 9464,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     interval: Annotated[float, typer.Option(help="Seconds between two readings of the instance.", min=1.0)] = 30.0,
     since: Annotated[
         str | None, typer.Option(envvar=SINCE, help="First day that is promised (default: the first with exposures).")

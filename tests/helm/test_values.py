@@ -451,6 +451,8 @@ def test_policies_name_labels_that_dagster_gives() -> None:
 def test_exporter_is_scraped_under_the_name_that_rules_know() -> None:
     documents = kustomized("helm_values/manifests/production")
     service = named(documents, "Service", "roman-exporter")
+    (container,) = named(documents, "Deployment", "roman-exporter")["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:4] == ["roman", "exporter", "--host", "0.0.0.0"], "of itself it listens on loopback"
     stack = yaml.safe_load((VALUES / "kube-prometheus-stack.yaml").read_text())
     (monitor,) = stack["prometheus"]["additionalServiceMonitors"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()

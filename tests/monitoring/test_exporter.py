@@ -201,6 +201,21 @@ def running(poller: Poller) -> Iterator[Exporter]:
         assert not thread.is_alive()
 
 
+def test_it_listens_on_this_machine_only_unless_told_otherwise(
+    workspace: Workspace, instance: dg.DagsterInstance
+) -> None:
+    import inspect
+
+    from roman_assets.cli.operate import exporter as command
+
+    exporter = Exporter(Poller(instance, workspace.index, workspace.registry, CALENDAR), port=0)
+    try:
+        assert exporter.server.server_address[0] == "127.0.0.1"
+    finally:
+        exporter.server.server_close()
+    assert inspect.signature(command).parameters["host"].default == "127.0.0.1"
+
+
 def fetch(exporter: Exporter, path: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=60) as answer:
