@@ -287,6 +287,8 @@ def test_makefile_has_the_documented_targets():
     for target in targets.split():
         assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
     stages = (ROOT / ".ci" / "run").read_text()
-    for target in ("test", "audit"):
-        assert f"make --no-print-directory {target}" in stages
+    for target in ("install", "test", "demo", "audit"):
+        assert re.search(rf"^stage {target} \d+ make --no-print-directory {target}\b", stages, flags=re.MULTILINE), (
+            target
+        )
     assert "\n.ci/cluster " in stages, "what `make test-cluster` runs, within a time and with a verdict"
