@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, size_text, untrusted, workspace
+from roman_assets.cli.common import OPERATORS, console, size_text, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.platform.promises import SINCE
 
@@ -95,4 +95,4 @@ def retention(
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (exporter, retention):
-        app.command()(command)
+        app.command(rich_help_panel=OPERATORS)(command)

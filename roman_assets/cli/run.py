@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, progress_bar, report, untrusted, workspace
+from roman_assets.cli.common import GETTING_STARTED, OPERATORS, console, progress_bar, report, untrusted, workspace
 
 
 def process(
@@ -108,5 +108,7 @@ def ui(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (demo, process, backfill, reconcile, ui):
-        app.command()(command)
+    for first in (demo, ui):
+        app.command(rich_help_panel=GETTING_STARTED)(first)
+    for command in (process, backfill, reconcile):
+        app.command(rich_help_panel=OPERATORS)(command)
