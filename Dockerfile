@@ -16,7 +16,7 @@ RUN python -m venv --without-pip /opt/venv \
 
 FROM dependencies AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-COPY setup.py MANIFEST.in README.md LICENSE definitions.py ./
+COPY setup.py MANIFEST.in README.md LICENSE ./
 COPY csrc csrc
 COPY roman_assets roman_assets
 RUN pip wheel --no-deps --wheel-dir /wheels . \
@@ -28,7 +28,7 @@ RUN useradd --create-home --uid 10001 --shell /usr/sbin/nologin roman \
     && install -d -o roman -g roman /opt/roman /opt/dagster/dagster_home
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/venv
-COPY definitions.py constraints.txt /opt/roman/
+COPY constraints.txt /opt/roman/
 # The same bits on every kind of node (roman_assets/platform/arithmetic.py).
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -45,4 +45,4 @@ USER 10001:10001
 EXPOSE 3030
 # code-server, not `api grpc`: it reloads the code location when asked to.
 CMD ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", "3030", \
-     "--module-name", "definitions", "--working-directory", "/opt/roman"]
+     "--module-name", "roman_assets.orchestration.code_location"]

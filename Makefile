@@ -123,10 +123,10 @@ docs: $(VENV)/.installed-dev ## Regenerate docs/data_dictionary.md and the table
 	from roman_assets.systems.gdps.tables import TABLES as GDPS; from roman_assets.systems.msos.tables import TABLES as MSOS; \
 	Path('docs/data_dictionary.md').write_text(data_dictionary([*MSOS, *GDPS]))"
 	@echo "docs/data_dictionary.md"
-	@$(BIN)/python infrastructure/document.py
+	@$(BIN)/python deploy/infrastructure/document.py
 
 monitoring: $(VENV)/.installed-dev ## Regenerate the Grafana dashboards and the rules as Helm values
-	@$(BIN)/python monitoring/make.py
+	@$(BIN)/python deploy/monitoring/make.py
 
 # --- releasing ----------------------------------------------------------------------------------
 

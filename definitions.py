@@ -1,5 +1,3 @@
-"""The Dagster code location of roman_assets."""
+"""For `dg` and `dagster dev` in a checkout, which look for it here; everything else loads the module that it imports."""
 
-from roman_assets.orchestration.definitions import build_definitions
-
-defs = build_definitions()
+from roman_assets.orchestration.code_location import defs as defs

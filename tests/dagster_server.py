@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from roman_assets.platform.workspace import Workspace
+from tests.processes import end
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,16 +44,11 @@ def dagster_server(workspace: Workspace) -> Iterator[str]:
             _wait(url, process, log)
             yield url
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            end(process, signal.SIGINT, group=True)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

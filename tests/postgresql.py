@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.dagster_server import free_port
+from tests.processes import end
 
 
 def _program(name: str) -> str | None:
@@ -54,8 +55,7 @@ def postgresql_server() -> Iterator[str]:
             _wait(url)
             yield url
         finally:
-            process.send_signal(signal.SIGINT)  # fast: connections are cut
-            process.wait(20)
+            end(process, signal.SIGINT)  # fast: connections are cut
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -65,7 +65,7 @@ def _wait(url: str) -> None:
 
     import sqlalchemy as sa
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while True:
         try:
             with sa.create_engine(url).connect():

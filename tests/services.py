@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +13,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.processes import end
 
 KEY, SECRET = "roman-test", "secret-of-the-test"
 
@@ -73,7 +73,7 @@ def s3_server(folder: Path) -> Iterator[str]:
             _wait(lambda: _http(url), process, folder / "weed.log")
             yield url
         finally:
-            _stop(process)
+            end(process, group=True)
 
 
 def _http(url: str) -> bool:
@@ -87,19 +87,8 @@ def _http(url: str) -> bool:
 
 
 def _wait(answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not answers():
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"the service did not come up:\n{log.read_text(errors='replace')[-3000:]}")
         time.sleep(0.2)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return  # why it ended is told by whoever waited for it
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.gitops.test_gitops import ENVIRONMENTS as DEPLOYED
-from tests.gitops.test_gitops import PROJECT, SETS, applications
+from tests.deploy.gitops.test_gitops import ENVIRONMENTS as DEPLOYED
+from tests.deploy.gitops.test_gitops import PROJECT, SETS, applications
+from tests.deploy.infrastructure.templates import resources, walk
 from tests.helm.test_values import ENVIRONMENTS, VALUES, kustomized
-from tests.infrastructure.templates import resources, walk
 
 GROUPS = {
     "Application": "argoproj.io/v1alpha1",

@@ -16,6 +16,8 @@ from roman_assets.platform.workspace import HOME, VARIABLES
 from tests.test_pods import check_pod_config
 
 ROOT = Path(__file__).resolve().parents[1]
+#: What every deployment loads: a module of the package, since the wheel has no other.
+CODE_LOCATION = "roman_assets.orchestration.code_location"
 TAG = "dagster-k8s/config"
 #: Variables that an installation on S3 and PostgreSQL must set; a calendar and ePSFs have defaults.
 OPTIONAL = ("calendar_path", "epsf_folder", "reference_folder", "sources")
@@ -179,8 +181,7 @@ def test_dagster_cloud_file():
     from dagster_k8s.container_context import K8sContainerContext
 
     (location,) = load_dagster_cloud_yaml((ROOT / "dagster_cloud.yaml").read_text()).locations
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert location.code_source.module_name == project["tool"]["dagster"]["module_name"]
+    assert location.code_source.module_name == CODE_LOCATION
     context = location.container_context
     K8sContainerContext.create_from_config(context)
     given = {line.split("=", 1)[0] for line in context["k8s"]["env_vars"]}
@@ -199,10 +200,10 @@ def test_dagster_cloud_file():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("module_name: definitions", "modul_name: definitions"),
+        (f"module_name: {CODE_LOCATION}", f"modul_name: {CODE_LOCATION}"),
         ("location_name: roman_assets", "locatoin_name: roman_assets"),
         ("    build:\n", "    biuld:\n"),
-        ("module_name: definitions", "module_name: definitions\n      package_name: roman_assets"),
+        (f"module_name: {CODE_LOCATION}", f"module_name: {CODE_LOCATION}\n      package_name: roman_assets"),
     ],
 )
 def test_mistakes_in_the_dagster_cloud_file_are_caught(old, new):
@@ -233,6 +234,8 @@ def test_image_has_what_it_runs():
     assert re.search(r"^USER 10001", final, flags=re.MULTILINE)
     assert "gcc" not in final
     assert '"code-server", "start"' in final
+    assert f'"--module-name", "{CODE_LOCATION}"' in final
+    assert code_location()["codeServerArgs"] == ["--module-name", CODE_LOCATION]
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", joined, flags=re.MULTILINE):
         for source in copied.split():
@@ -284,6 +287,8 @@ def test_makefile_has_the_documented_targets():
     for target in targets.split():
         assert re.search(rf"^{target}:", text, flags=re.MULTILINE), target
     stages = (ROOT / ".ci" / "run").read_text()
-    for target in ("test", "audit"):
-        assert f"make --no-print-directory {target}" in stages
+    for target in ("install", "test", "demo", "audit"):
+        assert re.search(rf"^stage {target} \d+ make --no-print-directory {target}\b", stages, flags=re.MULTILINE), (
+            target
+        )
     assert "\n.ci/cluster " in stages, "what `make test-cluster` runs, within a time and with a verdict"

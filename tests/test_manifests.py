@@ -91,6 +91,13 @@ def test_one_image_for_everything(folder: str) -> None:
 
 
 @BOTH
+def test_the_exporter_is_told_to_listen_to_others(folder: str) -> None:
+    """Of itself it listens on loopback, where neither Prometheus nor the probes ask."""
+    (container,) = pod_specs(folder)["roman-exporter"]["containers"]
+    assert container["command"][:4] == ["roman", "exporter", "--host", "0.0.0.0"]
+
+
+@BOTH
 def test_pods_are_bounded_and_without_rights_on_the_node(folder: str) -> None:
     from kubernetes.utils.quantity import parse_quantity
 

@@ -129,21 +129,30 @@ def answer(**found: list[dict[str, object]] | str) -> tuple[str, str]:
     return json.dumps({"dependencies": items, "fixes": []}), ""
 
 
+KNOWN = answer(requests=[{"id": "CVE-2018-18074", "fix_versions": ["2.20.0"]}])
+
+
 def test_audit_finds_fails_and_names(sbom_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Auditor(answer(old=[]), answer(old=[{"id": "CVE-1", "fix_versions": ["0.2"]}], some_tool=[]))
+    run = Auditor(KNOWN, answer(old=[{"id": "CVE-1", "fix_versions": ["0.2"]}], some_tool=[]))
     assert tool("audit").main(sbom_file, run=run, environment={}) == 1
     assert "old 1: CVE-1 (fixed in 0.2)" in capsys.readouterr().out
     assert run.asked[-1].split() == ["Some_Tool==1.2", "old==0.1"]
 
 
 def test_audit_is_clean(sbom_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Auditor(answer(old=[], some_tool=[]))
+    run = Auditor(KNOWN, answer(old=[], some_tool=[]))
     assert tool("audit").main(sbom_file, run=run, environment={"AUDIT_STRICT": "1"}) == 0
     assert "2 Python distributions: clean" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "given", [("", "requests.exceptions.ConnectionError: Max retries exceeded"), answer(old="not found on PyPI")]
+    "given",
+    [
+        ("", "requests.exceptions.ConnectionError: Max retries exceeded"),
+        answer(requests="not found on PyPI"),
+        answer(requests=[]),
+    ],
+    ids=["no answer", "a package unknown", "a mirror without data"],
 )
 def test_audit_without_its_service_says_so(
     sbom_file: Path, given: tuple[str, str], capsys: pytest.CaptureFixture[str]
@@ -151,14 +160,25 @@ def test_audit_without_its_service_says_so(
     """One question is asked, not one for every package; strictly, not knowing is a failure."""
     run = Auditor(given)
     assert tool("audit").main(sbom_file, run=run, environment={}) == 0
-    assert "not checked" in capsys.readouterr().out
-    assert len(run.asked) == 1
+    said = capsys.readouterr().out
+    assert "2 Python distributions: not checked\n" in said
+    assert "clean" not in said
+    assert [question.strip() for question in run.asked] == [tool("audit").VULNERABLE]
     assert tool("audit").main(sbom_file, run=Auditor(given), environment={"AUDIT_STRICT": "1"}) == 2
 
 
+def test_what_the_service_does_not_know_is_not_clean(sbom_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (KNOWN, answer(old="not found on PyPI", some_tool=[]))
+    assert tool("audit").main(sbom_file, run=Auditor(*given), environment={}) == 0
+    said = capsys.readouterr().out
+    assert "2 Python distributions: partly checked" in said
+    assert "not checked: old (not found on PyPI)" in said
+    assert tool("audit").main(sbom_file, run=Auditor(*given), environment={"AUDIT_STRICT": "1"}) == 2
+
+
 def test_scanner_of_ones_own_is_asked(sbom_file: Path) -> None:
-    run = Auditor(answer(old=[]))
     for command, code in (("true", 0), ("false", 1), ("grep -q libc6", 0), ("grep -q nothing-such", 1)):
+        run = Auditor(KNOWN, answer(old=[], some_tool=[]))
         assert tool("audit").main(sbom_file, run=run, environment={"IMAGE_SCANNER": command}) == code, command
 
 

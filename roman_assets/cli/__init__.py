@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from roman_assets.cli import cluster, data, lenses, operate, query, run, spectra
-from roman_assets.cli.common import console, set_home, untrusted
+from roman_assets.cli.common import PANELS, console, set_home, untrusted
 from roman_assets.errors import RomanError, first_line
 from roman_assets.platform.stopping import Stopped
 from roman_assets.platform.workspace import Workspace
@@ -40,6 +40,8 @@ def workspace(
 
 for module in (run, data, query, lenses, spectra, operate, cluster):
     module.register(app)
+# The help shows panels in the order of their first commands.
+app.registered_commands.sort(key=lambda command: [*PANELS, command.rich_help_panel].index(command.rich_help_panel))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, workspace
+from roman_assets.cli.common import OPERATORS, console, workspace
 from roman_assets.errors import InputError
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -59,4 +59,4 @@ def clean_jobs(
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (migrate, clean_jobs):
-        app.command()(command)
+        app.command(rich_help_panel=OPERATORS)(command)

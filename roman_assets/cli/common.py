@@ -20,6 +20,14 @@ from roman_assets.platform.workspace import HOME, Workspace
 from roman_assets.text import printable
 
 # Without emoji codes: ":bomb:" in a file's name is its name.
+#: Panels of `roman --help`, in their order. Every command is in one of them.
+GETTING_STARTED, SCIENCE_PRODUCTS, OWN_DATA, OPERATORS = (
+    "Getting started",
+    "Science products",
+    "Your own data",
+    "Operators",
+)
+PANELS = (GETTING_STARTED, SCIENCE_PRODUCTS, OWN_DATA, OPERATORS)
 console = Console(emoji=False)
 _NAME_CHARACTERS = 100
 

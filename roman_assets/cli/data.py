@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from roman_assets.cli.common import console, progress_bar, untrusted, workspace
+from roman_assets.cli.common import OPERATORS, OWN_DATA, console, progress_bar, untrusted, workspace
 from roman_assets.errors import InputError, Transient
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def quarantine_release(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(simulate)
-    app.command()(ingest)
-    app.add_typer(calendar_app, name="calendar")
-    app.add_typer(quarantine_app, name="quarantine")
+    app.command(rich_help_panel=OWN_DATA)(simulate)
+    app.command(rich_help_panel=OPERATORS)(ingest)
+    app.add_typer(calendar_app, name="calendar", rich_help_panel=OWN_DATA)
+    app.add_typer(quarantine_app, name="quarantine", rich_help_panel=OPERATORS)

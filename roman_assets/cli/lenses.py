@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, print_reasons, untrusted
+from roman_assets.cli.common import OWN_DATA, console, print_reasons, untrusted
 from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -169,5 +169,5 @@ def _picture(curve: LightCurve, fit: PointLensFit) -> bytes:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("find-events")(find_events)
-    app.command("fit-event")(fit_event)
+    for command in (find_events, fit_event):
+        app.command(rich_help_panel=OWN_DATA)(command)

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from roman_assets.cli.common import console, size_text, untrusted, workspace
+from roman_assets.cli.common import OPERATORS, console, size_text, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.monitoring.freshness import SINCE
 
 
 def exporter(
     port: Annotated[int, typer.Option(help="Port of /metrics and /healthz.")] = 9464,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     interval: Annotated[float, typer.Option(help="Seconds between two readings of the instance.", min=1.0)] = 30.0,
     since: Annotated[
         str | None, typer.Option(envvar=SINCE, help="First day that is promised (default: the first with exposures).")
@@ -95,4 +95,4 @@ def retention(
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (exporter, retention):
-        app.command()(command)
+        app.command(rich_help_panel=OPERATORS)(command)

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, print_reasons, size_text, untrusted, workspace
+from roman_assets.cli.common import SCIENCE_PRODUCTS, console, print_reasons, size_text, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.products.caveats import counted
 from roman_assets.products.records import KindSummary, ProductRecord, partition_keys
@@ -194,7 +194,5 @@ def export_hats(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(products)
-    app.command("light-curve")(light_curve)
-    app.command()(events)
-    app.command("export-hats")(export_hats)
+    for command in (products, events, light_curve, export_hats):
+        app.command(rich_help_panel=SCIENCE_PRODUCTS)(command)

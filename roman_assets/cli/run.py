@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from roman_assets.cli.common import console, finish, progress_bar, untrusted, workspace
+from roman_assets.cli.common import GETTING_STARTED, OPERATORS, console, finish, progress_bar, untrusted, workspace
 from roman_assets.errors import InputError
 from roman_assets.platform.workspace import Workspace
 
@@ -132,6 +132,7 @@ def ui(
     ] = False,
 ) -> None:
     """Open the Dagster UI of this installation, with its daemon and sensors, until interrupted."""
+    from roman_assets.orchestration.local_server import serve
     from roman_assets.orchestration.processing import prepare_dagster_home
     from roman_assets.platform.sensors import SENSORS
 
@@ -142,9 +143,6 @@ def ui(
     environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(home)}
     if no_sensors:
         environment[SENSORS] = "off"
-    program = Path(sys.executable).with_name("dagster")
-    if not program.exists():
-        raise InputError("the dagster command is not installed", file=program, remedy="pip install dagster-webserver")
     console.print(f"Dagster of {untrusted(place.home)} at http://{host}:{port} (Ctrl-C stops it)")
     if environment.get(SENSORS, "").lower() == "off":
         console.print("sensors are off: what arrives waits for you")
@@ -154,7 +152,7 @@ def ui(
             "closed when they have ended (--no-sensors: nothing of the kind)",
             soft_wrap=True,
         )
-    os.execve(program, [str(program), "dev", "-m", "definitions", "-h", host, "-p", str(port)], environment)
+    raise typer.Exit(serve(home, environment, host=host, port=port))
 
 
 def _show_read_only(place: Workspace, host: str, port: int) -> NoReturn:
@@ -167,11 +165,13 @@ def _show_read_only(place: Workspace, host: str, port: int) -> NoReturn:
     environment = {**os.environ, **place.environment(), "DAGSTER_HOME": str(copy), SENSORS: "off"}
     console.print(f"{untrusted(place.home)} cannot be written: shown as it is at http://{host}:{port}, without sensors")
     program = Path(sys.executable).with_name("dagster-webserver")
-    arguments = ["-m", "definitions", "-h", host, "-p", str(port), "--read-only"]
+    arguments = ["-m", "roman_assets.orchestration.code_location", "-h", host, "-p", str(port), "--read-only"]
     os.execve(program, [str(program), *arguments], environment)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (demo, process, close, backfill, reconcile, ui):
-        app.command()(command)
+    for first in (demo, ui):
+        app.command(rich_help_panel=GETTING_STARTED)(first)
+    for command in (process, close, backfill, reconcile):
+        app.command(rich_help_panel=OPERATORS)(command)

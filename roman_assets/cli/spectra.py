@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from roman_assets.cli.common import console, file_names, untrusted, workspace
+from roman_assets.cli.common import OWN_DATA, SCIENCE_PRODUCTS, console, file_names, untrusted, workspace
 from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -173,6 +173,6 @@ def write_fits(row: dict[str, Any], out: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(redshift)
-    app.command()(extract)
-    app.command()(export_spectrum)
+    for command in (redshift, extract):
+        app.command(rich_help_panel=OWN_DATA)(command)
+    app.command(rich_help_panel=SCIENCE_PRODUCTS)(export_spectrum)

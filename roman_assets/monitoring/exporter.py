@@ -173,7 +173,7 @@ def _self(r: Readings, now: float) -> Iterator[Metric]:
 class Exporter:
     """Poll loop and HTTP server of one installation: /metrics, and /healthz for probes."""
 
-    def __init__(self, poller: Poller, *, interval: float = 30.0, host: str = "0.0.0.0", port: int = 9464) -> None:
+    def __init__(self, poller: Poller, *, interval: float = 30.0, host: str = "127.0.0.1", port: int = 9464) -> None:
         self.poller, self.interval = poller, interval
         self.registry = CollectorRegistry()
         self.registry.register(ReadingsCollector(lambda: poller.snapshot))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from roman_assets.cli import app, main
-from roman_assets.cli.common import console
+from roman_assets.cli.common import PANELS, console
 from roman_assets.errors import InputError
 from tests.mini_survey import Processed
 
@@ -49,6 +50,23 @@ def lens_file(path: Path) -> Path:
     )
     frame.write_csv(path)
     return path
+
+
+def test_every_command_is_in_a_panel_of_the_help(runner: CliRunner) -> None:
+    """In an order for newcomers, and under headings that say whom a command is for."""
+    every = [*app.registered_commands, *app.registered_groups]
+    panels = {str(item.name or item.callback.__name__).replace("_", "-"): item.rich_help_panel for item in every}
+    assert {name for name, panel in panels.items() if panel not in PANELS} == set()
+    assert set(panels.values()) == set(PANELS)
+    told = runner.invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    headings = re.findall(r"^╭─ (.+?) ─+╮$", told, re.MULTILINE)
+    assert headings == ["Options", "Getting started", "Science products", "Your own data", "Operators"]
+    for name, panel in panels.items():
+        assert re.search(rf"^│ {name}\s", told.partition(f"╭─ {panel} ")[2].partition("╰")[0], re.MULTILINE), name
+    assert panels["demo"] == "Getting started"
+    assert panels["events"] == "Science products"
+    assert panels["redshift"] == "Your own data"
+    assert panels["quarantine"] == "Operators"
 
 
 def test_find_events_on_own_light_curves(runner: CliRunner, tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import dagster as dg
 import yaml
 
 from roman_assets.platform.workspace import Workspace
+from tests.processes import end
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).parent / "overlay"
@@ -315,15 +315,13 @@ def address(service: str, port: int, forwards: list[subprocess.Popen[bytes]]) ->
     forwards.append(
         subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     )
-    wait_until(f"{service} answers through a forwarded port", lambda: answers("127.0.0.1", local, 1.0), 30)
+    wait_until(f"{service} answers through a forwarded port", lambda: answers("127.0.0.1", local, 1.0), 120)
     return f"127.0.0.1:{local}"
 
 
 def stop(forwards: list[subprocess.Popen[bytes]]) -> None:
     for forward in forwards:
-        with suppress(ProcessLookupError):
-            os.killpg(forward.pid, signal.SIGTERM)
-        forward.wait(10)
+        end(forward, group=True)
 
 
 def answers(host: str, port: int, seconds: float) -> bool:

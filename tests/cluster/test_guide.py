@@ -75,10 +75,11 @@ def test_products_are_listed_from_the_exporters_pod(platform: Platform, tmp_path
 
 @pytest.fixture
 def monitoring(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder beside the repository's `monitoring`, and the namespace that its objects go to."""
+    """A folder with the repository's `deploy/monitoring` only, and the namespace that its objects go to."""
     if kubectl("get", "namespace", "monitoring", "--ignore-not-found"):
         pytest.skip("this cluster has a namespace `monitoring`, and what is in it is somebody's")
-    (tmp_path / "monitoring").symlink_to(ROOT / "monitoring")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "monitoring").symlink_to(ROOT / "deploy" / "monitoring")
     kubectl("create", "namespace", "monitoring")
     yield tmp_path
     kubectl("delete", "namespace", "monitoring", "--wait=false")
@@ -91,7 +92,7 @@ def test_dashboards_are_installed(monitoring: Path) -> None:
     ]
     (one,) = maps
     there = {name: json.loads(text)["title"] for name, text in one["data"].items()}
-    assert there.keys() == {path.name for path in (ROOT / "monitoring" / "dashboards").glob("*.json")}
+    assert there.keys() == {path.name for path in (ROOT / "deploy" / "monitoring" / "dashboards").glob("*.json")}
 
 
 def test_migration_between_minor_versions(platform: Platform, tmp_path: Path) -> None:

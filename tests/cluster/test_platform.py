@@ -13,6 +13,8 @@ import pytest
 from tests.cluster import platform
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Far beyond what a loaded machine needs.
+LONG_S = 180.0
 #: Stands for kubectl: its forwarded ports take one connection and end, as when the container behind them restarts.
 KUBECTL = """#!{python}
 import pathlib, socket, sys
@@ -44,11 +46,11 @@ def test_a_forwarded_port_comes_back(kubectl: Path) -> None:
     forwards: list[subprocess.Popen[bytes]] = []
     host, _, port = platform.address("roman-postgresql", closed, forwards).partition(":")
     assert (host, len(forwards)) == ("127.0.0.1", 1)
-    platform.wait_until("it was forwarded again", lambda: len(kubectl.read_text().splitlines()) >= 2, 20, 0.2)
-    platform.wait_until("it answers", lambda: platform.answers(host, int(port), 1.0), 20, 0.2)
+    platform.wait_until("it was forwarded again", lambda: len(kubectl.read_text().splitlines()) >= 2, LONG_S, 0.2)
+    platform.wait_until("it answers", lambda: platform.answers(host, int(port), 1.0), LONG_S, 0.2)
     platform.stop(forwards)
     assert kubectl.read_text().splitlines()[0].endswith(f"port-forward service/roman-postgresql {port}:{closed}")
-    time.sleep(1.0)
+    time.sleep(1.0)  # twice the pause before it would be forwarded again
     assert not platform.answers(host, int(port), 1.0), "what is stopped does not come back"
 
 
@@ -62,7 +64,7 @@ def test_a_service_in_reach_is_asked_itself(kubectl: Path) -> None:
 
 def test_a_container_is_killed_by_its_identifier(tmp_path: Path) -> None:
     """The first of its processes only, which takes the others along; nothing found is told."""
-    first, second, stranger = (subprocess.Popen(["sleep", "60"]) for _ in range(3))
+    first, second, stranger = (subprocess.Popen(["sleep", "600"]) for _ in range(3))
     try:
         for process, group in ((first, "pods/abc123"), (second, "pods/abc123"), (stranger, "pods/def456")):
             (tmp_path / str(process.pid)).mkdir()
@@ -71,7 +73,7 @@ def test_a_container_is_killed_by_its_identifier(tmp_path: Path) -> None:
         command = [sys.executable, "-c", platform._KILL]
         assert subprocess.run([*command, "none", str(tmp_path)], check=False).returncode == 1
         assert subprocess.run([*command, "abc123", str(tmp_path)], check=False).returncode == 0
-        assert first.wait(10) == -9
+        assert first.wait(LONG_S) == -9
         assert (second.poll(), stranger.poll()) == (None, None)
     finally:
         for process in (first, second, stranger):

@@ -1,8 +1,10 @@
-"""tests/cluster/run and .ci/cluster: when the cluster test is run, how it ends, and what refuses a change."""
+"""tests/cluster/run, .ci/cluster and .ci/run: when the cluster test is run, how it ends, and what refuses a change."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def run(folder: Path, python: str = "", **given: str) -> subprocess.CompletedPro
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KUBECONFIG", "ROMAN_"))}
     environment = kept | {"VENV": str(folder / "venv"), "CLUSTER_TOOLS": str(folder / "tools")} | given
     command = [ROOT / "tests" / "cluster" / "run"]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
 
 
 def cluster_tools(folder: Path, **fails: str) -> None:
@@ -122,7 +124,7 @@ def stage(folder: Path, test: str, seconds: int = 30) -> tuple[int, str]:
     program = script(folder / "cluster-test", test)
     environment = os.environ | {"CLUSTER_TEST": str(program)}
     command = [ROOT / ".ci" / "cluster", str(seconds), str(summary)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
     return done.returncode, summary.read_text()
 
 
@@ -150,17 +152,136 @@ def test_what_refuses_a_change(tmp_path: Path, test: str, code: int, told: str) 
 
 
 @pytest.mark.parametrize(
-    ("test", "code", "told"),
+    ("test", "told"),
     [
-        ("", 0, "0 of its tests had passed, none failed"),
-        (FIRST, 0, "1 of its tests had passed, none failed"),
-        (f"{FIRST}; {FAILED}; {FIRST}", 1, "CLUSTER TEST FAILED, and was stopped after 1 s: tests/a.py::test_two"),
-        (f"{FIRST}; {FAILED}; {FIRST}; {PASSED}", 0, "2 of its tests had passed, none failed"),
+        ("", "0 of its tests had passed, failed: none"),
+        (FIRST, "1 of its tests had passed, failed: none"),
+        (f"{FIRST}; {FAILED}; {FIRST}", "1 of its tests had passed, failed: tests/a.py::test_two"),
+        (f"{FIRST}; {FAILED}; {FIRST}; {PASSED}", "2 of its tests had passed, failed: none"),
     ],
 )
-def test_time_is_up(tmp_path: Path, test: str, code: int, told: str) -> None:
-    """It refuses only what a test has refused; the cluster is stopped by the script that started it."""
+def test_time_is_up(tmp_path: Path, test: str, told: str) -> None:
+    """What had no turn has not passed: the change is refused. The cluster is stopped by the script that started it."""
     ended, summary = stage(tmp_path, f"trap 'echo stopped' EXIT\n{test}\nsleep 20", seconds=1)
-    assert told in summary
-    assert ended == code
+    assert f"CLUSTER TEST FAILED: did not fit into 1 s and was stopped; {told}" in summary
+    assert ended == 1
     assert "stopped\n" in summary
+
+
+# --- .ci/run ---------------------------------------------------------------------------------------------
+
+#: A `make` that notes what it was asked for; `make install` brings a Python that does the same. MAKE_<target>, or
+#: PYTHON, is what it does.
+MAKE = """
+[ "$1" != -n ] || {{ case " {targets} " in *" $3 "*) exit 0 ;; *) exit 2 ;; esac; }}
+target=$2
+echo "$target ${{@:3}} CI=$CI ROMAN_CAMPAIGN=${{ROMAN_CAMPAIGN-}}" >> {log}
+if [ "$target" = install ]; then
+    mkdir -p "$VENV/bin"
+    printf '#!/usr/bin/env bash\necho "slow $*" >> {log}\neval "${{PYTHON_DOES:-echo 5 passed}}"\n' > "$VENV/bin/python"
+    chmod +x "$VENV/bin/python"
+fi
+name=MAKE_${{target//-/_}}; eval "${{!name:-:}}"
+"""
+ALL = ("install", "test", "slow", "demo", "test-faults", "fuzz", "audit", "cluster")
+
+
+def change(folder: Path, targets: str = "test-faults fuzz", **given: str) -> tuple[int, str, list[str]]:
+    """Exit code, output and stages of .ci/run in a project whose programs only say that they were called."""
+    log = folder / "log"
+    log.touch()
+    (folder / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
+    script(
+        folder / ".ci" / "cluster", f'echo "cluster $1" >> {log}\necho "7 passed" >> "$2"\neval "${{CLUSTER_DOES:-:}}"'
+    )
+    script(folder / "bin" / "make", MAKE.format(log=log, targets=targets))
+    for name in ("chromium", "promtool", "jq", "amtool", "apt-get"):
+        script(folder / "bin" / name, "exit 0")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CI", "ROMAN_"))}
+    environment |= {"PATH": f"{folder / 'bin'}:{environment['PATH']}", "MAKE_test": "echo 3 passed"} | given
+    command = ["bash", folder / ".ci" / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    return done.returncode, done.stdout, log.read_text().splitlines()
+
+
+def names(stages: list[str]) -> tuple[str, ...]:
+    return tuple(line.partition(" ")[0] for line in stages)
+
+
+def test_a_good_change_passes_every_stage(tmp_path: Path) -> None:
+    code, told, stages = change(tmp_path, ROMAN_CAMPAIGN="1")
+    assert code == 0, told
+    assert names(stages) == ALL
+    assert told.rstrip().splitlines()[-3:] == ["3 passed", "5 passed", "7 passed"]
+    asked = dict(zip(names(stages), stages, strict=True))
+    assert "-m slow" in asked["slow"]
+    assert "FAULTS=sample CI=true ROMAN_CAMPAIGN=" in asked["test-faults"], "the sample, not the campaign"
+    assert not asked["test-faults"].endswith("ROMAN_CAMPAIGN=1")
+    assert "FUZZ_SECONDS=10" in asked["fuzz"]
+
+
+def test_stages_of_targets_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+    code, _, stages = change(tmp_path, targets="fuzz")
+    assert code == 0
+    assert names(stages) == tuple(name for name in ALL if name != "test-faults")
+
+
+@pytest.mark.parametrize(
+    ("stage", "does"),
+    [
+        ("install", "MAKE_install"),
+        ("test", "MAKE_test"),
+        ("slow", "PYTHON_DOES"),
+        ("demo", "MAKE_demo"),
+        ("faults", "MAKE_test_faults"),
+        ("fuzz", "MAKE_fuzz"),
+        ("audit", "MAKE_audit"),
+    ],
+)
+def test_a_stage_that_fails_or_does_not_fit_refuses_the_change(tmp_path: Path, stage: str, does: str) -> None:
+    """Being cut short is not passing, even if all that had its turn has passed; nothing after it is run."""
+    for folder in ("failed", "late"):
+        (tmp_path / folder).mkdir()
+    code, told, stages = change(tmp_path / "failed", **{does: "echo 1 failed; exit 2"})
+    assert code == 1
+    assert told.rstrip().endswith(f"REFUSED: {stage} failed (exit 2)")
+    assert "1 failed" in told.partition("closing lines")[2]
+    last = {"faults": "test-faults"}.get(stage, stage)
+    assert names(stages) == ALL[: ALL.index(last) + 1]
+    late = {does: "echo 9 passed; sleep 60", f"CI_LIMIT_{stage}": "1"}
+    code, told, stages = change(tmp_path / "late", **late)
+    assert code == 1
+    assert told.rstrip().endswith(f"REFUSED: {stage} did not fit into 1 s and was stopped")
+    assert names(stages) == ALL[: ALL.index(last) + 1]
+
+
+def test_no_collected_tests_refuse_the_change(tmp_path: Path) -> None:
+    """pytest's 5: a tier that has become empty has tested nothing."""
+    code, told, _ = change(tmp_path, PYTHON_DOES="echo no tests ran in 1s; exit 5")
+    assert (code, "REFUSED: slow failed (exit 5)" in told) == (1, True)
+
+
+def test_the_everyday_part_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """Stages that all keep their own limits may still take too long together."""
+    code, told, stages = change(tmp_path, MAKE_install="sleep 2", MAKE_test="sleep 60", CI_LIMIT_everyday="4")
+    assert code == 1
+    assert re.search(r"REFUSED: test did not fit into [12] s and was stopped", told)
+    assert names(stages) == ("install", "test")
+
+
+def test_the_cluster_test_has_what_is_left_of_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "failed").mkdir()
+    code, told, stages = change(tmp_path, CI_LIMIT_all="1000")
+    assert code == 0, told
+    assert 600 <= int(stages[-1].split()[1]) <= 940
+    code, told, _ = change(tmp_path / "failed", CLUSTER_DOES="exit 1")
+    assert code == 1
+    assert "REFUSED: the cluster test failed or did not fit" in told
+
+
+def test_the_limits_of_ci_run_are_those_that_are_promised() -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    assert "limit everyday 2400" in text
+    assert "limit all 4800" in text
+    assert "stage slow 1200" in text

@@ -451,19 +451,21 @@ def test_policies_name_labels_that_dagster_gives() -> None:
 def test_exporter_is_scraped_under_the_name_that_rules_know() -> None:
     documents = kustomized("helm_values/manifests/production")
     service = named(documents, "Service", "roman-exporter")
+    (container,) = named(documents, "Deployment", "roman-exporter")["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:4] == ["roman", "exporter", "--host", "0.0.0.0"], "of itself it listens on loopback"
     stack = yaml.safe_load((VALUES / "kube-prometheus-stack.yaml").read_text())
     (monitor,) = stack["prometheus"]["additionalServiceMonitors"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "roman-exporter"
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
-    assert 'job="roman-exporter"' in (ROOT / "monitoring" / "rules.yaml").read_text()
+    assert 'job="roman-exporter"' in (ROOT / "deploy" / "monitoring" / "rules.yaml").read_text()
     rules = yaml.safe_load((VALUES / "prometheus-rules.yaml").read_text())["additionalPrometheusRulesMap"]["roman"]
-    assert rules == yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text())
-    (dashboards,) = kustomized("monitoring")
+    assert rules == yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules.yaml").read_text())
+    (dashboards,) = kustomized("deploy/monitoring")
     sidecar = stack["grafana"]["sidecar"]["dashboards"]
     assert dashboards["metadata"]["labels"][sidecar["label"]] == sidecar["labelValue"]
     assert dashboards["metadata"]["namespace"] == sidecar["searchNamespace"]
-    assert set(dashboards["data"]) == {p.name for p in (ROOT / "monitoring" / "dashboards").glob("*.json")}
+    assert set(dashboards["data"]) == {p.name for p in (ROOT / "deploy" / "monitoring" / "dashboards").glob("*.json")}
     for path, value in leaves(stack):
         if re.search(r"password|secret", path.lower()):
             assert str(value) in {"grafana-admin", "user", "password", "roman-alerts"} or "/secrets/" in str(value), (

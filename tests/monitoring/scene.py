@@ -85,7 +85,7 @@ def origin(name: str, repository_name: str = "__repository__") -> Any:
     from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="definitions"))
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="roman_assets.orchestration.code_location"))
     repository = RemoteRepositoryOrigin(location, repository_name)
     return repository.get_instigator_origin(name) if name.endswith("sensor") else repository.get_job_origin(name)
 

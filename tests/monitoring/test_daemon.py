@@ -45,7 +45,7 @@ def test_lateness_and_a_failed_run_reach_the_webhook(
     arrive(workspace, DAY, "WFI01")
     workspace.registry.close()
     with dagster_server(workspace) as url:
-        late = wait_for(channel, "lag", 60)
+        late = wait_for(channel, "lag", 240)
         assert "exposures" in str(late["text"])
         assert "has no exposures" not in str(late["text"])
         (home / "products").mkdir(exist_ok=True)

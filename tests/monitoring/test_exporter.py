@@ -197,13 +197,28 @@ def running(poller: Poller) -> Iterator[Exporter]:
         yield exporter
     finally:
         exporter.stop()
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise(
+    workspace: Workspace, instance: dg.DagsterInstance
+) -> None:
+    import inspect
+
+    from roman_assets.cli.operate import exporter as command
+
+    exporter = Exporter(Poller(instance, workspace.index, workspace.registry, CALENDAR), port=0)
+    try:
+        assert exporter.server.server_address[0] == "127.0.0.1"
+    finally:
+        exporter.server.server_close()
+    assert inspect.signature(command).parameters["host"].default == "127.0.0.1"
 
 
 def fetch(exporter: Exporter, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -214,7 +229,7 @@ def test_scrapes_cost_no_poll_and_health_follows_the_loop(
 ) -> None:
     poller = Poller(instance, workspace.index, workspace.registry, CALENDAR)
     with running(poller) as exporter:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not poller.snapshot.polls and time.monotonic() < deadline:
             time.sleep(0.05)
         exporter.interval = 600

@@ -24,9 +24,10 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.model import Calendar, Season
 from tests.dagster_server import free_port
 from tests.monitoring import scene
+from tests.processes import end
 
 ROOT = Path(__file__).resolve().parents[2]
-MONITORING = ROOT / "monitoring"
+MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 #: Metrics of kube-state-metrics and cAdvisor, which only a cluster has.
 CLUSTER = re.compile(r"\b(kube|container)_[a-z_]+")
@@ -121,12 +122,12 @@ class Prometheus:
     def ask(self, query: str) -> list[dict[str, Any]]:
         """Samples of an instant query."""
         address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             document = json.load(answer)
         assert document["status"] == "success", document
         return list(document["data"]["result"])
 
-    def wait(self, query: str, seconds: float = 30) -> None:
+    def wait(self, query: str, seconds: float = 180) -> None:
         """Until a query gives something."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -175,8 +176,7 @@ def prometheus(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
 
     yield start
     for process in started:
-        process.terminate()
-        process.wait(20)
+        end(process)
 
 
 def test_every_query_of_the_dashboards_has_data(

@@ -1,7 +1,7 @@
 """The `sh aws` blocks of the guide and of docs/infrastructure.md, run as they stand: moto's server and a PostgreSQL answer.
 
-What moto cannot do is left out of the templates (NOT_IN_MOTO of tests/infrastructure) and made here beforehand, by its API:
-the database cluster and the secrets. Every command of the two pages is run.
+What moto cannot do is left out of the templates (NOT_IN_MOTO of tests/deploy/infrastructure) and made here beforehand,
+by its API: the database cluster and the secrets. Every command of the two pages is run.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 
 from tests.dagster_server import free_port
-from tests.infrastructure.templates import NAMES
-from tests.infrastructure.test_deployment import reduced
+from tests.deploy.infrastructure.templates import NAMES
+from tests.deploy.infrastructure.test_deployment import reduced
 from tests.operations.guide import GUIDE, ROOT, blocks
 from tests.postgresql import postgresql_server
+from tests.processes import end
 
 ACCOUNT = "111122223333"
 INFRASTRUCTURE = (ROOT / "docs" / "infrastructure.md").read_text()
@@ -42,15 +43,14 @@ def aws_server(folder: Path) -> Iterator[str]:
     with (folder / "moto.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 240
             while not answers(url):
                 assert process.poll() is None, (folder / "moto.log").read_text()[-3000:]
                 assert time.monotonic() < deadline, "moto's server did not come up"
                 time.sleep(0.3)
             yield url
         finally:
-            process.terminate()
-            process.wait(20)
+            end(process)
 
 
 def answers(url: str) -> bool:
@@ -114,13 +114,13 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
             pytest.skip(f"{program} is not installed ({package})")
     pytest.importorskip("flask", reason="moto[server] is not installed")
     folder = tmp_path_factory.mktemp("aws")
-    (folder / "infrastructure").mkdir()
+    (folder / "deploy" / "infrastructure").mkdir(parents=True)
     with aws_server(folder) as url:
         made = Account(url, folder)
         group = made.client("ec2").create_security_group(GroupName="cluster", Description="of the cluster")["GroupId"]
         for name in NAMES:
             template = reduced(name, lists=True).replace("stand-in//Cluster//ClusterSecurityGroupId", group)
-            (folder / "infrastructure" / f"{name}.yaml").write_text(template)
+            (folder / "deploy" / "infrastructure" / f"{name}.yaml").write_text(template)
         made.run(
             "\n".join(blocks("aws", INFRASTRUCTURE)),
             OPERATORS_EMAIL="operators@example.org",

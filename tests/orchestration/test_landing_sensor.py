@@ -234,7 +234,7 @@ def test_cursor_of_another_registry_starts_over(ticker):
 
 
 def test_tick_over_many_known_objects_is_quick(tmp_path):
-    """25,000 objects, nothing new: below 5 s (a tick may take 60 s)."""
+    """25,000 objects, nothing new: below 5 s of this process (a tick may take 60 s); others on the machine do not count."""
     ticker = Ticker(tmp_path)
     count = 25_000
     for i in range(count):
@@ -244,8 +244,8 @@ def test_tick_over_many_known_objects_is_quick(tmp_path):
     from roman_assets.exposures.registry import Delivery, Outcome
 
     registry.log([Delivery(f.name, f.uri, f.size, f.version, Outcome.QUARANTINED) for f in landing.list().files])
-    start = time.perf_counter()
+    start = time.process_time()
     assert ticker.tick() == []
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     assert NAME not in {d.name for d in registry.deliveries()}
     assert registry.counts()["quarantined"] == count

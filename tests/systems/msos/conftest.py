@@ -60,7 +60,7 @@ def survey_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         lock.mkdir()
     except FileExistsError:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not done.exists():
             assert time.monotonic() < deadline, "the other worker did not finish the simulation"
             time.sleep(0.1)

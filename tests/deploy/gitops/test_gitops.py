@@ -12,8 +12,8 @@ import yaml
 
 from tests.helm.test_values import merged
 
-ROOT = Path(__file__).resolve().parents[2]
-GITOPS = ROOT / "gitops"
+ROOT = Path(__file__).resolve().parents[3]
+GITOPS = ROOT / "deploy" / "gitops"
 ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in (GITOPS / "environments").glob("*.yaml")}
 PROJECT = yaml.safe_load((GITOPS / "project.yaml").read_text())
 SETS = list(yaml.safe_load_all((GITOPS / "applicationset.yaml").read_text()))
@@ -36,7 +36,7 @@ def applications(environment: str) -> list[dict[str, Any]]:
     for item in SETS:
         spec = item["spec"]
         (generator,) = spec["generators"]
-        assert generator["git"]["files"] == [{"path": "gitops/environments/*.yaml"}]
+        assert generator["git"]["files"] == [{"path": "deploy/gitops/environments/*.yaml"}]
         assert spec["goTemplateOptions"] == ["missingkey=error"]
         facts = ENVIRONMENTS[environment]
         application = fill(spec["template"], facts)

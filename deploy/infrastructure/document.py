@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "infrastructure.md"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "infrastructure.md"
 #: In the order in which stacks are made: each takes what those before it put out.
 ORDER = ("keys", "network", "storage", "registry", "eks", "database", "roles", "alarms")
-START, END = "<!-- made by infrastructure/document.py -->\n", "<!-- end -->\n"
+START, END = "<!-- made by deploy/infrastructure/document.py -->\n", "<!-- end -->\n"
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,7 +46,7 @@ def tables() -> str:
     parts = []
     for name in ORDER:
         body = template(name)
-        parts.append(f"### `infrastructure/{name}.yaml`\n")
+        parts.append(f"### `deploy/infrastructure/{name}.yaml`\n")
         what = body["Description"].split(": ", 1)[1]
         parts.append(f"{what[0].upper()}{what[1:]}\n")
         parts.append("| parameter | default | meaning |\n|---|---|---|")
@@ -66,4 +67,4 @@ def page(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text()))
-    print(PAGE.relative_to(HERE.parent))
+    print(PAGE.relative_to(ROOT))

@@ -1,6 +1,6 @@
 """Writes what follows from rules.yaml and the metrics: Grafana dashboards, and the rules as Helm values.
 
-    python monitoring/make.py        (make monitoring)
+    python deploy/monitoring/make.py        (make monitoring)
 
 Dashboards are JSON that Grafana 10 and later import; queries go to the data source chosen in the page.
 """
@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
-RULES_VALUES = HERE.parent / "helm_values" / "prometheus-rules.yaml"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RULES_VALUES = ROOT / "helm_values" / "prometheus-rules.yaml"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 HEADER = """\
-# Made by `make monitoring` from monitoring/rules.yaml: the rules as values of kube-prometheus-stack. Do not edit.
+# Made by `make monitoring` from deploy/monitoring/rules.yaml: the rules as values of kube-prometheus-stack. Do not edit.
 """
 
 
@@ -322,4 +323,4 @@ def files() -> dict[Path, str]:
 if __name__ == "__main__":
     for path, text in files().items():
         path.write_text(text)
-        print(path.relative_to(HERE.parent))
+        print(path.relative_to(ROOT))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from roman_assets.platform import pods
-from tests.infrastructure.templates import FOLDER, NAMES, TEMPLATES, document, resources, statements, walk
+from tests.deploy.infrastructure.templates import FOLDER, NAMES, TEMPLATES, document, resources, statements, walk
 
 #: What keeps data: a stack's end must not be theirs.
 DATA = (

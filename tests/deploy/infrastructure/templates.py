@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parents[2] / "infrastructure"
+FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "infrastructure"
 
 
 def _module() -> ModuleType:

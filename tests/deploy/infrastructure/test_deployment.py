@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.infrastructure.templates import NAMES, TEMPLATES
+from tests.deploy.infrastructure.templates import NAMES, TEMPLATES
 
 #: Types that moto's CloudFormation does not make: left out below, their names and attributes replaced by stand-ins. For
 #: these there is cfn-lint's schema and test_policies.py only.
