@@ -53,7 +53,7 @@ def serve(dagster_home: Path, environment: Mapping[str, str], *, host: str, port
         [_program("dagster-webserver"), "-w", str(workspace), "-h", host, "-p", str(port)],
         [_program("dagster-daemon"), "run", "-w", str(workspace)],
     ]
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     children: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands:
@@ -65,7 +65,8 @@ def serve(dagster_home: Path, environment: Mapping[str, str], *, host: str, port
         return 0
     finally:
         _stop(children)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _program(name: str) -> str:
