@@ -21,7 +21,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all test-cluster ctest ctest-arm64 lint format bench validate ui docs monitoring sbom \
+.PHONY: help demo install test test-all test-cluster test-faults bench-index ctest ctest-arm64 lint format bench validate ui docs monitoring sbom \
 	audit release clean
 
 help: ## This list
@@ -104,7 +104,16 @@ test: lint ctest ## The fast tier
 
 test-all: lint ctest ## The fast tier and the slow one
 	@echo "==> pytest, slow tests included"
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'slow or not slow'
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not cluster and not faults'
+
+# FAULTS=sample tries some of the faults; otherwise all of them, and benchmarks/faults.json says how many.
+FAULTS ?= all
+test-faults: $(VENV)/.installed-dev ## Faults and kills at every call: the products of an undisturbed run
+	@$(if $(filter sample,$(FAULTS)),,ROMAN_CAMPAIGN=1 ROMAN_FAULTS_RESULTS=benchmarks/faults.json) \
+	$(BIN)/python -m pytest -q tests/faults -m faults -p no:cacheprovider
+
+bench-index: $(VENV)/.installed-dev ## The product index with a million rows: benchmarks/index_scale.json
+	@$(BIN)/python -m benchmarks.index_scale
 
 # On the cluster of KUBECONFIG, or on one that ../shared/cluster starts; tests/cluster/run says what it needs.
 test-cluster: $(VENV)/.installed-dev ## The platform on a real Kubernetes: runs, faults, equal products

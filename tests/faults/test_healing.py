@@ -20,7 +20,9 @@ from roman_assets.platform.workspace import Workspace
 from tests.faults.injection import Faults, Killed, injected
 from tests.faults.stages import Step, Survey, everything_made, regions_with_products, steps
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("healing")]
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("healing")]
+Made = set[tuple[str, str, str, str, str]]
+Figure = Callable[[str, int], None]
 CAMPAIGN = bool(os.environ.get("ROMAN_CAMPAIGN"))
 #: Of how many calls one fails, and how many random subsets are tried.
 STRIDE, SUBSETS = (1, 50) if CAMPAIGN else (9, 2)
@@ -34,7 +36,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(survey: Survey, tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, str, str, str]]:
+def undisturbed(survey: Survey, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """What a run without faults makes."""
     workspace = survey.workspace(tmp_path_factory.mktemp("undisturbed") / "home")
     for _, work in steps(workspace, survey):
@@ -84,7 +86,7 @@ def one_after_another(offset: int = 0) -> Callable[[int, int], Callable[[int, st
     return lambda _step, attempt: lambda number, _name: number == attempt * STRIDE + offset
 
 
-def compare(workspace: Workspace, undisturbed: set[tuple[str, str, str, str, str]]) -> None:
+def compare(workspace: Workspace, undisturbed: Made) -> None:
     made = everything_made(workspace)
     assert sorted(made - undisturbed) == [], "products that the undisturbed run does not make"
     assert sorted(undisturbed - made) == [], "products that only the undisturbed run makes"
@@ -92,26 +94,24 @@ def compare(workspace: Workspace, undisturbed: set[tuple[str, str, str, str, str
         workspace.products.verify(record)
 
 
-def test_every_call_fails_once(
-    survey: Survey, undisturbed: set[tuple[str, str, str, str, str]], tmp_path: Path
-) -> None:
+def test_every_call_fails_once(survey: Survey, undisturbed: Made, tmp_path: Path, figure: Figure) -> None:
     faults = Faults()
     workspace = run_with(survey, tmp_path / "home", faults, one_after_another())
     assert faults.met > 100
     compare(workspace, undisturbed)
+    figure("faults_one_by_one", faults.met)
 
 
-def test_killed_at_every_call(survey: Survey, undisturbed: set[tuple[str, str, str, str, str]], tmp_path: Path) -> None:
+def test_killed_at_every_call(survey: Survey, undisturbed: Made, tmp_path: Path, figure: Figure) -> None:
     faults = Faults(kind="kill")
     workspace = run_with(survey, tmp_path / "home", faults, one_after_another(STRIDE // 2))
     assert faults.met > 100
     compare(workspace, undisturbed)
+    figure("kills_at_calls", faults.met)
 
 
 @pytest.mark.parametrize("seed", range(SUBSETS))
-def test_random_calls_fail(
-    seed: int, survey: Survey, undisturbed: set[tuple[str, str, str, str, str]], tmp_path: Path
-) -> None:
+def test_random_calls_fail(seed: int, survey: Survey, undisturbed: Made, tmp_path: Path, figure: Figure) -> None:
     chance = random.Random(seed)
 
     def choose(_step: int, attempt: int) -> Callable[[int, str], bool]:
@@ -123,3 +123,4 @@ def test_random_calls_fail(
     workspace = run_with(survey, tmp_path / "home", faults, choose)
     assert faults.met > 20
     compare(workspace, undisturbed)
+    figure("faults_at_random", faults.met)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.stages import Survey
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("healing")]
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("healing")]
 PROGRAM = """
 import json, sys
 from pathlib import Path
