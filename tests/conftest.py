@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from tests.optional import needed
 from tests.postgresql import postgresql_server
 from tests.services import KEY, SECRET, s3_server
 
@@ -23,6 +25,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"external test data not found at {folder} (set ROMAN_VALIDATION_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def galsim() -> ModuleType:
+    """The library that simulations draw with."""
+    return needed("galsim")
 
 
 @pytest.fixture(scope="session")

@@ -145,14 +145,17 @@ def test_bytes_and_reasons_are_kept(ingested, cases):
     _, place = ingested
     quarantine = Quarantine(place / "q")
     records = {record.name: record for record in quarantine.list()}
-    for case in cases:
-        if case.reasons:
-            assert quarantine.read(records[case.shown_name].sha256) == case.data
+    refused = [case for case in cases if case.reasons]
+    assert len(refused) > 20
+    for case in refused:
+        assert quarantine.read(records[case.shown_name].sha256) == case.data
     for record in records.values():
         text = record.message
         assert text.isprintable()
         assert "Remedy" in text or len(text) >= 1000
-    for path in (place / "q").rglob("*.json"):
+    stored = list((place / "q").rglob("*.json"))
+    assert len(stored) >= len(records)
+    for path in stored:
         for value in json.loads(path.read_bytes()).values():
             assert is_storable(str(value))  # a lone surrogate is no text, and no JSON
 
@@ -199,6 +202,7 @@ def test_every_header_costs_less_than_a_second_and_300_mb(folder):
 
 
 def test_headers_tell_what_they_can(folder, cases):
+    assert {bool(case.header) for case in cases} == {True, False}
     for case in cases:
         path = Path(os.fsdecode(os.path.join(os.fsencode(folder), case.name)))
         if case.header:

@@ -57,6 +57,7 @@ def test_footprints_of_shared_files_are_those_of_gwcs(shared_data):
         *sorted(shared_data.glob("bulge_scene/wfi0*/*.asdf"))[::27],
         *sorted(shared_data.glob("grism_scene/*.asdf"))[:1],
     ]
+    assert len(paths) >= 3
     for path in paths:
         image = read_image(path)
         header = image.header

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.header import ExposureHeader
@@ -237,7 +238,7 @@ def test_two_writers_get_different_numbers(url):
 
 
 def test_a_failed_batch_leaves_nothing(registry):
-    with pytest.raises(Exception, match=r"NOT NULL|not-null"):
+    with pytest.raises(IntegrityError, match=r"NOT NULL|not-null"):
         registry.register([arrival(1), replace(arrival(2), uri=None)])  # type: ignore[arg-type]
     assert registry.exposures() == []
     assert registry.last_change() == 0

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import yaml
 
 from roman_assets.platform import pods
 from tests.helm.test_values import ENVIRONMENTS, VALUES, VERSIONS, containers, kustomized, merge, merged, named
+from tests.optional import needed_program
 
 EVERY = pytest.mark.parametrize("environment", ENVIRONMENTS)
 
@@ -132,9 +132,7 @@ def test_a_misspelt_key_would_be_found(chart: Path, path: tuple[Any, ...], key: 
 @functools.cache
 def rendered(chart: Path, environment: str) -> list[dict[str, Any]]:
     """Manifests of the chart in an environment; the tests only read them."""
-    helm = Path(sys.executable).with_name("helm")
-    if not helm.exists():
-        pytest.skip("helm is not installed (helm-binary)")
+    helm = needed_program("helm", "helm-binary")
     files = [f for name in ("base", environment) for f in ("-f", str(VALUES / f"{name}.yaml"))]
     # The schema names definitions by their address, which helm would fetch.
     command = [helm, "template", "dagster", chart, "-n", "roman", "--skip-schema-validation", *files]

@@ -134,7 +134,9 @@ def test_without_a_webhook_the_sensors_are_off_and_say_why(
     workspace: Workspace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(WEBHOOK, raising=False)
-    for sensor in build_alert_sensors(workspace):
+    sensors = build_alert_sensors(workspace)
+    assert len(sensors) == 2
+    for sensor in sensors:
         assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
         result = sensor(dg.build_sensor_context(instance=instance))
         assert isinstance(result, dg.SkipReason)

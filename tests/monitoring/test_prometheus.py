@@ -56,6 +56,11 @@ def queries() -> list[tuple[str, str, str]]:
     return found
 
 
+def test_dashboards_are_four() -> None:
+    """Tests of every dashboard would be none if their folder were empty."""
+    assert {path.stem for path in DASHBOARDS} == {"operations", "freshness", "products", "kubernetes"}
+
+
 def test_rules_behave_as_their_tests_say() -> None:
     promtool = program("promtool")
     done = subprocess.run(

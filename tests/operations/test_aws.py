@@ -24,6 +24,7 @@ from tests.dagster_server import free_port
 from tests.deploy.infrastructure.templates import NAMES
 from tests.deploy.infrastructure.test_deployment import reduced
 from tests.operations.guide import GUIDE, ROOT, blocks
+from tests.optional import needed
 from tests.postgresql import postgresql_server
 from tests.processes import end
 
@@ -112,7 +113,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     for program, package in (("aws", "awscli"), ("jq", "jq"), ("psql", "postgresql-client")):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed ({package})")
-    pytest.importorskip("flask", reason="moto[server] is not installed")
+    needed("flask", "moto[server]")
     folder = tmp_path_factory.mktemp("aws")
     (folder / "deploy" / "infrastructure").mkdir(parents=True)
     with aws_server(folder) as url:

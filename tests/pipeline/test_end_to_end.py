@@ -13,6 +13,7 @@ from roman_assets.products.archive import validate_record
 from roman_assets.simulate.judge import judge
 from roman_assets.systems.msos.archive import record_kind
 from tests.mini_survey import Processed
+from tests.optional import needed
 
 ASSETS = (
     "exposures",
@@ -142,6 +143,7 @@ def test_events_have_models_and_reasons(processed: Processed) -> None:
     assert events.height > 0
     assert events["reason"].str.len_chars().min() > 5  # type: ignore[operator]
     lenses = events.filter(pl.col("event_class") == "single_lens")
+    assert lenses.height > 0
     assert lenses["t0_err"].null_count() == 0
     truth = processed.survey.truth("events")
     for row in lenses.iter_rows(named=True):
@@ -150,7 +152,7 @@ def test_events_have_models_and_reasons(processed: Processed) -> None:
 
 
 def test_hats_export_opens_with_lsdb(processed: Processed, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    lsdb = pytest.importorskip("lsdb")
+    lsdb = needed("lsdb")
     from roman_assets.systems.msos.export import export_catalogues
 
     written = {name: (rows, folder) for name, rows, folder in export_catalogues(processed.workspace, tmp_path / "hats")}

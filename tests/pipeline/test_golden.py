@@ -59,6 +59,7 @@ def test_results_belong_to_their_code_versions(processed: Processed) -> None:
     if os.environ.get("ROMAN_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(written, indent=1) + "\n")
     golden = json.loads(GOLDEN.read_text())
+    assert golden.keys() == written.keys()
     for asset, expected in golden.items():
         assert CODE[asset] == expected["code"], f"{asset} has a new code version: write the golden file anew"
         for name, value in expected.items():

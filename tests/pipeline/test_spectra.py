@@ -106,15 +106,19 @@ def test_spectra_have_the_flux_of_the_catalogue(done: Spectroscopy) -> None:
 
 def test_models_explain_the_exposures_and_say_with_what(done: Spectroscopy) -> None:
     products = done.workspace.products
-    for record in products.current("contamination_models"):
+    models, cutouts = products.current("contamination_models"), products.current("spectra_2d")
+    assert len(models) == len(cutouts) > 0
+    for record in models:
         assert record.attributes["residual"] == pytest.approx(1.0, abs=0.05)
         assert record.attributes["optical_model"] == "nominal grism"
         assert min(abs(record.attributes["position_angle"] - roll) for roll in FIELD.rolls) < 1e-3
         tree = products.read_asdf(record)
         assert tree["sources"].shape == (FIELD.height, FIELD.width)
         assert len(tree["source_id"]) == len(tree["spectra"])
-    for record in products.current("spectra_2d"):
-        for cutout in products.read_asdf(record)["sources"].values():
+    for record in cutouts:
+        sources = products.read_asdf(record)["sources"]
+        assert sources
+        for cutout in sources.values():
             assert {c.shape for k, c in cutout.items() if k not in ("row", "column")} == {cutout["science"].shape}
 
 
@@ -130,7 +134,9 @@ def test_archive_records_are_valid(done: Spectroscopy) -> None:
         ("emission_lines", "spec_catalog"),
         ("redshift_quality", "spec_catalog_dqa"),
     ):
-        for record in products.current(kind):
+        records = products.current(kind)
+        assert records, kind
+        for record in records:
             stored = products.read_archive(record)
             assert stored is not None
             validate_record(stored, RECORD_KINDS[schema])
@@ -142,7 +148,9 @@ def test_archive_records_are_valid(done: Spectroscopy) -> None:
 
 def test_densities_integrate_to_one(done: Spectroscopy) -> None:
     (record,) = done.workspace.products.current("redshifts")
-    for row in done.workspace.products.read_table(record).iter_rows(named=True):
+    table = done.workspace.products.read_table(record)
+    assert table.height > 0
+    for row in table.iter_rows(named=True):
         assert sum(row["solution_probability"]) <= 1 + 1e-6
         assert float(np.trapezoid(row["pdf"], row["pdf_z"])) == pytest.approx(1.0, abs=0.01)
         assert row["p_galaxy"] + row["p_qso"] + row["p_star"] == pytest.approx(1.0, abs=1e-3)
@@ -289,6 +297,7 @@ def test_own_files_by_command(
     assert measured.exit_code == 0, measured.output
     truth = pl.read_parquet(done.folder / "truth" / "spectra.parquet")
     table = pl.read_parquet(tmp_path / "z.parquet")
+    assert set(table["id"]) == {"1", "2"}
     for name, z in table.select("id", "z").iter_rows():
         assert z == pytest.approx(truth.filter(pl.col("id") == int(name))["z"][0], abs=0.006)
         assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from roman_assets.errors import InputError
 from roman_assets.products.hats import adaptive_pixels, export_hats, nest_light_curves
 from roman_assets.systems.msos.tables import SEASON_OBJECTS
+from tests.optional import needed
 
 RA, DEC = 268.0, -29.2
 
@@ -43,7 +44,7 @@ def test_pixels_hold_every_row_once(numbers, max_rows, max_order):
 
 
 def test_lsdb_opens_searches_and_counts(tmp_path):
-    lsdb = pytest.importorskip("lsdb")
+    lsdb = needed("lsdb")
     from hats.io.validation import is_valid_collection
 
     frame = catalogue()
@@ -61,7 +62,7 @@ def test_lsdb_opens_searches_and_counts(tmp_path):
 
 
 def test_lsdb_cross_matches_a_shifted_catalogue(tmp_path):
-    lsdb = pytest.importorskip("lsdb")
+    lsdb = needed("lsdb")
     left = catalogue(500)
     right = left.with_columns(dec=pl.col("dec") + 0.2 / 3600, object_id=pl.col("object_id") + 10_000)
     export_hats(left, tmp_path / "left", "left")
@@ -83,7 +84,7 @@ def test_lsdb_cross_matches_a_shifted_catalogue(tmp_path):
 
 
 def test_nested_light_curves_come_back_from_lsdb(tmp_path):
-    lsdb = pytest.importorskip("lsdb")
+    lsdb = needed("lsdb")
     n, epochs = 40, 12
     rng = np.random.default_rng(2)
     base = catalogue(n).with_columns(optical_element=pl.lit("F146"))

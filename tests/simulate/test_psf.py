@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-
-galsim = pytest.importorskip("galsim")
-
-from roman_assets.simulate.psf import (  # noqa: E402
+from roman_assets.simulate.psf import (
     EpsfSpline,
     detector_number,
     draw_stars,
@@ -15,9 +12,11 @@ from roman_assets.simulate.psf import (  # noqa: E402
     pixel_integrated_psf,
 )
 
+pytestmark = pytest.mark.usefixtures("galsim")
+
 
 @pytest.fixture(scope="module")
-def spline():
+def spline(galsim):
     samples = pixel_integrated_psf("WFI01", "F146", oversample=8, half_width_px=64)
     return EpsfSpline.from_samples(samples, 8)
 

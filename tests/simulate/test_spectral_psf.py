@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from roman_assets.simulate.spectral_psf import CORE_HALF_PX, OVERSAMPLE, UNIT, WAVELENGTHS, monochromatic_psf
 from roman_assets.systems.gdps.sources.morphology import PSF_OVERSAMPLE, PSF_UNIT, _psf_table
+from tests.optional import needed
 
 
 def test_table_is_galsims() -> None:
-    pytest.importorskip("galsim")
+    needed("galsim")
     table = _psf_table()
     assert table["detector"].n_unique() == 18
     assert sorted(table["wavelength_um"].unique()) == sorted(WAVELENGTHS)

@@ -16,7 +16,7 @@ from roman_assets.simulate.detector import DO_NOT_USE, JUMP_DET, SATURATED, bad_
 from roman_assets.simulate.sky import luminosity_function, magnification, make_patch, truth_tables
 from roman_assets.simulate.survey import noiseless_scene
 
-pytest.importorskip("galsim")
+pytestmark = pytest.mark.usefixtures("galsim")
 
 TINY = MiniSurvey(seed=5, days=1, visits_per_day=2, size_px=64, n_events=1, n_variables=1, detectors=("WFI01", "WFI02"))
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
 import roman_assets.systems.msos
 from roman_assets.simulate.wings import DETECTORS, ELEMENTS, psf_wings_table, radial_profile, write_wings
+from tests.optional import needed
 
 SHIPPED = Path(next(iter(roman_assets.systems.msos.__path__))) / "data" / "psf_wings.parquet"
 
@@ -37,7 +37,7 @@ def test_shipped_table_is_complete_small_and_sane():
 
 
 def test_shipped_table_is_what_the_tool_makes(tmp_path):
-    pytest.importorskip("galsim")
+    needed("galsim")
     made = psf_wings_table(("WFI07",), ("F146",))
     path = write_wings(tmp_path / "deep" / "wings.parquet", made)
     shipped = pl.read_parquet(SHIPPED).filter((pl.col("detector") == "WFI07") & (pl.col("optical_element") == "F146"))

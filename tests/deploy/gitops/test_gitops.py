@@ -60,6 +60,12 @@ def test_what_runs_is_a_fixed_commit_and_its_image(environment: str) -> None:
     assert f"dagster=={facts['chartVersion']}" in dagster
 
 
+def test_environments_are_those_of_the_values() -> None:
+    """Tests of every environment would be none if their folder were empty."""
+    assert sorted(ENVIRONMENTS) == ["production", "staging"]
+    assert len(SETS) == 3
+
+
 def test_production_is_synchronised_by_people() -> None:
     assert ENVIRONMENTS["production"]["automatic"] is False
     assert ENVIRONMENTS["staging"]["automatic"] is True

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.infrastructure.templates import NAMES, TEMPLATES
+from tests.optional import needed
 
 #: Types that moto's CloudFormation does not make: left out below, their names and attributes replaced by stand-ins. For
 #: these there is cfn-lint's schema and test_policies.py only.
@@ -97,7 +98,7 @@ class Cloud:
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An empty account."""
-    moto = pytest.importorskip("moto")
+    moto = needed("moto")
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

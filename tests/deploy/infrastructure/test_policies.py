@@ -53,6 +53,7 @@ def test_commands_of_the_page_give_what_templates_need() -> None:
     text = document.PAGE.read_text().replace("\\\n", " ")
     calls = re.findall(r"^deploy (\w+)(.*)$", text, re.MULTILINE)
     assert tuple(name for name, _ in calls) == NAMES
+    assert len(re.findall(r"\$\(output (\w+) (\w+)\)", text)) >= len(NAMES)
     for name, rest in calls:
         parameters = TEMPLATES[name]["Parameters"]
         given = set(re.findall(r"(\w+)=", rest))
@@ -117,6 +118,8 @@ def test_everything_in_transit_is_encrypted() -> None:
 
 
 def test_nothing_is_public() -> None:
+    kinds = {r["Type"] for _, r in resources()}
+    assert {"AWS::S3::Bucket", "AWS::EC2::SecurityGroup", "AWS::RDS::DBCluster", "AWS::EKS::Cluster"} <= kinds
     for name, r in resources():
         p = r.get("Properties", {})
         if r["Type"] == "AWS::S3::Bucket":
@@ -185,6 +188,7 @@ def test_only_one_service_account_takes_each_role() -> None:
 
 
 def test_data_outlives_its_stack() -> None:
+    assert {r["Type"] for _, r in resources(*DATA)} == set(DATA)
     for name, r in resources(*DATA):
         assert r["DeletionPolicy"] == r["UpdateReplacePolicy"] == "Retain", name
     (database,) = [r for _, r in resources("AWS::RDS::DBCluster")]
@@ -255,12 +259,14 @@ def test_what_a_mission_cloud_gives_is_taken(template: str, parameter: str) -> N
 
 
 def test_images_are_scanned_and_never_change() -> None:
+    assert list(resources("AWS::ECR::Repository"))
     for name, r in resources("AWS::ECR::Repository"):
         assert r["Properties"]["ImageScanningConfiguration"] == {"ScanOnPush": True}, name
         assert r["Properties"]["ImageTagMutability"] == "IMMUTABLE", name
 
 
 def test_alarms_reach_somebody() -> None:
+    assert len(list(resources("AWS::CloudWatch::Alarm"))) >= 3
     for name, r in resources("AWS::CloudWatch::Alarm"):
         p = r["Properties"]
         assert p["AlarmActions"] == [{"Fn::If": ["NewTopic", {"Ref": "Topic"}, {"Ref": "ExistingTopicArn"}]}], name

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,6 @@ from roman_assets.simulate.survey import simulate_survey
 from roman_assets.systems.msos.catalogue.detection import CatalogueResult, build_catalogue
 from roman_assets.systems.msos.photometry.exposure_fit import ExposurePhotometry, fit_exposure
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
-
-pytest.importorskip("galsim")
 
 CONFIG = MiniSurvey(seed=11, detectors=("WFI01",), days=1, visits_per_day=8, size_px=112, n_events=2, n_variables=2)
 
@@ -52,7 +51,7 @@ class Survey:
 
 
 @pytest.fixture(scope="session")
-def survey_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def survey_folder(tmp_path_factory: pytest.TempPathFactory, galsim: ModuleType) -> Path:
     """The simulated files; the first of several pytest workers makes them, the others wait."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

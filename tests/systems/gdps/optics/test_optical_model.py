@@ -46,7 +46,9 @@ def test_traces_of_all_detectors(folder: Path, element: str) -> None:
 def test_inverses(folder: Path, element: str) -> None:
     """The undispersed place, and the wavelength of a row, from the exact dispersed places."""
     model = _model(folder, element)
-    for detector, order, rows in _cases(folder, element):
+    cases = _cases(folder, element)
+    assert cases
+    for detector, order, rows in cases:
         trace = model.on(detector)
         x0, y0, wave, x, y = (rows[c].to_numpy() for c in ("x0", "y0", "wavelength_um", "x_disp", "y_disp"))
         back_x, back_y = trace.undispersed(x, y, wave, order)

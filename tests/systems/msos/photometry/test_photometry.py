@@ -61,6 +61,7 @@ def test_scatter_is_near_the_photon_limit(survey, photometry):
 
 
 def test_residual_sky_and_convergence(survey, photometry):
+    assert len(survey.frames) == 8
     for frame, fit in zip(survey.frames, photometry, strict=True):
         assert fit.converged
         assert fit.residual.shape == frame.shape

@@ -22,6 +22,7 @@ from roman_assets.systems.msos.psf.effective_psf import (
     spline_coefficients,
 )
 from roman_assets.systems.msos.psf.stamps import HALF_SIZES, sky_basis, stamp_halves
+from tests.optional import needed
 
 
 @pytest.mark.parametrize(("detector", "element"), [("WFI01", "F146"), ("WFI18", "F146"), ("WFI07", "F087")])
@@ -36,7 +37,7 @@ def test_model_is_centred_and_normalised(detector, element):
 
 def test_model_agrees_with_the_optics():
     """Against GalSim's PSF of the same detector, which the simulator draws with."""
-    pytest.importorskip("galsim")
+    needed("galsim")
     psf = model_psf("WFI01", "F146")
     truth = pixel_integrated_psf("WFI01", "F146", oversample=4, half_width_px=12, position=(2043.5, 2043.5))
     half, centre = truth.shape[0] // 2, psf.values.shape[0] // 2
@@ -119,7 +120,7 @@ def test_reference_file_normalised_per_oversampled_pixel(tmp_path):
 
 def test_simulated_reference_file_is_read(tmp_path):
     """What simulate writes as a rad epsf file gives the simulator's own PSF."""
-    pytest.importorskip("galsim")
+    needed("galsim")
     from roman_assets.simulate.reference import write_epsf_reference
 
     path = write_epsf_reference(tmp_path / "roman_epsf_wfi01_f146.asdf", "WFI01", "F146")
