@@ -10,6 +10,9 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Of fuzzing: seconds for each target, and which ones (all without).
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # A change to any of these makes an installation stale.
 SOURCES := pyproject.toml setup.py constraints.txt roman_assets/kernels/_build.py \
@@ -21,7 +24,7 @@ C_TESTS := $(patsubst csrc/tests/%.c,csrc/tests/bin/%,$(wildcard csrc/tests/test
 C_OBJECTS := $(patsubst csrc/%.c,csrc/tests/bin/%.o,$(wildcard csrc/*.c))
 
 .SECONDARY: $(C_OBJECTS)
-.PHONY: help demo install test test-all test-cluster test-faults bench-index ctest ctest-arm64 lint format bench validate ui docs monitoring sbom \
+.PHONY: help demo install test test-all test-cluster test-faults bench-index ctest ctest-arm64 lint format bench validate fuzz ui docs monitoring sbom \
 	audit release clean
 
 help: ## This list
@@ -118,6 +121,10 @@ bench-index: $(VENV)/.installed-dev ## The product index with a million rows: be
 # On the cluster of KUBECONFIG, or on one that ../shared/cluster starts; tests/cluster/run says what it needs.
 test-cluster: $(VENV)/.installed-dev ## The platform on a real Kubernetes: runs, faults, equal products
 	@VENV=$(VENV) tests/cluster/run
+
+# Needs clang with libFuzzer for the kernels (Debian: clang libclang-rt-14-dev), and the package index for atheris.
+fuzz: $(VENV)/.installed-dev ## Kernels and readers on random input: FUZZ_SECONDS each, benchmarks/fuzz.json
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/run.py $(FUZZ_TARGETS)
 
 # --- measuring ----------------------------------------------------------------------------------
 

@@ -251,7 +251,7 @@ static void AT_LEVEL(try_window)(search_work *k, int64_t lo, int64_t n, double t
                 float wa = sums[3 * j][l], waa = sums[3 * j + 1][l], wra = sums[3 * j + 2][l];
                 float under = fmaf(-wa, wa / total[l], waa);
                 float g = wra * wra / under;
-                gain[j][l] = (wra > 0) & (under > 1e-4f * waa) ? g : 0.0f;
+                gain[j][l] = ((wra > 0) & (under > 1e-4f * waa)) ? g : 0.0f;
             }
         }
         for (int l = 0; l < SEARCH_GROUP; l++) {

@@ -11,6 +11,7 @@
 #define CENTRED 1e-9 /* u / rho below which the disc is centred */
 #define FAR 1e-3    /* rho / u below which the expansion is good to (rho / u)^6 */
 #define ENOUGH 32.0 /* equal steps err by exp(-ENOUGH) */
+#define FARTHEST 1e100 /* beyond, there is no magnification; no source is larger */
 
 typedef struct {
     double x[NODES], w[NODES];
@@ -103,6 +104,7 @@ static double discs(double u, double rho, double a, double b, const rule *nodes)
 
 static double magnified(double u, double rho, double limb, const rule *nodes)
 {
+    if (u > FARTHEST) return 1;
     if (rho < FAR * u) return expansion(u, rho, limb);
     double uniform = uniform_disc(u, rho, nodes);
     if (limb == 0) return uniform;
@@ -114,7 +116,7 @@ static double magnified(double u, double rho, double limb, const rule *nodes)
 
 int roman_finite_source(int64_t n, const double *u, double rho, double limb, double *magnification)
 {
-    if (n < 0 || !(rho > 0) || !isfinite(rho) || !(limb >= 0 && limb <= 1)) return ROMAN_ERR_ARGUMENT;
+    if (n < 0 || !(rho > 0) || !(rho <= FARTHEST) || !(limb >= 0 && limb <= 1)) return ROMAN_ERR_ARGUMENT;
     rule nodes;
     gauss_legendre(NODES, &nodes);
     for (int64_t i = 0; i < n; i++) {

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* cffi: begin */
-/* u [n] >= 0: separations; rho > 0: radius of the source, both in Einstein radii; limb: the coefficient a, 0 to
+/* u [n] >= 0: separations; rho > 0, at most 1e100: radius of the source, both in Einstein radii; limb: the coefficient a, 0 to
  * 1; magnification [n] out. Relative accuracy 1e-9 uniform, 1e-7 with limb darkening. */
 int roman_finite_source(int64_t n, const double *u, double rho, double limb, double *magnification);
 /* cffi: end */

@@ -37,11 +37,12 @@ static void AT_LEVEL(lens_bin)(const lens_curve *full, double t0, double teff, l
         for (int64_t i = 0; i < b->n;) {
             double from = b->time[i], narrow = teff / 12, wide = fabs(from - t0) / 24;
             double until = from + (narrow > wide ? narrow : wide), sw = 0, swt = 0, swf = 0;
-            for (; i < b->n && b->time[i] <= until; i++) {
+            do { /* the first point in any case: also if its time is no number, the loop ends */
                 sw += b->weight[i];
                 swt = fma(b->weight[i], b->time[i] - from, swt);
                 swf = fma(b->weight[i], b->flux[i], swf);
-            }
+                i++;
+            } while (i < b->n && b->time[i] <= until);
             c->time[n] = from + swt / sw;
             c->flux[n] = swf / sw;
             c->weight[n++] = sw;

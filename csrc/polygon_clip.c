@@ -59,7 +59,9 @@ int roman_clip_sizes(int64_t n, const double *x, const double *y, int64_t ny, in
     for (int64_t i = 0; i < n; i++) {
         int64_t r[2], c[2];
         if (!extent(y + 4 * i, ny, r, r + 1) || !extent(x + 4 * i, nx, c, c + 1)) return ROMAN_ERR_ARGUMENT;
-        start[i + 1] = start[i] + (r[1] - r[0]) * (c[1] - c[0]);
+        int64_t pixels = (r[1] - r[0]) * (c[1] - c[0]);
+        if (pixels > INT64_MAX - start[i]) return ROMAN_ERR_ARGUMENT;
+        start[i + 1] = start[i] + pixels;
     }
     return ROMAN_OK;
 }
@@ -73,6 +75,7 @@ int roman_clip_areas(int64_t n, const double *x, const double *y, int64_t ny, in
         int64_t r[2], c[2], at = start[i];
         if (!extent(y + 4 * i, ny, r, r + 1) || !extent(x + 4 * i, nx, c, c + 1)) return ROMAN_ERR_ARGUMENT;
         if (start[i + 1] - at != (r[1] - r[0]) * (c[1] - c[0])) return ROMAN_ERR_ARGUMENT;
+        if (start[i + 1] == at) continue;
         for (int k = 0; k < 4; k++) {
             quad.x[k] = x[4 * i + k];
             quad.y[k] = y[4 * i + k];

@@ -6,7 +6,10 @@
 int roman_stamps_fit(const roman_psf *psf, const roman_frame *frame, int64_t n, const double *x,
                      const double *y, const int32_t *half)
 {
-    if (n < 0 || psf->oversample < 1 || psf->origin % psf->oversample) return 0;
+    if (n < 0 || psf->oversample < 1 || psf->origin < 0 || psf->origin % psf->oversample ||
+        psf->plane_ny < 1 || psf->plane_nx < 1) {
+        return 0;
+    }
     /* Grid pixels on the sides of the star; the taps reach two beyond the stamp and its last lanes. */
     int32_t before = psf->origin / psf->oversample;
     int32_t after = (psf->plane_nx < psf->plane_ny ? psf->plane_nx : psf->plane_ny) - before;

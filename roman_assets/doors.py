@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roman_assets.errors import InputError, RomanError, first_line
 from roman_assets.text import printable
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 #: Faults of a path itself. An error of the system with another number is one of the machine: the file may be good.
 _OF_THE_PATH = {
@@ -40,7 +46,7 @@ def reading(file: object, what: str, remedy: str) -> Iterator[None]:
         For every exception of a parser: names the file, what it should be, and the parser's reason.
     RomanError, MemoryError, OSError
         Errors made on purpose (with the file, if they name none), and faults of memory and machine (no permission, a
-        failing disk), pass as they are.
+        failing disk), pass.
     """
     try:
         yield
@@ -63,6 +69,26 @@ def reading(file: object, what: str, remedy: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise InputError(f"cannot be read as {what} ({_reason(error)})", file=file, remedy=remedy) from error
+
+
+def users_arrow(source: Path | bytes) -> pa.Table:
+    """The Arrow table of a Parquet file of a user's (or of its bytes); anything at all is raised if it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source).read()
+    except pa.ArrowMemoryError as error:  # sizes of a damaged page, not those of the machine
+        raise ValueError(f"declares more than memory holds: {error}") from error
+
+
+def users_parquet(source: Path | bytes) -> pl.DataFrame:
+    """The same as a table of polars, whose own reader ends the process where a damaged page declares too many values."""
+    import polars as pl
+
+    result = pl.from_arrow(users_arrow(source))
+    assert isinstance(result, pl.DataFrame)
+    return result
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,11 @@ int main(void)
     CHECK(a[0] > sqrt(1 + 4 / 0.0025));
     CHECK(roman_finite_source(4, u, 0, 0, a) == ROMAN_ERR_ARGUMENT);
     CHECK(roman_finite_source(4, u, 0.1, 1.1, a) == ROMAN_ERR_ARGUMENT);
+    /* No source is as large, nor as far away: neither may overflow on the way. */
+    double huge[3] = {1e200, 1e300, 1e306};
+    CHECK(roman_finite_source(3, huge, 1e305, 0, a) == ROMAN_ERR_ARGUMENT);
+    CHECK(roman_finite_source(3, huge, 1e3, 0.5, a) == ROMAN_OK);
+    CHECK(a[0] == 1 && a[1] == 1 && a[2] == 1);
     u[2] = NAN;
     CHECK(roman_finite_source(4, u, 0.1, 0, a) == ROMAN_ERR_ARGUMENT);
     CHECK(roman_finite_source(0, u, 0.1, 0, a) == ROMAN_OK);

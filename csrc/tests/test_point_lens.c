@@ -136,10 +136,21 @@ static void test_degenerate_and_refused(void)
     CHECK(roman_point_lens_excess(1, &time, 3, 0.1, 0, &excess, 0) == ROMAN_ERR_ARGUMENT);
 }
 
+/* Times that are no numbers are the wrapper's to refuse; here they must end. */
+static void test_times_that_are_no_numbers(void)
+{
+    double t[8] = {0, 1, 2, 3, NAN, -INFINITY, INFINITY, 4}, f[8] = {1, 2, 4, 2}, w[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    int64_t start[BANDS + 1] = {0, 8, 8};
+    roman_lens_options o = options_of(1, 0);
+    fitted r;
+    CHECK(fit(&o, start, t, f, w, 1, 2, &r, 1) == ROMAN_OK);
+}
+
 int main(void)
 {
     test_recovery();
     test_covariance();
     test_degenerate_and_refused();
+    test_times_that_are_no_numbers();
     return check_summary("point_lens");
 }

@@ -138,6 +138,10 @@ static void test_refused(void)
         CHECK(roman_psf_splat(&psf, bad_frames + i, 1, &x, &y, &half, &scale, image, gradient) ==
               ROMAN_ERR_ARGUMENT);
     }
+    roman_psf far_off = psf;
+    far_off.oversample = 1;
+    far_off.origin = INT32_MIN;
+    CHECK(roman_psf_stamps(&far_off, 1, &x, &y, &half, &offset, 0, stamp, 0) == ROMAN_ERR_ARGUMENT);
     free(stamp);
     free(image);
     free(gradient);

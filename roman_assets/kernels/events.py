@@ -300,7 +300,7 @@ def finite_source(u: ArrayLike, rho: float, limb: float = 0.0) -> F64:
     separation = np.abs(array("u", u, np.float64, (None,)))
     if not np.isfinite(separation).all():
         raise InputError("a separation is not finite", field="u", remedy="drop such points")
-    rho, limb = number("rho", rho, 0, above=True), number("limb", limb, 0, 1)
+    rho, limb = number("rho", rho, 0, 1e100, above=True), number("limb", limb, 0, 1)
     result = np.empty_like(separation)
     check(lib.roman_finite_source(len(result), pointer(separation), rho, limb, pointer(result)), "finite_source")
     return result

@@ -108,6 +108,12 @@ def test_any_text_invalid(tmp_path_factory: pytest.TempPathFactory, text: str, i
     refused(read_light_curves, file)
 
 
+def test_a_page_of_more_values_than_there_can_be_invalid() -> None:
+    """Found by fuzzing: polars ended the process."""
+    file = Path(__file__).parents[1] / "fuzz" / "corpus" / "light_curves_parquet_abort.parquet"
+    assert refused(read_light_curves, file) is not None
+
+
 def test_names_given_by_the_user_invalid(tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     file.write_text("a,b,c\n1,2,3\n")

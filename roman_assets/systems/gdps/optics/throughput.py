@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from roman_assets.doors import reading
+from roman_assets.doors import reading, users_parquet
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.traces import Origin, origin_of, read_reference
 
@@ -112,7 +111,7 @@ def read_throughput(path: str | Path, detector: str | None = None) -> Throughput
     """
     data = read_reference(path, "throughput file")
     with reading(path, "a throughput file", "give a parquet file"):
-        return Throughput(_curves(pl.read_parquet(io.BytesIO(data)), path, detector), _origin(path, data))
+        return Throughput(_curves(users_parquet(data), path, detector), _origin(path, data))
 
 
 def _origin(path: str | Path, data: bytes) -> Origin:

@@ -8,13 +8,12 @@ or more is for the direct image to settle.
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from roman_assets.doors import reading
+from roman_assets.doors import reading, users_parquet
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
@@ -67,7 +66,7 @@ def read_catalogues(folder: str | Path) -> pl.DataFrame:
     tables = []
     for file in files:
         with reading(file, "a source catalogue", "give a Parquet file with id, ra, dec as numbers"):
-            tables.append(_aligned(pl.read_parquet(io.BytesIO(file.read_bytes())), file))
+            tables.append(_aligned(users_parquet(file), file))
     with reading(place, "source catalogues", "give a column the same type in all files"):
         whole = pl.concat(tables, how="diagonal").sort("id")
     if whole["id"].is_duplicated().any():

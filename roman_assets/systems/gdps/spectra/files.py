@@ -26,14 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from roman_assets.doors import reading
+from roman_assets.doors import reading, users_arrow
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
 
@@ -123,7 +121,7 @@ def _fits_tables(file: Path) -> Iterator[tuple[str, Columns]]:
 
 
 def _parquet_tables(file: Path) -> Iterator[tuple[str, Columns]]:
-    table = pq.read_table(pa.BufferReader(file.read_bytes()))
+    table = users_arrow(file)
     roles = _roles(table.column_names)
     if {"wavelength", "flux"} <= set(roles):
         units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() or None for f in table.schema}

@@ -21,7 +21,6 @@ they are, so t0 of an event is in the time of the file.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -30,7 +29,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.doors import reading
+from roman_assets.doors import reading, users_parquet
 from roman_assets.errors import InputError
 from roman_assets.systems.msos.models.point_lens import Band, LightCurve
 
@@ -126,10 +125,9 @@ def _stem(file: Path) -> str:
 
 def _table(file: Path) -> tuple[pl.DataFrame, str | None]:
     """The file's table, columns named or, without a header, column_1.., and the filter an IPAC header names."""
-    data = file.read_bytes()
     if file.suffix.lower() in (".parquet", ".pq"):
-        return pl.read_parquet(io.BytesIO(data)), None
-    text = data.decode("utf-8-sig")
+        return users_parquet(file), None
+    text = file.read_bytes().decode("utf-8-sig")
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return pl.DataFrame(), None
