@@ -276,6 +276,34 @@ def test_the_section_of_a_version() -> None:
     assert tool("release").changelog_section(text, "1.10.0") == "## 1.10.0\n\n- Ten.\n"
 
 
+def test_fragments_are_collected_into_the_section_of_the_version(tree: Path) -> None:
+    """Before the bullets that the section has; what was unreleased follows them. A second time changes nothing."""
+    release = tool("release")
+    (tree / "changelog.d").mkdir()
+    (tree / "changelog.d" / "README.md").write_text("How to write one.\n")
+    (tree / "changelog.d" / "b.md").write_text("Second,\non two lines.\n")
+    (tree / "changelog.d" / "a.md").write_text("First.\n")
+    text = (tree / "CHANGELOG.md").read_text().replace("## 1.2.3", "## Unreleased\n\n| was | is |\n\n## 1.2.3")
+    (tree / "CHANGELOG.md").write_text(text)
+    assert release.collect(tree) == 2
+    written = (tree / "CHANGELOG.md").read_text()
+    section = "## 1.2.3\n\n- First.\n- Second,\n  on two lines.\n\n| was | is |\n\n- New.\n"
+    assert written == f"# Changelog\n\n{section}\n## 1.2.2\n\n- Old.\n"
+    assert [path.name for path in (tree / "changelog.d").iterdir()] == ["README.md"]
+    assert release.collect(tree) == 0
+    assert (tree / "CHANGELOG.md").read_text() == written
+    assert release.changelog_section(written, "1.2.3") == section
+
+
+def test_a_version_may_consist_of_fragments_only() -> None:
+    release = tool("release")
+    text = "# Changelog\n\n## 1.2.2\n\n- Old.\n"
+    made = release.collected(text, {Path("a.md"): "New."}, "1.2.3")
+    assert made == "# Changelog\n\n## 1.2.3\n\n- New.\n\n## 1.2.2\n\n- Old.\n"
+    assert release.collected("# Changelog\n", {Path("a.md"): "New."}, "1.2.3").endswith("## 1.2.3\n\n- New.\n\n")
+    assert release.collected(text, {}, "1.2.3") == text
+
+
 def test_the_versions_of_this_tree_agree() -> None:
     found = [p for p in tool("release").problems(ROOT) if "dirty" not in p] if (ROOT / ".git").exists() else []
     assert found == []

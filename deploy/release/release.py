@@ -2,6 +2,7 @@
 
     python deploy/release/release.py            what `make release` runs; into dist/VERSION
     python deploy/release/release.py --check    only says whether a release could be made
+    python deploy/release/release.py --collect  puts changelog.d into CHANGELOG.md, to be committed before a release
 
 Refuses a dirty tree and versions that differ. IMAGE_BUILD is the command that builds an image from `TAG CONTEXT`
 (default: podman, buildah or docker, whichever is there); without any, the release has no image and its bill of
@@ -22,6 +23,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,10 +57,42 @@ def problems(root: Path) -> list[str]:
         f"{path} has version {other}, pyproject.toml {version}" for path, other in named.items() if other != version
     ]
     try:
-        changelog_section((root / "CHANGELOG.md").read_text(), version)
+        changelog_section(collected((root / "CHANGELOG.md").read_text(), fragments(root), version), version)
     except ValueError as error:
         found.append(str(error))
     return found
+
+
+def fragments(root: Path) -> dict[Path, str]:
+    """Texts of changelog.d, one a change, by their files."""
+    found = sorted(path for path in (root / "changelog.d").glob("*.md") if path.name != "README.md")
+    return {path: path.read_text().strip() for path in found}
+
+
+def collected(text: str, changes: Mapping[Path, str], version: str) -> str:
+    """A changelog whose section of a version has all that is unreleased: the changes, then the section Unreleased."""
+    items = "\n".join("- " + change.replace("\n", "\n  ") for change in changes.values())
+    unreleased = re.search(r"^## Unreleased[^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    added = "\n\n".join(part for part in (items, unreleased[1].strip() if unreleased else "") if part)
+    if unreleased:
+        text = text[: unreleased.start()] + text[unreleased.end() :]
+    if not added:
+        return text
+    section = re.search(rf"^## {re.escape(version)}(?![\w.])[^\n]*\n", text, re.MULTILINE)
+    if section:
+        return f"{text[: section.end()]}\n{added}\n\n{text[section.end() :].lstrip()}"
+    first = re.search(r"^## ", text, re.MULTILINE)
+    place = first.start() if first else len(text)
+    return f"{text[:place]}## {version}\n\n{added}\n\n{text[place:]}"
+
+
+def collect(root: Path) -> int:
+    """Writes what is unreleased into CHANGELOG.md and removes the fragments; returns how many there were."""
+    changes, path = fragments(root), root / "CHANGELOG.md"
+    path.write_text(collected(path.read_text(), changes, project_version(root)))
+    for fragment in changes:
+        fragment.unlink()
+    return len(changes)
 
 
 def changelog_section(text: str, version: str) -> str:
@@ -83,7 +117,8 @@ def release(root: Path, image: str) -> Path:
     out = root / "dist" / version
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    (out / "CHANGELOG.md").write_text(changelog_section((root / "CHANGELOG.md").read_text(), version))
+    changelog = collected((root / "CHANGELOG.md").read_text(), fragments(root), version)
+    (out / "CHANGELOG.md").write_text(changelog_section(changelog, version))
     command = builder()
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "source"
@@ -148,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", help="tag of the image (default roman-assets:VERSION)")
     parser.add_argument("--check", action="store_true", help="only say whether a release can be made")
+    parser.add_argument("--collect", action="store_true", help="put changelog.d into the section of the version")
     parser.add_argument("--sbom", type=Path, help="only write the bill of materials there")
     given = parser.parse_args()
     image = given.image or f"roman-assets:{project_version(ROOT)}"
@@ -156,6 +192,9 @@ def main() -> None:
         if not there:
             print(f"no image {image} in the local store: the bill of materials is that of {sys.prefix}")
         sbom(ROOT, image if there else None, given.sbom)
+        return
+    if given.collect:
+        print(f"{collect(ROOT)} changes are in CHANGELOG.md's section {project_version(ROOT)} now: read and commit it")
         return
     found = problems(ROOT)
     for problem in found:
