@@ -25,11 +25,17 @@ _CPU = Path("/proc/cpuinfo")
 
 
 def pin_arithmetic(environment: MutableMapping[str, str] | None = None) -> bool:
-    """Set what is not set; False where it comes too late (numpy is loaded) or the processor is another kind."""
+    """Pin the number of threads, and what else is not set; False where it comes too late (numpy is loaded) or the
+    processor is another kind.
+
+    Threads are pinned whatever the caller's shell says: with two of them, spectra have other bits.
+    """
     if "numpy" in sys.modules or not has_avx2():
         return False
     env = os.environ if environment is None else environment
     for name, value in SETTINGS.items():
+        if name.endswith("_NUM_THREADS"):
+            env[name] = value
         env.setdefault(name, value)
     return True
 

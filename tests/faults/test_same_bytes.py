@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("healing")]
 PROGRAM = """
 import json, sys
 from pathlib import Path
+from roman_assets.platform.arithmetic import pin_arithmetic
+pin_arithmetic()  # as `roman` and the image do before anything else
 from tests.faults.stages import Survey, everything_made, steps
 folder, home = Path(sys.argv[1]), Path(sys.argv[2])
 survey = Survey.found(folder)
