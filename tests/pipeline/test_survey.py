@@ -92,8 +92,7 @@ def test_events_are_modelled_over_both_seasons(two_seasons) -> None:  # type: ig
     events = [workspace.products.read_table(r) for r in workspace.products.current("survey_events")]
     found = pl.concat(events) if events else pl.DataFrame()
     season = pl.concat([workspace.products.read_table(r) for r in workspace.products.current("season_events")])
-    if season.is_empty():
-        pytest.skip("the simulated seasons have no candidate")
+    assert season.height > 0
     assert found.height >= 1
     assert found["n_points"].max() == 16
     del survey
