@@ -1,7 +1,7 @@
 """What every kind of asset needs of a pod: the one place for sizes, nodes, spot use, pools and priorities.
 
 Run pods read run tags only and step pods `op_tags` only, so the profiles go on the assets and the deployed
-code location runs each step in a pod of its own (k8s_job_executor, see platform/definitions.py).
+code location runs each step in a pod of its own (k8s_job_executor, see orchestration/definitions.py).
 
 ROMAN_PODS changes sizes for a cluster whose nodes are smaller or data larger, as YAML by profile and field, such as
 `{images: {memory: 12Gi}, bigmem: {scratch: 50Gi}}`.

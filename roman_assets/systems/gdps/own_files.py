@@ -24,7 +24,7 @@ from roman_assets.systems.gdps.optics.throughput import Throughput
 from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
 from roman_assets.systems.gdps.sources.source_list import SourceList
 from roman_assets.systems.gdps.stages.common import combined_table
-from roman_assets.systems.gdps.stages.spectra import position_angle, spectra_table
+from roman_assets.systems.gdps.stages.spectra_tables import position_angle, spectra_table
 
 
 @dataclass

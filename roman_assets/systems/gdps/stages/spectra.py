@@ -14,7 +14,6 @@ import polars as pl
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
-from roman_assets.exposures.level2.header import ExposureHeader
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.making import belongs, withdraw_others
 from roman_assets.platform.policy import each_exposure, judged, refused
@@ -32,15 +31,15 @@ from roman_assets.systems.gdps.optics.optical_model import OpticalTrace
 from roman_assets.systems.gdps.optics.throughput import Throughput
 from roman_assets.systems.gdps.sources.catalogues import read_catalogues, sources_near
 from roman_assets.systems.gdps.sources.source_list import SourceList
-from roman_assets.systems.gdps.stages.common import (
-    CODE,
-    SPECTRA,
-    rows_table,
-    spectral_facts,
-    spectrum_columns,
-    spectrum_of,
+from roman_assets.systems.gdps.stages.common import CODE, SPECTRA, spectral_facts, spectrum_of
+from roman_assets.systems.gdps.stages.spectra_tables import (
+    cutout_tree,
+    locations,
+    position_angle,
+    source_ids,
+    spectra_table,
 )
-from roman_assets.systems.gdps.tables import LOCATION_TABLE, SPECTRA_1D_PART
+from roman_assets.systems.gdps.tables import SPECTRA_1D_PART
 
 MODELS, CUTOUTS, LOCATIONS = "contamination_models", "spectra_2d", "location_table"
 KINDS = (LOCATIONS, MODELS, CUTOUTS, SPECTRA)
@@ -257,12 +256,12 @@ def _write(
     rows = spectra_table(spectra, exposure, angle, table)
     # So that a region finds its spectra without reading all there are.
     seen["regions"] = regions_attribute(workspace.calendar, rows)
-    ids = [int(i) for i in _ids(spectra, table)]
+    ids = [int(i) for i in source_ids(spectra, table)]
     return {
         LOCATIONS: put.put_table(
             LOCATIONS,
             partition,
-            _locations(spectra, frame, table),
+            locations(spectra, frame, table),
             identities[LOCATIONS],
             archive=spectral_metadata("spec_location_table", facts),
             **common,
@@ -292,7 +291,7 @@ def _write(
         CUTOUTS: put.put_asdf(
             CUTOUTS,
             partition,
-            {"sources": {str(s.source_id): _cutout(s) for s in spectra.sources}},
+            {"sources": {str(s.source_id): cutout_tree(s) for s in spectra.sources}},
             identities[CUTOUTS],
             archive=spectral_metadata("spec_decontam_2d", facts),
             **common,
@@ -306,73 +305,6 @@ def _write(
             **common,
         ),
     }
-
-
-def _ids(spectra: ExposureSpectra, table: pl.DataFrame) -> np.ndarray[Any, Any]:
-    every = table["id"].to_numpy()
-    return every[[s.index for s in spectra.model.scene.sources]]
-
-
-def _cutout(source: Any) -> dict[str, Any]:
-    cutout = source.cutout
-    names = ("science", "contamination", "model", "weights", "wavelength")
-    return {"row": int(cutout.box.row), "column": int(cutout.box.column), **{n: getattr(cutout, n) for n in names}}
-
-
-def spectra_table(
-    spectra: ExposureSpectra, exposure: RegisteredExposure | ExposureHeader, angle: float, table: pl.DataFrame
-) -> pl.DataFrame:
-    """`spectra_1d_part` of an exposure; angle: position angle [deg], table: the catalogue of its sources."""
-    places = {int(i): (float(ra), float(dec)) for i, ra, dec in table.select("id", "ra", "dec").iter_rows()}
-    rows = [
-        {
-            "source_id": s.source_id,
-            "ra": places[s.source_id][0],
-            "dec": places[s.source_id][1],
-            "position_angle": angle,
-            "mjd": exposure.mid_mjd,
-            "exptime": exposure.exptime_s,
-            **spectrum_columns(s.spectrum, exposure.optical_element),
-        }
-        for s in spectra.sources
-    ]
-    return rows_table(rows, SPECTRA_1D_PART)
-
-
-def _locations(spectra: ExposureSpectra, frame: Frame, table: pl.DataFrame) -> pl.DataFrame:
-    x, y = frame.to_pixels(table["ra"].to_numpy(), table["dec"].to_numpy())
-    every = table.select("id", "ra", "dec").rows()
-    rows = []
-    for source in spectra.model.scene.sources:
-        source_id, ra, dec = every[source.index]
-        for order, placed in source.orders.items():
-            ends = {
-                name: (float(values[0]), float(values[-1]))
-                for name, values in (("x", np.asarray(placed.trace.x)), ("y", np.asarray(placed.trace.y)))
-            }
-            rows.append(
-                {
-                    "source_id": source_id,
-                    "ra": ra,
-                    "dec": dec,
-                    "order": order,
-                    "x": float(x[source.index]),
-                    "y": float(y[source.index]),
-                    "x_start": ends["x"][0],
-                    "y_start": ends["y"][0],
-                    "x_end": ends["x"][1],
-                    "y_end": ends["y"][1],
-                }
-            )
-    return rows_table(rows, LOCATION_TABLE)
-
-
-def position_angle(frame: Frame) -> float:
-    """Position angle of +y at the middle of a frame, east of north [deg], 0 to 360."""
-    ny, nx = frame.shape
-    (ra, dec), (ra2, dec2) = (frame.wcs((nx - 1) / 2, (ny - 1) / 2 + step) for step in (0.0, 1.0))
-    east = (float(ra2) - float(ra)) * np.cos(np.deg2rad(float(dec)))
-    return float(np.rad2deg(np.arctan2(east, float(dec2) - float(dec))) % 360.0)
 
 
 def _pictures(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,22 @@ from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
-from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.making import left_out_attribute, left_out_still, withdraw_others
-from roman_assets.platform.policy import judged, refused, verdict
+from roman_assets.platform.policy import judged
 from roman_assets.platform.stopping import stop_here
 from roman_assets.platform.workspace import Workspace
 from roman_assets.products.caveats import Caveat, Code
-from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from roman_assets.systems.msos.difference.photometry import Stamps
-from roman_assets.systems.msos.difference.residual import ConstantSky, Registration, residual_image
+from roman_assets.systems.msos.difference.residual import Registration, residual_image
 from roman_assets.systems.msos.difference.search import DifferenceConfig
 from roman_assets.systems.msos.difference.sources import ONE_SIDED, Candidates, Source, Verdicts, find_candidates, judge
 from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS, list_column, rounded_errors
-from roman_assets.systems.msos.photometry.calibration import PositionTerms
 from roman_assets.systems.msos.photometry.exposure_fit import NO_DATA
-from roman_assets.systems.msos.stages.common import (
-    CODE,
-    OBJECT_ORDER,
-    Check,
-    Progress,
-    StageResult,
-    season_partition,
-    silent,
-)
-from roman_assets.systems.msos.stages.daily_light_curves import PART
-from roman_assets.systems.msos.stages.reference_catalog import load_frame, read_psf
+from roman_assets.systems.msos.stages.common import OBJECT_ORDER, Check, Progress, StageResult, season_partition, silent
+from roman_assets.systems.msos.stages.difference_inputs import Pointing, Refusals
 from roman_assets.systems.msos.stages.season_curves import DIFFERENCE_CURVES as CURVES
 from roman_assets.systems.msos.stages.season_curves import epochs_of, kept_attributes, place_of, season_facts
 from roman_assets.systems.msos.tables import DIFFERENCE_LIGHT_CURVES, DIFFERENCE_SOURCES
@@ -70,7 +57,7 @@ def difference_sources(
     partition = season_partition(season, detector)
     tables, curves = [], []
     for record in workspace.products.current("season_light_curves", partition):
-        pointing = _Pointing.of(workspace, record)
+        pointing = Pointing.of(workspace, record)
         (last,) = workspace.products.current(SOURCES, partition, record.part) or (None,)
         identity = pointing.identity(config, left_out_still(last, pointing.usable))
         found = [
@@ -92,83 +79,8 @@ def difference_sources(
     return result
 
 
-@dataclass(frozen=True)
-class _Pointing:
-    """What belongs to the light curves of a pointing: their epochs, the catalogue, calibrated parts, exposures."""
-
-    workspace: Workspace
-    record: ProductRecord
-    catalogue: ProductRecord
-    epsf: ProductRecord
-    element: str
-    epochs: pl.DataFrame
-    parts: dict[str, ProductRecord]
-    exposures: dict[str, RegisteredExposure]
-
-    @classmethod
-    def of(cls, workspace: Workspace, record: ProductRecord) -> _Pointing:
-        products = workspace.products
-        made = products.history("reference_catalog", record.partition, record.part)
-        catalogue = next(r for r in made if r.sha256 == record.attributes["catalogue"])
-        psfs = products.history("epsf", record.partition, record.part)
-        epsf = next(r for r in psfs if r.sha256 == catalogue.attributes["epsf"])
-        element = str(catalogue.attributes["optical_element"])
-        epochs = products.read_table(epochs_of(workspace, record), ["exposure_id", "epoch", "mjd", "optical_element"])
-        epochs = epochs.filter(pl.col("optical_element") == element).sort("epoch")
-        facts = {"season": record.attributes["season"], "detector": record.attributes["detector"]}
-        wanted = set(epochs["exposure_id"])
-        # Those that the light curves were made of, though newer ones may have followed.
-        parts = {
-            r.part: r for r in products.current(PART, None, **facts) if r.part in wanted and r.sha256 in record.inputs
-        }
-        exposures = {e.exposure_id: e for e in workspace.registry.exposures(**facts) if e.exposure_id in wanted}
-        return cls(workspace, record, catalogue, epsf, element, epochs, parts, exposures)
-
-    def identity(self, config: DifferenceConfig, left_out: Collection[str]) -> Identity:
-        """Made of the exposures that were used: those of the light curves but for `left_out`."""
-        # The light curves stand for the catalogue and the calibrated parts they were made of.
-        bytes_ = (e.sha256 for name, e in sorted(self.exposures.items()) if name not in left_out)
-        settings: dict[str, Any] = {"config": repr(config), **left_out_attribute(left_out)}
-        return Identity((self.record.sha256, self.epsf.sha256, *bytes_), CODE[SOURCES], settings)
-
-    def usable(self, name: str) -> bool:
-        """Whether an exposure that was left out once can be used now; raises a transient fault."""
-        if name not in self.epochs["exposure_id"]:
-            return False
-        nothing: list[Caveat] = []
-        with judged(nothing, name, "left out"):
-            self.load(self.epochs["exposure_id"].to_list().index(name))
-        return not nothing
-
-    @cached_property
-    def stars(self) -> pl.DataFrame:
-        return self.workspace.products.read_table(self.catalogue, ["star", "ra", "dec", "x", "y", "flux"])
-
-    @cached_property
-    def sky(self) -> ConstantSky:
-        ra, dec, x, y, flux = (self.stars[n].to_numpy().astype(np.float64) for n in ("ra", "dec", "x", "y", "flux"))
-        psf, phase_map = read_psf(self.workspace, self.epsf)
-        return ConstantSky(ra, dec, x, y, flux, psf, phase_map)
-
-    def load(self, number: int) -> tuple[Frame, Registration]:
-        """An exposure by its epoch; raises InputError where it cannot be used."""
-        name = self.epochs["exposure_id"][number]
-        if name not in self.parts or name not in self.exposures:
-            raise InputError(
-                "no calibrated photometry of these light curves", file=name, remedy="process its day again"
-            )
-        facts = self.parts[name].attributes
-        terms = facts.get("position_terms")
-        ny, nx = self.catalogue.attributes["shape"]
-        return load_frame(self.exposures[name]), Registration(
-            (float(facts["shift_x"] or 0.0), float(facts["shift_y"] or 0.0)),
-            float(facts["scale"]),
-            None if terms is None else PositionTerms(np.array(terms, dtype=np.float64), (ny, nx)),
-        )
-
-
 def _make(
-    pointing: _Pointing, partition: str, season: str, config: DifferenceConfig, progress: Progress
+    pointing: Pointing, partition: str, season: str, config: DifferenceConfig, progress: Progress
 ) -> list[ProductRecord]:
     """Sources and light curves of one pointing; both without rows where nothing could be searched or was found."""
     record, products = pointing.record, pointing.workspace.products
@@ -176,7 +88,7 @@ def _make(
     left_out: list[str] = []
     search = None
     with judged(caveats, record.part, "no difference photometry"):
-        search = _search(pointing, config, _Refusals(pointing, caveats, left_out, progress))
+        search = _search(pointing, config, Refusals(pointing, caveats, left_out, progress))
     identity = pointing.identity(config, left_out)
     sources, curves = DIFFERENCE_SOURCES.empty(), DIFFERENCE_LIGHT_CURVES.empty()
     facts: dict[str, Any] = {"candidates": 0, "false": 0, "threshold": None, "megapixels": 0.0, "rejected": {}}
@@ -218,7 +130,7 @@ class _Search:
     facts: dict[str, Any]
 
 
-def _search(pointing: _Pointing, config: DifferenceConfig, refusals: _Refusals) -> _Search:
+def _search(pointing: Pointing, config: DifferenceConfig, refusals: Refusals) -> _Search:
     progress = refusals.progress
     mjd = pointing.epochs["mjd"].to_numpy()
     bins = time_bins(mjd, config.bin_days, config.least_in_bin)
@@ -259,7 +171,7 @@ def _search(pointing: _Pointing, config: DifferenceConfig, refusals: _Refusals) 
     return _Search(grid, bins, (x, y), found, verdicts, facts)
 
 
-def _first(pointing: _Pointing, count: int, refusals: _Refusals) -> tuple[Frame, Registration]:
+def _first(pointing: Pointing, count: int, refusals: Refusals) -> tuple[Frame, Registration]:
     """The first exposure that can be read: its pixels are the reference."""
     for number in range(count):
         try:
@@ -267,30 +179,6 @@ def _first(pointing: _Pointing, count: int, refusals: _Refusals) -> tuple[Frame,
         except Exception as error:
             refusals(number, error)
     raise InputError("no exposure can be read", file=pointing.record.part, remedy="see the caveats of its days")
-
-
-class _Refusals:
-    """Which exposures are left out, and why; every one once."""
-
-    def __init__(self, pointing: _Pointing, caveats: list[Caveat], left_out: list[str], progress: Progress) -> None:
-        self.pointing, self.caveats, self.left_out, self.progress = pointing, caveats, left_out, progress
-
-    def __call__(self, number: int, error: Exception | None) -> None:
-        """Called for every exposure; raises an error that is no reason to leave it out."""
-        stop_here()
-        name = str(self.pointing.epochs["exposure_id"][number])
-        if error is None:
-            if (number + 1) % 100 == 0:
-                self.progress(f"{number + 1} of {self.pointing.epochs.height} exposures")
-        elif name not in self.left_out:
-            exposure = self.pointing.exposures.get(name)
-            what = "left out of the difference photometry"
-            self.caveats.append(
-                verdict(error, name, what)
-                if exposure is None
-                else refused(self.pointing.workspace, exposure, error, what)
-            )
-            self.left_out.append(name)
 
 
 @contextmanager
@@ -304,7 +192,7 @@ def _scratch(size: int) -> Iterator[Path | None]:
 
 
 def _cut_out(
-    pointing: _Pointing, cube: SeasonCube, found: Candidates, stamps: Stamps, stars: tuple[F64, F64], progress: Progress
+    pointing: Pointing, cube: SeasonCube, found: Candidates, stamps: Stamps, stars: tuple[F64, F64], progress: Progress
 ) -> None:
     """Cut the candidates out of every exposure that took part in the search."""
     from scipy.spatial import cKDTree
@@ -325,7 +213,7 @@ def _cut_out(
     progress(f"{len(found.peaks)} candidates measured in {int(cube.used.sum())} exposures")
 
 
-def _tables(pointing: _Pointing, season: str, search: _Search) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _tables(pointing: Pointing, season: str, search: _Search) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The sources and their light curves, in order of their place on the sky."""
     from scipy.spatial import cKDTree
 

@@ -20,7 +20,7 @@ from roman_assets.systems.msos.efficiency.injection import Injection, InjectionC
 from roman_assets.systems.msos.photometry.calibration import PositionTerms
 from roman_assets.systems.msos.stages.common import Progress
 from roman_assets.systems.msos.stages.daily_light_curves import PART
-from roman_assets.systems.msos.stages.reference_catalog import load_frame, read_psf
+from roman_assets.systems.msos.stages.psf_files import load_frame, read_psf
 from roman_assets.systems.msos.stages.season_curves import epochs_of
 
 

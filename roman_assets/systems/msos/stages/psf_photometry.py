@@ -38,7 +38,8 @@ from roman_assets.systems.msos.stages.common import (
     season_partition,
     silent,
 )
-from roman_assets.systems.msos.stages.reference_catalog import catalogue_of, epsf_file, load_frame, read_psf
+from roman_assets.systems.msos.stages.psf_files import epsf_file, load_frame, read_psf
+from roman_assets.systems.msos.stages.reference_catalog import catalogue_of
 
 #: A fit that ends farther from its solution than this, by any star's gradient [sigma], is none.
 MOST_GRADIENT = 1.0

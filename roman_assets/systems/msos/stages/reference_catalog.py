@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import polars as pl
 
 from roman_assets.bounds import check_bounds, whole
 from roman_assets.errors import InputError
-from roman_assets.exposures.level2.frames import Frame, prepare
+from roman_assets.exposures.level2.frames import Frame
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.kernels.arrays import MOST_PIXELS
 from roman_assets.platform.making import withdraw_others
@@ -29,9 +28,7 @@ from roman_assets.systems.msos.catalogue.self_calibration import calibrated_cata
 from roman_assets.systems.msos.catalogue.tiles import MARGIN_PX, TILE_PX
 from roman_assets.systems.msos.photometry.calibration import ab_zero_point
 from roman_assets.systems.msos.photometry.exposure_fit import EDGE, SATURATED
-from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
-from roman_assets.systems.msos.psf.grid import DetectorPsf, cells_of, reference_grid
-from roman_assets.systems.msos.psf.phase_map import PhaseMap
+from roman_assets.systems.msos.psf.grid import cells_of
 from roman_assets.systems.msos.stages.common import (
     CODE,
     OBJECT_ORDER,
@@ -46,6 +43,7 @@ from roman_assets.systems.msos.stages.common import (
     season_partition,
     silent,
 )
+from roman_assets.systems.msos.stages.psf_files import load_frame, psf_tree, starting_psf
 
 #: Density of catalogued stars [1/px] outside which a catalogue is not believed.
 DENSITY_RANGE = (0.001, 0.3)
@@ -185,37 +183,6 @@ def catalogue_of(records: Sequence[ProductRecord], exposure: RegisteredExposure)
     return next((record for record in records if _covers(record, exposure)), None)
 
 
-def epsf_file(workspace: Workspace, detector: str, element: str) -> Path | None:
-    """The ePSF reference file of a detector and filter, if the installation has one."""
-    folder = workspace.given_folder("epsf_folder")
-    if folder is None:
-        return None
-    pattern = f"*_{detector.lower()}_{element.lower()}*.asdf"
-    found = sorted(p for p in folder.glob("*.asdf") if p.match(pattern))
-    return found[-1] if found else None
-
-
-def load_frame(exposure: RegisteredExposure) -> Frame:
-    """A registered exposure ready for fitting; Rejected or InputError if its bytes are not usable."""
-    from roman_assets.exposures.landing import local_exposure
-    from roman_assets.exposures.level2.reader import read_image
-
-    with local_exposure(exposure.uri) as path:
-        return prepare(read_image(path, sha256=exposure.sha256))
-
-
-def starting_psf(
-    workspace: Workspace, exposure: RegisteredExposure, tile_px: int = TILE_PX
-) -> tuple[EffectivePsf | DetectorPsf, bool, str]:
-    """ePSF to begin with, whether it is kept as it is, and the hash that identifies it."""
-    path = epsf_file(workspace, exposure.detector, exposure.optical_element)
-    if path is None:
-        return model_psf(exposure.detector, exposure.optical_element), False, "model"
-    import hashlib
-
-    return reference_grid(path, exposure.shape, tile_px), True, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _establish_one(
     workspace: Workspace,
     partition: str,
@@ -257,7 +224,7 @@ def _establish_one(
     psf_record = workspace.products.put_asdf(
         "epsf",
         partition,
-        _psf_tree(catalogue),
+        psf_tree(catalogue),
         identity,
         part=part,
         attributes=attributes,
@@ -309,34 +276,6 @@ def _attributes(
         "psf_sharpness": finite(catalogue.psf.sharpness),
         "phase_map_amplitude": finite(catalogue.phase_map.amplitude),
     }
-
-
-def _psf_tree(catalogue: CatalogueResult) -> dict[str, Any]:
-    """One ePSF as (N, N) coefficients, a grid of cells as (rows, columns, N, N) with the side of a cell [px]."""
-    grid = DetectorPsf.of(catalogue.psf)
-    tree = {
-        "phase_map": catalogue.phase_map.coefficients,
-        "coefficients": grid.first.coefficients,
-        "oversample": grid.first.oversample,
-        "origin": grid.origin,
-        "normalisation": grid.normalisation,
-    }
-    if len(grid.cells) > 1:
-        cells = {"coefficients": np.array([[psf.coefficients for psf in row] for row in grid.rows])}
-        tree |= cells | {"cell_px": grid.cell_px}
-    return tree
-
-
-def read_psf(workspace: Workspace, record: ProductRecord) -> tuple[DetectorPsf, PhaseMap]:
-    """The ePSFs stored with a catalogue, and the inter-pixel map that goes with them."""
-    tree = workspace.products.read_asdf(record)
-    values = np.asarray(tree["coefficients"], dtype=np.float64)
-    facts = int(tree["oversample"]), str(tree["origin"]), str(tree["normalisation"])
-    if values.ndim == 2:
-        grid = DetectorPsf.of(EffectivePsf(values, *facts))
-    else:
-        grid = DetectorPsf(tuple(tuple(EffectivePsf(v, *facts) for v in row) for row in values), float(tree["cell_px"]))
-    return grid, PhaseMap(np.asarray(tree["phase_map"], dtype=np.float64))
 
 
 def _frame(catalogue: CatalogueResult, chosen: Sequence[RegisteredExposure], zero_point: float) -> pl.DataFrame:

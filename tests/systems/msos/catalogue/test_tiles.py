@@ -16,7 +16,8 @@ from roman_assets.systems.msos.catalogue.tiles import tiled_catalogue
 from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf, spline_coefficients
 from roman_assets.systems.msos.psf.grid import DetectorPsf, cells_of
-from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, _psf_tree, read_psf
+from roman_assets.systems.msos.stages.psf_files import read_psf
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, _psf_tree
 from tests.systems.msos.conftest import CONFIG
 
 MARGIN = 20
