@@ -19,6 +19,7 @@ import sysconfig
 import time
 import venv
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +35,8 @@ FINDINGS = BUILD / "findings"
 FUZZ_VENV = ROOT / ".venv-fuzz"
 KERNELS = tuple(sorted(path.stem for path in (ROOT / "tests" / "fuzz" / "c").glob("*.c")))
 # -O1 with checks; no contraction, as in the package: the harnesses compare the bits of vector levels.
-CFLAGS = ["-std=c11", "-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-CFLAGS += ["-ffp-contract=off", "-Icsrc", "-Itests/fuzz/c"]
+CFLAGS = ["-std=c11", "-g", "-O1", "-fno-sanitize-recover=all", "-ffp-contract=off", "-Icsrc", "-Itests/fuzz/c"]
+CHECKED, LINKED = "-fsanitize=fuzzer-no-link,address,undefined", "-fsanitize=fuzzer,address,undefined"
 #: Longest input, and what one may take before it counts as a hang [s] and as too much [MB].
 LONGEST, SLOWEST, LARGEST = 8192, 20, 3000
 
@@ -85,14 +86,28 @@ def _kernels(targets: list[str], seconds: int) -> Iterable[Outcome]:
         why = "not run: no clang with libFuzzer (Debian: clang libclang-rt-14-dev)"
         yield from (Outcome(t, status=why) for t in targets)
         return
+    objects = _objects(str(compiler)) if targets else []
     for target in targets:
         print(f"==> {target}", flush=True)
         program = BUILD / "bin" / target
         program.parent.mkdir(parents=True, exist_ok=True)
-        sources = [f"tests/fuzz/c/{target}.c", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").glob("*.c"))]
-        command = [str(compiler), *CFLAGS, *sources, "-lm", "-pthread", "-o", str(program)]
-        subprocess.run(command, cwd=ROOT, check=True)
+        command = [str(compiler), *CFLAGS, LINKED, f"tests/fuzz/c/{target}.c", *objects, "-lm", "-pthread"]
+        subprocess.run([*command, "-o", str(program)], cwd=ROOT, check=True)
         yield _fuzz(target, [str(program)], seconds)
+
+
+def _objects(compiler: str) -> list[str]:
+    """The kernels, compiled once for all harnesses."""
+    folder = BUILD / "objects"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def build(source: Path) -> str:
+        made = folder / f"{source.stem}.o"
+        subprocess.run([compiler, *CFLAGS, CHECKED, "-c", str(source), "-o", str(made)], cwd=ROOT, check=True)
+        return str(made)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(build, sorted((ROOT / "csrc").glob("*.c"))))
 
 
 def _has_fuzzer(compiler: str) -> bool:
