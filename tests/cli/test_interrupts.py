@@ -120,7 +120,7 @@ def mounted(*arguments: str, place: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # this process may still have the index open
 
 
 def test_a_read_only_installation_can_be_read(processed: Path, tmp_path: Path) -> None:

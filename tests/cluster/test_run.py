@@ -282,6 +282,6 @@ def test_the_cluster_test_has_what_is_left_of_the_whole(tmp_path: Path) -> None:
 
 def test_the_limits_of_ci_run_are_those_that_are_promised() -> None:
     text = (ROOT / ".ci" / "run").read_text()
-    assert "limit everyday 2400" in text
+    assert "part_limit=2400" in text
     assert "limit all 4800" in text
     assert "stage slow 1200" in text
