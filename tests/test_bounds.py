@@ -84,7 +84,7 @@ def test_what_is_no_number_invalid(config: type, name: str, bad: Any) -> None:
         (DifferenceConfig, {"false_per_megapixel": -1.0}),
         (DifferenceConfig, {"false_per_megapixel": 0.0}),
         (DifferenceConfig, {"tile_px": 0}),
-        (DifferenceConfig, {"most": 0}),
+        (DifferenceConfig, {"most": -1}),
         (InjectionConfig, {"per_cell": 0}),
         (InjectionConfig, {"per_cell": 10**9}),
         (InjectionConfig, {"controls": -1}),

@@ -60,7 +60,7 @@ class DifferenceConfig:
             saturated_px=NOT_NEGATIVE,
             least_weight=SHARE,
             tile_px=whole(1, 2**20),
-            most=whole(1, 10_000_000),
+            most=whole(0, 10_000_000),
         )
 
 
