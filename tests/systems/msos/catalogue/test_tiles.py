@@ -16,8 +16,8 @@ from roman_assets.systems.msos.catalogue.tiles import tiled_catalogue
 from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf, spline_coefficients
 from roman_assets.systems.msos.psf.grid import DetectorPsf, cells_of
-from roman_assets.systems.msos.stages.psf_files import read_psf
-from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig, _psf_tree
+from roman_assets.systems.msos.stages.psf_files import psf_tree, read_psf
+from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig
 from tests.systems.msos.conftest import CONFIG
 
 MARGIN = 20
@@ -76,7 +76,7 @@ def test_tiles_find_what_the_whole_finds(survey, catalogue, tiled):
 def test_every_tile_has_an_epsf_and_the_grid_is_stored_and_read(tiled):
     found, _ = tiled
     assert len(found.psf.cells) == 4
-    tree = _psf_tree(found)
+    tree = psf_tree(found)
     assert tree["coefficients"].shape[:2] == (2, 2)
     assert tree["cell_px"] == CONFIG.size_px // 2
     store = SimpleNamespace(products=SimpleNamespace(read_asdf=lambda record: tree))
