@@ -45,7 +45,7 @@ from roman_assets.systems.msos.photometry.calibration import ab_zero_point, ense
 from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 from roman_assets.systems.msos.psf.effective_psf import model_psf
 from roman_assets.systems.msos.psf.grid import DetectorPsf
-from roman_assets.systems.msos.stages.difference_sources import _Pointing
+from roman_assets.systems.msos.stages.difference_inputs import Pointing
 
 Row = dict[str, Any]
 F64 = NDArray[np.float64]
@@ -129,7 +129,7 @@ def _judge(workspace: Workspace, config: MiniSurvey, events: pl.DataFrame, varia
     (light,) = products.current("difference_light_curves")
     (found_events,) = products.current("season_events")
     sources, curves = products.read_table(record), products.read_table(light)
-    pointing = _Pointing.of(workspace, curves_record)
+    pointing = Pointing.of(workspace, curves_record)
     mjd = pointing.epochs["mjd"].to_numpy()
     stars = pointing.stars
     entry, _ = _nearest(events, stars)
@@ -196,7 +196,7 @@ def _amplitude(series: Series, truth: F64) -> tuple[float, float, float]:
     return float(solution[0]), float(np.sqrt(covariance[0, 0])), float(robust_scatter(pull))
 
 
-def _forced(pointing: _Pointing, events: pl.DataFrame, mjd: F64, zero_point: float) -> list[dict[str, float]]:
+def _forced(pointing: Pointing, events: pl.DataFrame, mjd: F64, zero_point: float) -> list[dict[str, float]]:
     """Forced photometry at true places, of residuals and by the joint fit with and without the events' stars."""
     if not events.height:
         return []
@@ -249,7 +249,7 @@ def _forced(pointing: _Pointing, events: pl.DataFrame, mjd: F64, zero_point: flo
     return result
 
 
-def _array_place(pointing: _Pointing, ra: F64, dec: F64) -> tuple[F64, F64]:
+def _array_place(pointing: Pointing, ra: F64, dec: F64) -> tuple[F64, F64]:
     """Catalogue pixels of sky positions, from the catalogue's own stars: linear over a small field."""
     sky = pointing.sky
     terms = np.column_stack([np.ones(len(sky.ra)), sky.ra - sky.ra.mean(), sky.dec - sky.dec.mean()])

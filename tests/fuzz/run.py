@@ -4,6 +4,7 @@
 
 Builds in build/fuzz, where the corpora stay; inputs that made something fail are in build/fuzz/findings. Status 1:
 something was found. 2: with FUZZ_STRICT=1 a target was not run, for want of clang or atheris. Else 0.
+FUZZ_SEED=N tries the same inputs again.
 """
 
 from __future__ import annotations
@@ -164,6 +165,8 @@ def _fuzz(target: str, command: list[str], seconds: int) -> Outcome:
     # Inputs much longer than the seeds only take time.
     longest = max(LONGEST, 2 * max(path.stat().st_size for path in corpus.iterdir()))
     options = [f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}", f"-max_len={longest}"]
+    # A sample of CI tries the same inputs in each run, so that a change is not refused by chance; a campaign tries others.
+    options += [f"-seed={seed}"] if (seed := os.environ.get("FUZZ_SEED")) else []
     options += ["-print_final_stats=1", f"-artifact_prefix={FINDINGS}/{target}-", str(corpus)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     begun = time.monotonic()
