@@ -48,6 +48,8 @@ int roman_redshift_scan(const roman_scan_templates *templates, int64_t n, const 
         double last = (templates->log_end - blue + log_1pz[z]) / templates->log_step;
         if (!(first >= 0) || !(last < (double)(templates->n_cells - 1) - 1e-6)) return ROMAN_ERR_ARGUMENT;
     }
+    /* Without a redshift nothing bounds the cells between the pixels, and nothing is asked for. */
+    if (!n_z) return ROMAN_OK;
     scan_found found = {chi2, log_evidence, amplitude};
     return DISPATCH(level, redshift_scan, templates, n, wavelength, flux, weight, lsf, n_z, log_1pz, rate,
                     &found);

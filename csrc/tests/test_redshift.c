@@ -55,6 +55,15 @@ static void test_finds_truth(void)
     CHECK(amplitude[50 * COLUMNS + CONTINUA + 2] == 0); /* [O II] is not in the band */
 }
 
+/* No redshifts, and cells so narrow that their number fits into no integer: found by fuzzing. */
+static void test_no_redshifts(void)
+{
+    fill(1.5);
+    roman_scan_templates narrow = templates;
+    narrow.log_step = 1e-30;
+    CHECK(roman_redshift_scan(&narrow, N, wavelength, flux, weight, lsf, 0, NULL, rate, NULL, NULL, NULL, 0) == ROMAN_OK);
+}
+
 /* The same redshifts as consecutive cells and in another order, and at every level. */
 static void test_levels_and_order(void)
 {
@@ -173,6 +182,7 @@ static void test_volume(void)
 int main(void)
 {
     test_finds_truth();
+    test_no_redshifts();
     test_levels_and_order();
     test_refused();
     test_no_weight();

@@ -10,6 +10,7 @@ import pytest
 
 from roman_assets.monitoring.webhook import WEBHOOK
 from roman_assets.orchestration.backfill import launch
+from roman_assets.platform.sensors import SENSORS
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.calendar_file import write_calendar
 from tests.dagster_server import dagster_server
@@ -34,6 +35,8 @@ def test_lateness_and_a_failed_run_reach_the_webhook(
 ) -> None:
     """With the webhook set nobody has to switch anything on; the run fails for good after its retry, and is told once."""
     monkeypatch.setenv(WEBHOOK, channel.url)
+    # The day must not have been processed before the index is destroyed.
+    monkeypatch.setenv(SENSORS, "off")
     channel.answers = [503, 200]  # the first post is turned away
     home = tmp_path / "home"
     home.mkdir()
