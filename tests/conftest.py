@@ -9,13 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from roman_assets.platform.arithmetic import pin_arithmetic
 from tests.optional import needed
 from tests.postgresql import postgresql_server
 from tests.services import KEY, SECRET, s3_server
-
-# Before the plugins below load numpy: products of this process are compared with those of `roman` and of its servers.
-pin_arithmetic()
 
 #: Fixtures of several folders: the survey that is processed once, and a valid file in parts.
 pytest_plugins = ["tests.mini_survey", "tests.exposures.fixtures"]
