@@ -113,7 +113,7 @@ test-all: lint ctest ## The fast tier and the slow one
 FAULTS ?= all
 test-faults: $(VENV)/.installed-dev ## Faults and kills at every call: the products of an undisturbed run
 	@$(if $(filter sample,$(FAULTS)),,ROMAN_CAMPAIGN=1 ROMAN_FAULTS_RESULTS=benchmarks/faults.json) \
-	$(BIN)/python -m pytest -q tests/faults -m faults -p no:cacheprovider
+	$(BIN)/python -m pytest -q $(or $(FAULTS_TESTS),tests/faults) -m faults -p no:cacheprovider
 
 bench-index: $(VENV)/.installed-dev ## The product index with a million rows: benchmarks/index_scale.json
 	@$(BIN)/python -m benchmarks.index_scale
