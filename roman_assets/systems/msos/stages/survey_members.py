@@ -90,7 +90,8 @@ def members_of(workspace: Workspace, region: str) -> tuple[pl.DataFrame, list[Pr
 
 
 def main_element(table: pl.DataFrame) -> str:
-    counted = table["optical_element"].value_counts(sort=True)
+    """The most frequent filter; of equally frequent ones the first by name, whatever order polars counts in."""
+    counted = table["optical_element"].value_counts().sort("count", "optical_element", descending=[True, False])
     return str(counted["optical_element"][0])
 
 
