@@ -16,7 +16,7 @@ from roman_assets.orchestration.processing import plan, run_steps
 from roman_assets.platform.sensors import SENSORS
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
-from roman_assets.systems.msos.closing import CLOSE_AFTER, closing_requests, has_ended, quiet_time
+from roman_assets.systems.msos.closing import CLOSE_AFTER, _again, closing_requests, has_ended, quiet_time
 from tests.mini_survey import Processed, fresh_workspace, take_in
 
 LATER = dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
@@ -53,6 +53,7 @@ def test_what_a_closed_season_asks_for(processed: Processed) -> None:
     found = jobs_of(processed.workspace, LATER)
     assert set(found) == {"close_season", "join_survey"}, "the efficiency is of these light curves already"
     assert len(found["close_season"]) == 1
+    assert "again" not in found["close_season"][0], "it is closed"
     assert jobs_of(processed.workspace, LATER) == found, "run keys are stable"
     assert "close_season" not in jobs_of(processed.workspace, dt.datetime(2027, 3, 2, tzinfo=dt.UTC))
 
@@ -65,11 +66,18 @@ def test_a_late_exposure_asks_again(survey: SimulatedSurvey, tmp_path: Path) -> 
     small = [step for step in plan(workspace) if step.job in ("process_day", "establish_catalogue")]
     assert run_steps(workspace, small, survey=False).failed == {}
     (first,) = jobs_of(workspace, LATER)["close_season"]
+    assert first.endswith(":again14"), "not closed yet"
     take_in(workspace, paths[-1:])
     days = [step for step in plan(workspace) if step.job == "process_day"]
     assert run_steps(workspace, days, survey=False).failed == {}
     (second,) = jobs_of(workspace, LATER)["close_season"]
     assert second != first
+
+
+def test_what_is_missing_is_asked_for_each_day() -> None:
+    """A run that failed uses up its key: with one key the season would stay open for good."""
+    hours = [_again(dt.timedelta(hours=h)) for h in (-1, 0, 23, 24, 47, 48, 24 * 14, 24 * 400)]
+    assert hours == ["", "", "", ":again1", ":again1", ":again2", ":again14", ":again14"]
 
 
 def test_hours_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ CLOSE_AFTER = "ROMAN_CLOSE_AFTER_HOURS"
 CLOSE_AFTER_HOURS = 48.0
 #: Calibrated parts must have come to rest before they are transposed, and catalogues before they are joined.
 SETTLED = dt.timedelta(hours=1)
+#: Days on each of which what is still missing is asked for again.
+MOST_DAYS = 14
 Clock = Callable[[], dt.datetime]
 
 
@@ -71,7 +73,7 @@ def closing_requests(workspace: Workspace, now: dt.datetime) -> Iterator[dg.RunR
         if not has_ended(workspace.calendar, state, now, quiet_time()):
             continue
         yield from _closing(workspace, state, now)
-        yield from _efficiency(workspace, state)
+        yield from _efficiency(workspace, state, now)
     yield from _survey(workspace, now)
 
 
@@ -87,18 +89,33 @@ def has_ended(calendar: Calendar, state: SeasonState, now: dt.datetime, quiet: d
 def _closing(workspace: Workspace, state: SeasonState, now: dt.datetime) -> Iterator[dg.RunRequest]:
     index, keys = workspace.products.index, {"season": state.season, "detector": state.detector}
     count, newest, when = index.state("daily_light_curves_part", **keys)
-    if when is not None and now >= when + SETTLED:
-        key = season_detector_key(state.season, state.detector)
-        yield dg.RunRequest(f"close:{key}:{state.change}-{count}-{newest}", partition_key=key, job_name="close_season")
+    if when is None or now < when + SETTLED:
+        return
+    key = season_detector_key(state.season, state.detector)
+    _, events, _ = index.state("season_events", **keys)
+    again = "" if events > newest else _again(now - when - SETTLED)
+    yield dg.RunRequest(
+        f"close:{key}:{state.change}-{count}-{newest}{again}", partition_key=key, job_name="close_season"
+    )
 
 
-def _efficiency(workspace: Workspace, state: SeasonState) -> Iterator[dg.RunRequest]:
+def _efficiency(workspace: Workspace, state: SeasonState, now: dt.datetime) -> Iterator[dg.RunRequest]:
     index, keys = workspace.products.index, {"season": state.season, "detector": state.detector}
     made = [index.state(kind, **keys) for kind in ("season_light_curves", "season_events", "detection_efficiency")]
-    (_, curves, _), (_, events, _), (_, efficiency, _) = made
-    if curves and events > curves and efficiency < events:
-        key = season_detector_key(state.season, state.detector)
-        yield dg.RunRequest(f"efficiency:{key}:{events}", partition_key=key, job_name="measure_efficiency")
+    (_, curves, _), (_, events, when), (_, efficiency, _) = made
+    if when is not None and curves and events > curves and efficiency < events:
+        key, again = season_detector_key(state.season, state.detector), _again(now - when)
+        yield dg.RunRequest(f"efficiency:{key}:{events}{again}", partition_key=key, job_name="measure_efficiency")
+
+
+def _again(waited: dt.timedelta) -> str:
+    """Part of a run key: another one each day, for what was asked for and is still not there.
+
+    Dagster makes no second run of a key, even if the first one failed: without this, an outage longer than the run's
+    retries would leave a season open for good. After `MOST_DAYS` it is for a person; the alerts of lateness say so.
+    """
+    days = min(waited.days, MOST_DAYS)
+    return f":again{days}" if days > 0 else ""
 
 
 def _survey(workspace: Workspace, now: dt.datetime) -> Iterator[dg.RunRequest]:
