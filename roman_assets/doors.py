@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +56,13 @@ def reading(file: object, what: str, remedy: str) -> Iterator[None]:
         if error.file is not None or type(error) is not InputError:
             raise
         raise InputError(error.problem, file=file, field=error.field, remedy=error.remedy or remedy) from error
-    except (RomanError, MemoryError):
+    except RomanError:
         raise
+    except MemoryError as error:
+        if _asked_bytes(error) <= _machine_bytes():
+            raise
+        problem = f"cannot be read as {what}: it declares more than memory holds ({_reason(error)})"
+        raise InputError(problem, file=file, remedy=remedy) from error
     except OSError as error:
         # Parsers raise OSError for bytes that they cannot read, too; those have no number.
         if error.errno is not None and error.errno not in _OF_THE_PATH:
@@ -69,6 +76,16 @@ def reading(file: object, what: str, remedy: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise InputError(f"cannot be read as {what} ({_reason(error)})", file=file, remedy=remedy) from error
+
+
+def _asked_bytes(error: MemoryError) -> int:
+    """What numpy was asked for, 0 where the error does not say: no state of the machine could give more than it has."""
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
+    return math.prod(shape) * int(dtype.itemsize) if shape is not None and dtype is not None else 0
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def users_arrow(source: Path | bytes) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import zlib
 
+import numpy as np
 import polars as pl
 import pytest
 from astropy.io.fits.verify import VerifyError
@@ -80,3 +81,16 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
         fail(ValueError("\x1b[2Jgone" + "x" * 5000))
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_more_than_the_machine_has_is_what_the_file_declares_invalid() -> None:
+    """A state of the machine could never serve it; what it could serve stays a fault of memory."""
+    with (
+        pytest.raises(InputError, match="more than memory holds") as caught,
+        reading("some/file.x", "a table", "repair it"),
+    ):
+        np.empty(2**50, np.uint8)
+    assert caught.value.file == "some/file.x"
+    for error in (MemoryError(), MemoryError("no room")):
+        with pytest.raises(MemoryError):
+            fail(error)

@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.asdf_bytes import Data, Layout, check_expansion, check_md5, pieces, read_tree, walk
@@ -130,6 +131,15 @@ def check_file(
     """
     with opened(path, limits) as data:
         return check_bytes(data, path, expected=expected, sha256=sha256, limits=limits)
+
+
+@contextmanager
+def guarded(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[BinaryIO]:
+    """A stream over a file that passed every guard, for asdf to read; the errors are those of ``check_file``."""
+    with opened(path, limits) as data:
+        check_bytes(data, path, limits=limits)
+        with data.open() as stream:
+            yield stream
 
 
 def check_bytes(

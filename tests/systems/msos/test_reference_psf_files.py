@@ -86,6 +86,17 @@ def test_damaged_reference_psfs_invalid(
     refused(reference_psf, file)
 
 
+@pytest.mark.parametrize("field", ["allocated", "used", "data"])
+def test_sizes_that_no_file_has_invalid(tmp_path: Path, field: str) -> None:
+    """A header of a block that declares 572 GiB: a wrong file, which memory is not asked for."""
+    file = written(tmp_path / "epsf.asdf")
+    data = bytearray(file.read_bytes())
+    start = data.index(b"\xd3BLK") + 6 + 4 + 4 + 8 * ["allocated", "used", "data"].index(field)
+    data[start : start + 8] = (614_180_336_776).to_bytes(8, "big")
+    file.write_bytes(bytes(data))
+    assert refused(reference_psf, file) is not None
+
+
 def test_what_is_no_file_invalid(tmp_path: Path) -> None:
     (tmp_path / "epsf.asdf").mkdir()
     for place in (tmp_path / "epsf.asdf", tmp_path / "absent.asdf", tmp_path / ("x" * 300)):

@@ -2,7 +2,7 @@
 
 Held as cubic B-spline coefficients on a grid with an integer number of points per pixel (Anderson & King
 2000 introduced the ePSF; the spline makes it and its derivatives smooth). It comes from a rad ``epsf``
-reference file, or is built from the exposures themselves (msos/epsf_build.py) on top of a radial model.
+reference file, or is built from the exposures themselves (psf/build.py) on top of a radial model.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from roman_assets.doors import reading
 from roman_assets.errors import InputError
+from roman_assets.exposures.level2.guards import guarded
 from roman_assets.kernels.arrays import numbers
 from roman_assets.kernels.photometry import MAX_HALF, MAX_OVERSAMPLE, SplinePsf
 
@@ -201,7 +202,9 @@ def _reference_stack(path: str | Path) -> tuple[F64, F64, F64, int]:
     """Images, their positions and oversampling, as the file has them."""
     import asdf
 
-    with asdf.open(path, lazy_load=False, memmap=False) as opened:
+    with open(path, "rb"):  # a path of a user's that is not there is a mistake, where the guards think of a lost mount
+        pass
+    with guarded(path) as stream, asdf.open(stream, lazy_load=False, memmap=False) as opened:
         tree: Any = opened["roman"]
         meta = tree["meta"]
         xs, ys = (np.asarray([float(v) for v in meta[name]]) for name in ("pixel_x", "pixel_y"))
