@@ -29,13 +29,17 @@ MODEL_FLOOR = 0.003
 POINTING_STEPS = 3
 #: Relative change of a star that the catalogue leaves free: in its own filter, and in another one.
 SPREAD, OTHER_FILTER_SPREAD = 0.1, 1.0
+#: A fit that ends farther from its solution than this, by a star's gradient [sigma], says nothing of that star.
+MOST_GRADIENT = 1.0
+#: Relative error of a star's light as its wings tell it, where the core is lost; less in proportion where less is lost.
+WING_ERROR = 0.02
 #: Bits of a measurement's flag.
 NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
 FLAG_MEANINGS = {
     NO_DATA: "no usable pixel",
-    SATURATED: "saturated pixel in the core",
-    MASKED: "less than 70 % of the PSF-weighted core usable",
-    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness",
+    SATURATED: "saturated pixels in the core: measured from what is left",
+    MASKED: "less than 70 % of the PSF-weighted core usable, saturation apart",
+    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness, or no solution",
     EDGE: "centre closer than 3 px to the edge of the array",
     COSMIC_RAY: "a cosmic ray was found and masked in the core",
 }
@@ -47,7 +51,7 @@ class ExposurePhotometry:
 
     flux, flux_err: (n,) float64 [DN/s]; x, y: (n,) float64 [px], where they were measured; chi2: (n,) float32
     per core pixel; flag: (n,) uint8 bits above; sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px];
-    residual: (ny, nx) [DN/s]; worst_gradient: of a star, in units of its flux error, where the fit ended.
+    residual: (ny, nx) [DN/s]; unsolved: stars for which the fit ended far from its solution; on_image: stars there are.
     """
 
     flux: F64
@@ -62,7 +66,8 @@ class ExposurePhotometry:
     cosmic_rays: int
     iterations: int
     converged: bool
-    worst_gradient: float
+    unsolved: int
+    on_image: int
 
 
 def fit_exposure(
@@ -113,8 +118,8 @@ def fit_exposure(
     cosmic = session.mask_cosmic_rays(fit)
     if cosmic.any():
         fit = session.fit(fit.flux)
-    flag = session.flags(fit, cosmic)
-    values, errors = fit.flux.copy(), fit.flux_err.copy()
+    flag, lost = session.flags(fit, cosmic)
+    values, errors = fit.flux.copy(), np.hypot(fit.flux_err, WING_ERROR * lost * fit.flux)
     correction = 1.0 + phase_map(session.stars.x, session.stars.y)
     values, errors = values / correction, errors / correction
     values[flag & NO_DATA != 0] = np.nan
@@ -133,7 +138,8 @@ def fit_exposure(
         int(cosmic.sum()),
         fit.iterations,
         fit.converged,
-        fit.worst_gradient,
+        int((np.abs(fit.gradient[session.inside]) > MOST_GRADIENT).sum()),
+        int(session.inside.sum()),
     )
 
 
@@ -230,13 +236,14 @@ class _Session:
         self.good &= ~hit
         return hit
 
-    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Flag bits of every star."""
+    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], F64]:
+        """Flag bits of every star, and the share of its core that saturation took."""
         core = Stars.of(self.stars.x, self.stars.y, 3)
-        flag = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
+        flag, lost = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
         flag[~self.inside | ~np.isfinite(fit.flux_err)] |= NO_DATA
         flag[(fit.chi2 > 25) & (fit.chi2 > 4 * _typical(fit.chi2, self.catalogue_flux))] |= BAD_FIT
-        return flag
+        flag[np.abs(fit.gradient) > MOST_GRADIENT] |= BAD_FIT
+        return flag, lost
 
 
 def core_flags(
@@ -246,24 +253,27 @@ def core_flags(
     good: NDArray[np.bool_],
     saturated: NDArray[np.bool_],
     cosmic: NDArray[np.bool_],
-) -> NDArray[np.uint8]:
-    """Flag bits that follow from the pixels (ny, nx) in the cores of stars: usable, saturated, hit by cosmic rays."""
+) -> tuple[NDArray[np.uint8], F64]:
+    """Flag bits that follow from the pixels (ny, nx) in the cores of stars (usable, lost to saturation, hit by cosmic
+    rays), and the share of every core that is lost to saturation, both (n,).
+    """
     sharpness = psf.sharpness_of(core)
     ones = np.ones(geometry.shape, dtype=np.float32)
 
     def share(pixels: NDArray[np.bool_]) -> F64:
         return psf.matched_sums(geometry, core, ones, geometry.padded(pixels))[:, 1] / sharpness
 
-    usable = share(good)
+    lost = np.clip(share(saturated), 0.0, 1.0) if saturated.any() else np.zeros(len(core))
+    usable = share(good) + lost
     flag = np.zeros(len(core), dtype=np.uint8)
     flag[usable < 0.02] |= NO_DATA
-    flag[share(saturated) > 0.02] |= SATURATED
+    flag[lost > 0.02] |= SATURATED
     flag[usable < 0.7] |= MASKED
     if cosmic.any():
         flag[share(cosmic) > 0.01] |= COSMIC_RAY
     x, y = core.x, core.y
     flag[(x < 2.5) | (x > geometry.nx - 3.5) | (y < 2.5) | (y > geometry.ny - 3.5)] |= EDGE
-    return flag
+    return flag, lost
 
 
 def cosmic_rays(residual: F32, weight: F32) -> NDArray[np.bool_]:
