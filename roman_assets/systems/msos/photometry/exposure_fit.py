@@ -33,15 +33,18 @@ SPREAD, OTHER_FILTER_SPREAD = 0.1, 1.0
 MOST_GRADIENT = 1.0
 #: Relative error of a star's light as its wings tell it, where the core is lost; less in proportion where less is lost.
 WING_ERROR = 0.02
+#: Least excess of a cosmic ray, relative to the model's brightest pixel beside it.
+RAY_OF_MODEL = 0.2
 #: Bits of a measurement's flag.
-NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
+NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY, UNSOLVED = 1, 2, 4, 8, 16, 32, 64
 FLAG_MEANINGS = {
     NO_DATA: "no usable pixel",
     SATURATED: "saturated pixels in the core: measured from what is left",
     MASKED: "less than 70 % of the PSF-weighted core usable, saturation apart",
-    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness, or no solution",
+    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness: the error is as much larger",
     EDGE: "centre closer than 3 px to the edge of the array",
     COSMIC_RAY: "a cosmic ray was found and masked in the core",
+    UNSOLVED: "the joint fit ended without a solution for the star",
 }
 
 
@@ -118,8 +121,8 @@ def fit_exposure(
     cosmic = session.mask_cosmic_rays(fit)
     if cosmic.any():
         fit = session.fit(fit.flux)
-    flag, lost = session.flags(fit, cosmic)
-    values, errors = fit.flux.copy(), np.hypot(fit.flux_err, WING_ERROR * lost * fit.flux)
+    flag, lost, misfit = session.flags(fit, cosmic)
+    values, errors = fit.flux.copy(), np.hypot(fit.flux_err * misfit, WING_ERROR * lost * fit.flux)
     correction = 1.0 + phase_map(session.stars.x, session.stars.y)
     values, errors = values / correction, errors / correction
     values[flag & NO_DATA != 0] = np.nan
@@ -232,18 +235,23 @@ class _Session:
     def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
         inner = self.geometry.inner
-        hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0))
+        model = self.data[inner] - fit.residual[inner]
+        hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0), model)
         self.good &= ~hit
         return hit
 
-    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], F64]:
-        """Flag bits of every star, and the share of its core that saturation took."""
+    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], F64, F64]:
+        """Flag bits of every star, the share of its core that saturation took, and by how much a misfit enlarges errors."""
         core = Stars.of(self.stars.x, self.stars.y, 3)
         flag, lost = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
         flag[~self.inside | ~np.isfinite(fit.flux_err)] |= NO_DATA
-        flag[(fit.chi2 > 25) & (fit.chi2 > 4 * _typical(fit.chi2, self.catalogue_flux))] |= BAD_FIT
-        flag[np.abs(fit.gradient) > MOST_GRADIENT] |= BAD_FIT
-        return flag, lost
+        typical = _typical(fit.chi2, self.catalogue_flux)
+        bad = (fit.chi2 > 25) & (fit.chi2 > 4 * typical)
+        flag[bad] |= BAD_FIT
+        flag[np.abs(fit.gradient) > MOST_GRADIENT] |= UNSOLVED
+        misfit = np.ones(len(flag))
+        misfit[bad] = np.sqrt(fit.chi2[bad] / np.maximum(typical[bad], 1.0))
+        return flag, lost, misfit
 
 
 def core_flags(
@@ -276,13 +284,22 @@ def core_flags(
     return flag, lost
 
 
-def cosmic_rays(residual: F32, weight: F32) -> NDArray[np.bool_]:
-    """Pixels (ny, nx) far above the model and sharper than any PSF; weight 0 marks those that do not count."""
+def cosmic_rays(residual: F32, weight: F32, model: F32 | None = None) -> NDArray[np.bool_]:
+    """Pixels (ny, nx) far above the model and sharper than any PSF; weight 0 marks those that do not count.
+
+    Where `model` is given, an excess must be RAY_OF_MODEL of its brightest pixel nearby: below, it may be the core of a
+    star that stands a little elsewhere.
+    """
+    from scipy.ndimage import maximum_filter
+
     sigma = 1.0 / np.sqrt(np.maximum(weight, 1e-12))
     significance = np.where(weight > 0, residual / sigma, 0)
     padded = np.pad(residual, 1)
     around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
-    return np.asarray((significance > 8) & (around < 0.1 * residual))
+    found = (significance > 8) & (around < 0.1 * residual)
+    if model is not None and found.any():
+        found &= residual > RAY_OF_MODEL * maximum_filter(model, size=3)
+    return np.asarray(found)
 
 
 def _typical(chi2: F32, flux: F64) -> F64:
