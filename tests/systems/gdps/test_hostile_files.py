@@ -18,6 +18,7 @@ from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.optical_model import read_optical_model
 from roman_assets.systems.gdps.optics.throughput import read_throughput
 from roman_assets.systems.gdps.optics.trace_configs import read_axe, read_grismconf
+from roman_assets.systems.gdps.optics.user_traces import read_traces
 from roman_assets.systems.gdps.sources.catalogues import read_catalogues
 from roman_assets.systems.gdps.sources.source_list import SourceList
 from roman_assets.systems.gdps.spectra.files import read_spectra
@@ -114,6 +115,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "optical model": ("x.yaml", read_optical_model),
     "aXe": ("x.conf", read_axe),
     "GRISMCONF": ("x.conf", read_grismconf),
+    "traces of either kind": ("x.conf", read_traces),
 }
 
 

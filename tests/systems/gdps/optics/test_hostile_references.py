@@ -12,6 +12,7 @@ import yaml
 from roman_assets.systems.gdps.optics.optical_model import read_optical_model
 from roman_assets.systems.gdps.optics.throughput import read_throughput
 from roman_assets.systems.gdps.optics.trace_configs import read_axe, read_grismconf
+from roman_assets.systems.gdps.optics.user_traces import read_traces
 from tests.hostile import Bytes, parquet, refused
 
 THROUGHPUTS: dict[str, Bytes] = {
@@ -180,6 +181,9 @@ def lines(given: dict[str, str]) -> str:
         {"DLDP_A_0": "1 2"},
         {"DLDP_A_0": "1 2 3 4 5 6 7"},
         {"XOFF_A": "x"},
+        {"REFX": "1 2 3"},
+        {"REFX": "x", "REFY": "1"},
+        {"REFX": "512"},
     ],
 )
 def test_hostile_axe_invalid(tmp_path: Path, change: dict[str, str]) -> None:
@@ -188,6 +192,7 @@ def test_hostile_axe_invalid(tmp_path: Path, change: dict[str, str]) -> None:
     read_axe(file)
     file.write_text(lines(AXE | change))
     assert refused(read_axe, file) is not None
+    assert refused(read_traces, file) is not None
 
 
 @pytest.mark.parametrize(
@@ -208,3 +213,4 @@ def test_hostile_grismconf_invalid(tmp_path: Path, change: dict[str, str]) -> No
     read_grismconf(file)
     file.write_text(lines(GRISMCONF | change))
     assert refused(read_grismconf, file) is not None
+    assert refused(read_traces, file) is not None
