@@ -131,6 +131,7 @@ class Frame:
 
     data (ny, nx) float32 [DN/s], 0 where unusable; good (ny, nx) bool; read_variance and
     poisson_slope (ny, nx) float32: variance [(DN/s)^2] = read_variance + poisson_slope * model [DN/s].
+    v3yangle [deg] as the header says, None without.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Frame:
     wcs: Any = field(repr=False)
     saturated: NDArray[np.bool_] = field(repr=False)
     jacobian: F64 = field(default_factory=lambda: np.eye(2))  # d(this frame) / d(reference frame)
+    v3yangle: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -222,6 +224,7 @@ def prepare(image: Image) -> Frame:
         pixel_map(image.wcs, image.data.shape),
         image.wcs,
         (image.dq & SATURATED) != 0,
+        v3yangle=image.v3yangle,
     )
 
 
