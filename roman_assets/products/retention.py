@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from roman_assets.products.products import INDEX_FILE, Products
+from roman_assets.products.products import Products
+from roman_assets.products.reading import INDEX_FILE
 from roman_assets.products.records import ProductRecord
 from roman_assets.storage.base import Stat
 

@@ -1,0 +1,16 @@
+"""Names of what a product has in its store: its bytes, and beside them its archive record."""
+
+from __future__ import annotations
+
+from roman_assets.storage.base import check_key
+
+
+def object_key(kind: str, partition: str, part: str, sha256: str, format_: str) -> str:
+    """`kind/partition/part-<32 hex of the content hash>.format`; InputError for names unfit for a path."""
+    stem = part.replace("/", "_") if part else kind
+    return check_key(f"{kind}/{partition}/{stem}-{sha256[:32]}.{format_}")
+
+
+def archive_key(key: str, sha256: str) -> str:
+    """Key of the archive record of the object `key`, by the record's own hash."""
+    return f"{key}.{sha256[:8]}.archive.json"
