@@ -1,6 +1,6 @@
 """Products: made once, stored by content, visible by one commit, never changed.
 
-The order that survives a crash at any step: bytes under a content-hashed key, verified; the archive record
+The order that survives a crash at any step: bytes under a content-hashed key, verified; the archive record and the row
 beside them; one index transaction. Before the last, readers see the older product; after it, the new one.
 """
 
@@ -11,6 +11,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from roman_assets.products.identity import Identity, canonical_json
 from roman_assets.products.keys import archive_key, object_key
 from roman_assets.products.reading import Format, ProductReader
 from roman_assets.products.records import IdentityConflictWarning, NewProduct, ProductRecord
+from roman_assets.products.rows import row_of, write_row
 from roman_assets.products.schemas import TableSchema, conform, find_schema
 from roman_assets.storage.base import Checkpoint, no_checkpoint
 
@@ -178,41 +180,29 @@ class Products(ProductReader):
     ) -> ProductRecord:
         self.checkpoint("encoded")
         sha256 = hashlib.sha256(content).hexdigest()
-        key = object_key(kind, partition, part, sha256, format_)
-        now = datetime.now(UTC)
-        earlier = self.index.find(kind, partition, part, identity.digest)
-        record_key = earlier.archive_key if earlier is not None else None
-        # With other bytes than before, the earlier product stays and these are not kept: see Index.commit.
-        if earlier is None or earlier.sha256 == sha256:
-            self.store.put(key, content, sha256, checkpoint=self.checkpoint)
-            self.checkpoint("object_written")
-            if archive is not None and record_key is None:
-                record_key = self._put_archive(key, archive, now)
-        record = self.index.commit(
-            NewProduct(
-                kind=kind,
-                partition=partition,
-                part=part,
-                identity=identity.digest,
-                sha256=sha256,
-                size=len(content),
-                rows=rows,
-                key=key,
-                format=format_,
-                inputs=tuple(sorted(identity.inputs)),
-                code_version=identity.code_version,
-                schema_version=identity.schema_version,
-                config=json.loads(canonical_json(identity.config)),
-                created_at=now,
-                caveats=tuple(Caveat.read(caveat) for caveat in caveats),
-                attributes=json.loads(canonical_json(attributes)),
-                ra=None if sky is None else float(sky[0]),
-                dec=None if sky is None else float(sky[1]),
-                s_region=s_region,
-                archive_key=record_key,
-            ),
-            self.checkpoint,
+        new = NewProduct(
+            kind=kind,
+            partition=partition,
+            part=part,
+            identity=identity.digest,
+            sha256=sha256,
+            size=len(content),
+            rows=rows,
+            key=object_key(kind, partition, part, sha256, format_),
+            format=format_,
+            inputs=tuple(sorted(identity.inputs)),
+            code_version=identity.code_version,
+            schema_version=identity.schema_version,
+            config=json.loads(canonical_json(identity.config)),
+            created_at=datetime.now(UTC),
+            caveats=tuple(Caveat.read(caveat) for caveat in caveats),
+            attributes=json.loads(canonical_json(attributes)),
+            ra=None if sky is None else float(sky[0]),
+            dec=None if sky is None else float(sky[1]),
+            s_region=s_region,
+            archive_key=None,
         )
+        record = self.index.commit(self._store(new, content, archive), self.checkpoint)
         if record.outcome == "conflict":
             warnings.warn(
                 f"{kind} {partition} {part}: the same inputs, code and configuration gave other bytes "
@@ -221,6 +211,23 @@ class Products(ProductReader):
                 stacklevel=3,
             )
         return record
+
+    def _store(self, new: NewProduct, content: bytes, archive: Mapping[str, Any] | None) -> NewProduct:
+        """Writes bytes, archive record and row file of a product; returns it with the key of its archive record."""
+        earlier = self.index.find(new.kind, new.partition, new.part, new.identity)
+        known = None if earlier is None else earlier.archive_key
+        if earlier is not None and earlier.sha256 != new.sha256:
+            # With other bytes than before, the earlier product stays and these are not kept: see Index.commit.
+            return replace(new, archive_key=known)
+        self.store.put(new.key, content, new.sha256, checkpoint=self.checkpoint)
+        self.checkpoint("object_written")
+        if archive is not None and known is None:
+            known = self._put_archive(new.key, archive, new.created_at)
+        new = replace(new, archive_key=known)
+        # What the index says of an earlier one stays, its time above all.
+        write_row(self.store, new if earlier is None else row_of(earlier, known))
+        self.checkpoint("row_written")
+        return new
 
     def _put_archive(self, key: str, archive: Mapping[str, Any], now: datetime) -> str:
         """Validates the archive record and writes it beside its product; returns its key."""
