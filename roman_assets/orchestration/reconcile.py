@@ -54,7 +54,7 @@ def reconcile(
     dry_run
         Only say what would be adopted and reported.
     verify
-        Also read every product and compare its sha256.
+        Also read every product and compare its sha256; the index forgets those that are damaged, unless `dry_run`.
     most_row_files
         So many missing row files are written at most: see `products.adoption`.
 
@@ -80,7 +80,7 @@ def reconcile(
                     if not dry_run:
                         instance.report_runless_asset_event(_event(asset.name, key, records, version))
                 if verify:
-                    found.damaged += _damage(workspace, records)
+                    found.damaged += _damage(workspace, records, mark=not dry_run)
             found.unbacked += [
                 f"{asset.name} [{key}] is materialized in Dagster but has no product"
                 for key in sorted(known - set(held))
@@ -134,11 +134,11 @@ def _event(asset: str, key: str, records: list[ProductRecord], version: str) -> 
     )
 
 
-def _damage(workspace: Workspace, records: list[ProductRecord]) -> list[str]:
+def _damage(workspace: Workspace, records: list[ProductRecord], *, mark: bool) -> list[str]:
     damaged = []
     for record in records:
         try:
-            workspace.products.verify(record)
+            workspace.products.verify(record, mark=mark)
         except (RomanError, OSError) as error:
             damaged.append(str(error))
     return damaged

@@ -140,11 +140,14 @@ class ProductReader:
             return None
         return cast(dict[str, Any], json.loads(self.store.read(record.archive_key)))
 
-    def verify(self, record: ProductRecord) -> None:
-        """Damaged if the bytes are not those that were indexed; the product is then made again when asked for."""
-        self._bytes(record)
+    def verify(self, record: ProductRecord, *, mark: bool = True) -> None:
+        """Damaged if the bytes are not those that were indexed; the product is then made again when asked for.
 
-    def _bytes(self, record: ProductRecord) -> bytes:
+        Without `mark` the index is not told: nothing changes.
+        """
+        self._bytes(record, mark=mark)
+
+    def _bytes(self, record: ProductRecord, *, mark: bool = True) -> bytes:
         """A product's bytes, verified; read once more before they are called damaged."""
         problem = ""
         for _ in range(2):
@@ -161,7 +164,8 @@ class ProductReader:
             if found == record.sha256:
                 return content
             problem = f"has sha256 {found[:16]}.. instead of {record.sha256[:16]}.."
-        self._mark(record)
+        if mark:
+            self._mark(record)
         raise Damaged(f"{self.store.location(record.key)} {problem}; materialize the product again")
 
     def _check_size(self, record: ProductRecord) -> None:

@@ -84,6 +84,27 @@ def events(home: Path, season: str, version: str) -> None:
     Workspace(home).products.put_json("season_events", partition, {"version": version}, made_of)
 
 
+def test_verifying_without_doing_anything_marks_nothing(roman: Callable[..., Any], tmp_path: Path) -> None:
+    """Once a dry run made what it found damaged invisible."""
+    home = tmp_path / "home"
+    for season in ("s01", "s02", "s03"):
+        events(home, season, "1")
+    products = Workspace(home).products
+    before = products.index.all_records()
+    missing, damaged, _ = (Path(products.store.location(record.key)) for record in before)
+    missing.unlink()
+    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    files = sorted(file for file in (home / "products").rglob("*") if "index.sqlite" not in file.name)
+    for _ in range(2):
+        code, said = roman("reconcile", "--dry-run", "--verify")
+        assert (code, "2 products are damaged" in said) == (2, True), said
+        assert products.index.all_records() == before
+        assert sorted(file for file in (home / "products").rglob("*") if "index.sqlite" not in file.name) == files
+    assert roman("reconcile", "--verify")[0] == 2
+    assert [record.removed for record in products.index.all_records()] == [True, True, False]
+    assert roman("reconcile", "--verify")[0] == 0
+
+
 def test_an_index_from_a_backup_is_completed_and_dagster_follows(roman: Callable[..., Any], tmp_path: Path) -> None:
     """Once such products were orphans, and retention deleted them after a day."""
     home = tmp_path / "home"
