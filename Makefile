@@ -90,9 +90,10 @@ csrc/tests/bin/%.o: csrc/%.c $(wildcard csrc/*.h)
 csrc/tests/bin/%: csrc/tests/%.c $(wildcard csrc/tests/*.h csrc/*.h) $(C_OBJECTS)
 	@$(CC) $(CFLAGS_CHECKED) $< $(C_OBJECTS) -lm -pthread -o $@
 
-ctest: $(C_TESTS) ## C kernels under AddressSanitizer and UBSan
+ctest: ## C kernels under AddressSanitizer and UBSan
 	@echo "==> C tests under ASan and UBSan"
-	@for test in $^; do $$test || { echo "$$test failed" >&2; exit 1; }; done
+	@$(MAKE) --no-print-directory -j$(WORKERS) $(C_TESTS)
+	@for test in $(C_TESTS); do $$test || { echo "$$test failed" >&2; exit 1; }; done
 
 # Needs Debian's gcc-aarch64-linux-gnu and qemu-user.
 ctest-arm64: ## The C tests of another architecture, emulated

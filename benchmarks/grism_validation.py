@@ -26,10 +26,11 @@ from roman_assets.systems.gdps.extraction.exposure import (
     extract_exposure,
     psf_of_exposure,
 )
-from roman_assets.systems.gdps.extraction.scene import MAIN, build_scene
+from roman_assets.systems.gdps.extraction.scene import build_scene
 from roman_assets.systems.gdps.optics.dispersion import Window, add_cutout, take_cutout
 from roman_assets.systems.gdps.optics.optical_model import OpticalTrace, read_optical_model
 from roman_assets.systems.gdps.optics.throughput import Throughput, read_throughput
+from roman_assets.systems.gdps.optics.traces import MAIN
 from roman_assets.systems.gdps.sources.direct_image import profiles_by_image
 from roman_assets.systems.gdps.sources.morphology import SpectralPsf
 from roman_assets.systems.gdps.sources.source_list import SourceList

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from roman_assets.products.parquet import encode_table
+from roman_assets.systems.msos.curve_tables import SEASON_LIGHT_CURVES
 from roman_assets.systems.msos.light_curves.series import list_column, rounded_errors, transpose
-from roman_assets.systems.msos.tables import SEASON_LIGHT_CURVES
 
 Row = dict[str, Any]
 STARS, EPOCHS = 27_000, 7_000

@@ -9,12 +9,35 @@ from types import ModuleType
 
 import pytest
 
+from roman_assets.platform.arithmetic import pin_arithmetic
 from tests.optional import needed
 from tests.postgresql import postgresql_server
 from tests.services import KEY, SECRET, s3_server
 
+# Before the plugins below load numpy: products of this process are compared with those of `roman` and of its servers.
+pin_arithmetic()
+
 #: Fixtures of several folders: the survey that is processed once, and a valid file in parts.
 pytest_plugins = ["tests.mini_survey", "tests.exposures.fixtures"]
+
+
+#: What takes long to make and is shared by modules.
+DEAR = ("processed", "postgresql_url", "s3_endpoint")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks of groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share something made once run on one worker: each worker would make it anew."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not any(item.iter_markers("xdist_group")):
+            shared = [name for name in DEAR if name in item.fixturenames]
+            of_module = any(
+                found[-1].scope == "module"
+                for name, found in item._fixtureinfo.name2fixturedefs.items()
+                if name in item.fixturenames
+            )
+            if shared or of_module:
+                item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
 
 
 @pytest.fixture(scope="session")

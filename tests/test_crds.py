@@ -18,7 +18,7 @@ import yaml
 from tests.deploy.gitops.test_gitops import ENVIRONMENTS as DEPLOYED
 from tests.deploy.gitops.test_gitops import PROJECT, SETS, applications
 from tests.deploy.infrastructure.templates import resources, walk
-from tests.helm.test_values import ENVIRONMENTS, VALUES, kustomized
+from tests.helm.files import ENVIRONMENTS, VALUES, kustomized
 
 GROUPS = {
     "Application": "argoproj.io/v1alpha1",

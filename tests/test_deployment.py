@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: What every deployment loads: a module of the package, since the wheel has no other.
 CODE_LOCATION = "roman_assets.orchestration.code_location"
 TAG = "dagster-k8s/config"
-#: Variables that an installation on S3 and PostgreSQL must set; a calendar and ePSFs have defaults.
-OPTIONAL = ("calendar_path", "epsf_folder", "reference_folder", "sources")
+#: Variables that an installation on S3 and PostgreSQL must set; a calendar, ePSFs and a processing release have defaults.
+OPTIONAL = ("calendar_path", "epsf_folder", "reference_folder", "sources", "processing_id")
 REQUIRED = {HOME} | {v for k, v in VARIABLES.items() if k not in OPTIONAL}
 
 
@@ -81,7 +81,7 @@ def test_code_location_has_every_variable_of_the_workspace():
         given |= secrets[source["name"]]
     source = "".join(path.read_text() for path in (ROOT / "roman_assets").rglob("*.py"))
     read = set(re.findall(r"ROMAN_[A-Z0-9_]+", source))
-    assert given.keys() >= REQUIRED
+    assert given.keys() >= REQUIRED | {VARIABLES["processing_id"]}
     assert {name for name in given if name.startswith("ROMAN_")} <= read, "a variable that nothing reads"
     assert all(isinstance(value, str) for value in given.values())
     for name in ("ROMAN_INDEX_URL", "ROMAN_REGISTRY_URL"):

@@ -88,6 +88,11 @@ def retention(
     console.print(
         f"{len(gone.superseded)} superseded products and {len(gone.orphans)} orphans {verb}: {size_text(gone.bytes)}"
     )
+    if gone.adoptable:
+        console.print(
+            f"[yellow]{len(gone.adoptable)} products are in the store and not in the index[/yellow], whole, and are left: "
+            "`roman reconcile` adopts them"
+        )
     if not apply:
         console.print("nothing was changed: --apply deletes")
 

@@ -98,19 +98,31 @@ def backfill(
 def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     verify: Annotated[bool, typer.Option(help="Also read every product and compare its sha256.")] = False,
+    row_files: Annotated[
+        int, typer.Option(help="Row files written at most for products made before there were any.", min=0)
+    ] = 10_000,
 ) -> None:
-    """Repair Dagster's record from the product index, which is the truth; report products whose bytes are wrong."""
+    """Complete the product index from the store, and Dagster's record from the index; report products that are wrong."""
     from roman_assets.orchestration.reconcile import reconcile as run_reconcile
 
     with progress_bar("comparing") as advance:
-        found = run_reconcile(workspace(), dry_run=dry_run, verify=verify, progress=advance)
+        found = run_reconcile(workspace(), dry_run=dry_run, verify=verify, most_row_files=row_files, progress=advance)
+    adoption, would = found.adoption, "would be" if dry_run else "were"
+    if adoption.adopted or adoption.problems:
+        console.print(
+            f"{len(adoption.adopted)} products that the index lacked {would} adopted, {len(adoption.problems)} cannot be"
+        )
+    if adoption.row_files or adoption.lacking:
+        rest = f", {adoption.lacking} still have none: reconcile again" if adoption.lacking and not dry_run else ""
+        number = adoption.lacking if dry_run else adoption.row_files
+        console.print(f"{number} row files {would} written for products that had none{rest}")
     console.print(
-        f"{found.compared} partitions compared: {len(found.reported)} {'would be' if dry_run else 'were'} reported to "
+        f"{found.compared} partitions compared: {len(found.reported)} {would} reported to "
         f"Dagster, {len(found.unbacked)} materializations have no product, {len(found.damaged)} products are damaged"
     )
-    for line in [*found.unbacked, *found.damaged][:20]:
+    for line in [*adoption.problems, *found.unbacked, *found.damaged][:20]:
         console.print(f"[yellow]{untrusted(line)}[/yellow]", soft_wrap=True)
-    if found.damaged:
+    if found.damaged or adoption.problems:
         raise typer.Exit(2)
 
 

@@ -101,6 +101,10 @@ def extract(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of optical model and effective areas; the nominal ones otherwise.")
     ] = None,
+    traces: Annotated[
+        Path | None,
+        typer.Option(help="aXe or GRISMCONF configuration of traces and dispersion, instead of the optical model."),
+    ] = None,
     jointly: Annotated[
         bool, typer.Option(help="Solve for spectra that overlap over all exposures together: more memory and time.")
     ] = False,
@@ -112,11 +116,12 @@ def extract(
     from roman_assets.systems.gdps.own_files import extract_files
     from roman_assets.systems.gdps.tables import COMBINED_SPECTRA, SPECTRA_1D_PART
 
-    found = extract_files(exposures, catalogue, reference, progress=_say, jointly=jointly)
+    found = extract_files(exposures, catalogue, reference, progress=_say, jointly=jointly, traces=traces)
     out.mkdir(parents=True, exist_ok=True)
     for name, schema in (("spectra_1d", SPECTRA_1D_PART), ("combined_spectra", COMBINED_SPECTRA)):
-        # As the products are: units are in the file's own schema.
-        content = encode_table(conform(found.tables[name], schema), schema, {"title": schema.title})
+        # As the products are: units are in the file's own schema, and beside them what the spectra were made with.
+        described = {"title": schema.title, **found.references}
+        content = encode_table(conform(found.tables[name], schema), schema, described)
         (out / f"{name}.parquet").write_bytes(content)
     combined: pl.DataFrame = found.tables["combined_spectra"]
     for problem in found.caveats:

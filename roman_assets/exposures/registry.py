@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from roman_assets.exposures.records import (
@@ -348,9 +348,11 @@ class Registry:
         dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
         insert = dialect.insert(DELIVERIES)
         changed = {name: insert.excluded[name] for name in _RELOGGED}
+        # Logged at the same moment: the same call, whose commit's answer was lost, so that it is done again.
+        more = case((DELIVERIES.c.last_seen == insert.excluded.last_seen, 0), else_=1)
         connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["uri", "size", "version"], set_={**changed, "count": DELIVERIES.c.count + 1}
+                index_elements=["uri", "size", "version"], set_={**changed, "count": DELIVERIES.c.count + more}
             ),
             list(rows.values()),
         )

@@ -1,7 +1,8 @@
-"""Repairing Dagster's record from the product index.
+"""Repairing the product index from the store, and Dagster's record from the index.
 
-The index is the truth: a run that was killed between the index commit and its event leaves products that
-Dagster does not know of. Reconciling reports those, and says where the two disagree the other way.
+An index restored from a backup lacks what was made since; the store has it, each product with its row. The index is the
+truth for Dagster: a run that was killed between the index commit and its event leaves products that Dagster does not know
+of, and so does adopting them. Reconciling reports those, and says where the two disagree the other way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from roman_assets.orchestration.processing import dagster_instance
 from roman_assets.platform.reporting import content_version
 from roman_assets.platform.system import AssetFacts
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.adoption import MOST_ROW_FILES, Adoption, complete
 from roman_assets.products.records import ProductRecord, partition_keys
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
 from roman_assets.systems.registry import ASSETS
@@ -33,21 +35,36 @@ class Reconciliation:
     reported: list[str] = field(default_factory=list)
     unbacked: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    adoption: Adoption = field(default_factory=Adoption)
 
 
 def reconcile(
-    workspace: Workspace, *, dry_run: bool = False, verify: bool = False, progress: Progress | None = None
+    workspace: Workspace,
+    *,
+    dry_run: bool = False,
+    verify: bool = False,
+    most_row_files: int = MOST_ROW_FILES,
+    progress: Progress | None = None,
 ) -> Reconciliation:
-    """Compare index and event log partition by partition; report to Dagster what it does not know.
+    """Complete the index from the store; then compare it with the event log partition by partition, and report to Dagster
+    what it does not know.
 
     Parameters
     ----------
     dry_run
-        Only say what would be reported.
+        Only say what would be adopted and reported.
     verify
-        Also read every product and compare its sha256.
+        Also read every product and compare its sha256; the index forgets those that are damaged, unless `dry_run`.
+    most_row_files
+        So many missing row files are written at most: see `products.adoption`.
+
+    Raises
+    ------
+    Unavailable, DatabaseUnavailable
+        Store or index do not answer now.
     """
-    found = Reconciliation()
+    adoption = complete(workspace.products, dry_run=dry_run, most_row_files=most_row_files, progress=progress)
+    found = Reconciliation(adoption=adoption)
     with dagster_instance(workspace) as instance:
         for number, asset in enumerate(ASSETS.values()):
             if progress:
@@ -63,7 +80,7 @@ def reconcile(
                     if not dry_run:
                         instance.report_runless_asset_event(_event(asset.name, key, records, version))
                 if verify:
-                    found.damaged += _damage(workspace, records)
+                    found.damaged += _damage(workspace, records, mark=not dry_run)
             found.unbacked += [
                 f"{asset.name} [{key}] is materialized in Dagster but has no product"
                 for key in sorted(known - set(held))
@@ -117,11 +134,11 @@ def _event(asset: str, key: str, records: list[ProductRecord], version: str) -> 
     )
 
 
-def _damage(workspace: Workspace, records: list[ProductRecord]) -> list[str]:
+def _damage(workspace: Workspace, records: list[ProductRecord], *, mark: bool) -> list[str]:
     damaged = []
     for record in records:
         try:
-            workspace.products.verify(record)
+            workspace.products.verify(record, mark=mark)
         except (RomanError, OSError) as error:
             damaged.append(str(error))
     return damaged

@@ -25,6 +25,7 @@ class WorkspaceResource(dg.ConfigurableResource[Workspace]):
     epsf_folder: str = ""
     reference_folder: str = ""
     sources: str = ""
+    processing_id: str = ""
     _workspace: Workspace | None = PrivateAttr(default=None)
 
     @classmethod

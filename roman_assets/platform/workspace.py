@@ -6,11 +6,14 @@ Embedded default: all of it in one folder (ROMAN_HOME). Production sets the URLs
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from roman_assets.errors import InputError
 
 if TYPE_CHECKING:
     from roman_assets.exposures.landing import Landing
@@ -31,7 +34,11 @@ VARIABLES = {
     "epsf_folder": "ROMAN_EPSF",
     "reference_folder": "ROMAN_REFERENCE_DIR",
     "sources": "ROMAN_SOURCES",
+    "processing_id": "ROMAN_PROCESSING_ID",
 }
+#: As the archive's schemas write a processing release (`r03`); what it is called where nothing says.
+PROCESSING_ID = re.compile(r"[a-z][0-9]{2}")
+FIRST_PROCESSING = "r01"
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,14 @@ class Workspace:
         Folder of optical models and effective areas of the grism and the prism; None: the nominal ones.
     sources
         Folder of source catalogues (Parquet) of the direct images, or one; None: `home`/sources, if it exists.
+    processing_id
+        Processing release that archive records name, a letter and two digits; None: `r01`. It is in no product's bytes
+        or identity: products that are made from then on carry it.
+
+    Raises
+    ------
+    InputError
+        A processing_id that is none.
     """
 
     home: Path
@@ -67,6 +82,15 @@ class Workspace:
     epsf_folder: str | None = None
     reference_folder: str | None = None
     sources: str | None = None
+    processing_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.processing_id is not None and not PROCESSING_ID.fullmatch(self.processing_id):
+            raise InputError(
+                f"{self.processing_id[:20]!r} is no processing release",
+                field=VARIABLES["processing_id"],
+                remedy=f"give a letter and two digits, such as {FIRST_PROCESSING}",
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Workspace:
@@ -82,6 +106,11 @@ class Workspace:
         if self.calendar_file is not None:
             result["ROMAN_CALENDAR"] = str(self.calendar_file)
         return result
+
+    @property
+    def processing_release(self) -> str:
+        """Processing release of what is made here."""
+        return self.processing_id or FIRST_PROCESSING
 
     @property
     def calendar_file(self) -> Path | None:

@@ -19,6 +19,8 @@ from roman_assets.errors import InputError
 SCHEMA_PREFIX = "asdf://stsci.edu/datamodels/roman/schemas/SSC/"
 INSTRUMENT = "WFI"
 ORIGIN = "IPAC/SSC"
+#: What Roman's data model writes for a required number that has no value.
+NO_NUMBER = -999999
 
 
 @dataclass(frozen=True)

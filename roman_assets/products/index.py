@@ -5,7 +5,7 @@ the same kind, partition and part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,16 +13,29 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from roman_assets.products.caveats import Caveat, counted
+from roman_assets.products.caveats import Caveat
+from roman_assets.products.index_changes import (
+    Verdict,
+    adopt,
+    insert,
+    judge,
+    lock_slot,
+    make_current,
+    record_incident,
+    utc,
+)
 from roman_assets.products.index_queries import caveats_by_code, right_ascensions, slot_of, visible
-from roman_assets.products.index_tables import PROMOTED, TABLES, caveats, incidents, products
-from roman_assets.products.records import Incident, KindSummary, NewProduct, Outcome, ProductRecord, partition_keys
+from roman_assets.products.index_tables import PROMOTED, TABLES, incidents, products
+from roman_assets.products.keys import row_key
+from roman_assets.products.records import Incident, KindSummary, NewProduct, Outcome, ProductRecord
 from roman_assets.storage.base import Checkpoint, no_checkpoint
 from roman_assets.storage.database import Database
 from roman_assets.survey.sky import distances_deg
 
 #: Values of one IN (...): below the limits of both databases.
-_CHUNK = 400
+CHUNK = 400
+#: Rows that are fetched at once where all are looked at.
+_PAGE = 10_000
 
 
 class Index:
@@ -43,6 +56,10 @@ class Index:
         """A product by its number."""
         rows = self._records(sa.select(products).where(products.c.id == product_id))
         return rows[0] if rows else None
+
+    def records(self, product_ids: Sequence[int]) -> list[ProductRecord]:
+        """Products by their numbers, at most CHUNK of them, in order."""
+        return self._records(sa.select(products).where(products.c.id.in_(product_ids)).order_by(products.c.id))
 
     def current(
         self,
@@ -126,8 +143,8 @@ class Index:
         close = {int(row[0]): float(d) for row, d in zip(rows, distance, strict=True) if d <= radius_deg}
         found: list[ProductRecord] = []
         ids = sorted(close)
-        for start in range(0, len(ids), _CHUNK):
-            found += self._records(sa.select(products).where(products.c.id.in_(ids[start : start + _CHUNK])))
+        for start in range(0, len(ids), CHUNK):
+            found += self.records(ids[start : start + CHUNK])
         return sorted(found, key=lambda record: (close[record.id], record.id))
 
     def using(self, sha256: str) -> list[ProductRecord]:
@@ -161,7 +178,7 @@ class Index:
         for name, value in keys.items():
             query = query.where(products.c[name] == value)
         count, newest, when = self.database.read(lambda connection: connection.execute(query).one())
-        return int(count), int(newest or 0), None if when is None else _utc(when)
+        return int(count), int(newest or 0), None if when is None else utc(when)
 
     def made_after(self, product_id: int) -> list[tuple[int, str, int]]:
         """Number, kind and bytes of the products with a number above `product_id`."""
@@ -179,11 +196,41 @@ class Index:
         query = sa.select(sa.func.count()).select_from(incidents)
         return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
 
-    def keys(self) -> set[str]:
-        """Keys of every object that a row names, archive records included."""
-        query = sa.select(products.c.key, products.c.archive_key).where(products.c.removed_at.is_(None))
-        rows = self.database.read(lambda connection: connection.execute(query).all())
-        return {key for row in rows for key in row if key is not None}
+    def unnamed(self, keys: Collection[str]) -> set[str]:
+        """Those of some keys in the store that belong to no product: as bytes, archive record or row file.
+
+        One pass over the rows, which are not held: there may be millions.
+        """
+        names = (products.c.key, products.c.archive_key, products.c.part, products.c.identity)
+        query = sa.select(*names).where(products.c.removed_at.is_(None)).execution_options(yield_per=_PAGE)
+
+        def look(connection: Connection) -> set[str]:
+            left = set(keys)
+            for key, archive_key, part, identity in connection.execute(query):
+                left.difference_update((key, archive_key, row_key(key, part, identity)))
+            return left
+
+        return self.database.read(look)
+
+    def compare_row_files(self, found: Collection[str]) -> tuple[set[str], list[int]]:
+        """Those of the row files found that no product has, and the numbers of the products that have none of them.
+
+        One pass, as in `unnamed`.
+        """
+        names = (products.c.id, products.c.key, products.c.part, products.c.identity)
+        query = sa.select(*names).where(products.c.removed_at.is_(None)).execution_options(yield_per=_PAGE)
+
+        def look(connection: Connection) -> tuple[set[str], list[int]]:
+            left, lacking = set(found), []
+            for product_id, key, part, identity in connection.execute(query):
+                name = row_key(key, part, identity)
+                if name in left:
+                    left.remove(name)
+                else:
+                    lacking.append(int(product_id))
+            return left, sorted(lacking)
+
+        return self.database.read(look)
 
     def incidents(self) -> list[Incident]:
         """Every case of one identity with two contents, oldest first."""
@@ -191,7 +238,7 @@ class Index:
         rows = self.database.read(lambda connection: connection.execute(query).mappings().all())
         return [
             Incident(
-                **{k: v for k, v in row.items() if k not in ("id", "created_at")}, created_at=_utc(row["created_at"])
+                **{k: v for k, v in row.items() if k not in ("id", "created_at")}, created_at=utc(row["created_at"])
             )
             for row in rows
         ]
@@ -206,25 +253,25 @@ class Index:
 
         def change(connection: Connection) -> int:
             outcome[:] = []
-            if connection.dialect.name == "postgresql":
-                lock = f"{new.kind}|{new.partition}|{new.part}"
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:slot))"), {"slot": lock})
+            lock_slot(connection, new)
             slot = slot_of(new.kind, new.partition, new.part)
             same = connection.execute(sa.select(products).where(*slot, products.c.identity == new.identity))
             found = same.mappings().first()
             if found is not None and found["removed_at"] is None:
                 outcome.append("same" if found["sha256"] == new.sha256 else "conflict")
                 if outcome[0] == "conflict":
-                    _record_incident(connection, new, found["sha256"])
+                    record_incident(connection, new, found["sha256"])
                 elif new.archive_key is not None and found["archive_key"] is None:
                     own = sa.update(products).where(products.c.id == found["id"])
                     connection.execute(own.values(archive_key=new.archive_key))
                 if not found["current"]:
-                    _make_current(connection, slot, found["id"], new.created_at)
+                    make_current(connection, slot, found["id"], new.created_at)
                 checkpoint("index_changed")
                 return int(found["id"])
             outcome.append("new")
-            product_id = _insert(connection, new, slot, None if found is None else found["id"])
+            highest = connection.execute(sa.select(sa.func.max(products.c.sequence)).where(*slot)).scalar()
+            product_id = insert(connection, new, (highest or 0) + 1, None if found is None else found["id"])
+            make_current(connection, slot, product_id, new.created_at)
             checkpoint("index_changed")
             return product_id
 
@@ -234,6 +281,24 @@ class Index:
         assert record is not None
         return _with_outcome(record, outcome[0])
 
+    def judge(self, new: NewProduct) -> Verdict:
+        """What `adopt` would come to."""
+        return self.database.read(lambda connection: judge(connection, new)[0])
+
+    def adopt(self, new: NewProduct) -> Verdict:
+        """Gives a stored product that the index has lost its row, in one transaction; done again, it changes nothing.
+
+        Its sequence is that of its time among those of its kind, partition and part; it becomes visible if it is the
+        newest of them. An index that has other bytes under this identity ("conflict"), or knows that the product was
+        removed since, stays as it is.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            The index cannot be written now: nothing was changed.
+        """
+        return self.database.write(lambda connection: adopt(connection, new))
+
     def revive(self, product_id: int) -> ProductRecord:
         """Makes a superseded product the visible one again."""
 
@@ -241,7 +306,7 @@ class Index:
             row = connection.execute(sa.select(products).where(products.c.id == product_id)).mappings().one()
             if not row["current"]:
                 slot = slot_of(row["kind"], row["partition"], row["part"])
-                _make_current(connection, slot, product_id, datetime.now(UTC))
+                make_current(connection, slot, product_id, datetime.now(UTC))
 
         self.database.write(change)
         record = self.get(product_id)
@@ -253,8 +318,8 @@ class Index:
         ids, now = list(product_ids), datetime.now(UTC)
 
         def change(connection: Connection) -> None:
-            for start in range(0, len(ids), _CHUNK):
-                chosen = products.c.id.in_(ids[start : start + _CHUNK])
+            for start in range(0, len(ids), CHUNK):
+                chosen = products.c.id.in_(ids[start : start + CHUNK])
                 query = sa.update(products).where(chosen, products.c.current.is_(True))
                 connection.execute(query.values(current=False, superseded_by=None, superseded_at=now))
 
@@ -278,8 +343,8 @@ class Index:
         ids = list(product_ids)
 
         def change(connection: Connection) -> None:
-            for start in range(0, len(ids), _CHUNK):
-                chosen = products.c.id.in_(ids[start : start + _CHUNK])
+            for start in range(0, len(ids), CHUNK):
+                chosen = products.c.id.in_(ids[start : start + CHUNK])
                 query = sa.update(products).where(chosen, products.c.current.is_(False))
                 connection.execute(query.values(removed_at=when))
 
@@ -291,85 +356,13 @@ class Index:
         return [_record(row) for row in rows]
 
 
-def _make_current(connection: Connection, slot: Any, product_id: int, when: datetime) -> None:
-    others = sa.update(products).where(*slot, products.c.current.is_(True), products.c.id != product_id)
-    connection.execute(others.values(current=False, superseded_by=product_id, superseded_at=when))
-    own = sa.update(products).where(products.c.id == product_id)
-    connection.execute(own.values(current=True, superseded_by=None, superseded_at=None))
-
-
-def _insert(connection: Connection, new: NewProduct, slot: Any, removed_id: int | None) -> int:
-    """Writes the row, not yet visible, then makes it so: the unique index never sees two visible ones."""
-    highest = connection.execute(sa.select(sa.func.max(products.c.sequence)).where(*slot)).scalar()
-    known = {**partition_keys(new.partition), **new.attributes}
-    values = {
-        "kind": new.kind,
-        "partition": new.partition,
-        "part": new.part,
-        "identity": new.identity,
-        "sha256": new.sha256,
-        "size": new.size,
-        "rows": new.rows,
-        "key": new.key,
-        "format": new.format,
-        "inputs": list(new.inputs),
-        "code_version": new.code_version,
-        "schema_version": new.schema_version,
-        "config": dict(new.config),
-        "sequence": (highest or 0) + 1,
-        "created_at": new.created_at,
-        "caveats": [caveat.stored() for caveat in new.caveats],
-        "attributes": dict(new.attributes),
-        "ra": new.ra,
-        "dec": new.dec,
-        "s_region": new.s_region,
-        "archive_key": new.archive_key,
-        "current": False,
-        "removed_at": None,
-        **{name: None if known.get(name) is None else str(known[name]) for name in PROMOTED},
-    }
-    if removed_id is not None:
-        connection.execute(sa.delete(caveats).where(caveats.c.product_id == removed_id))
-    if removed_id is None:
-        inserted = connection.execute(sa.insert(products).values(values)).inserted_primary_key
-        assert inserted is not None
-        product_id = int(inserted[0])
-    else:
-        connection.execute(sa.update(products).where(products.c.id == removed_id).values(values))
-        product_id = removed_id
-    codes = [{"product_id": product_id, "code": c, "count": n} for c, n in counted(new.caveats).items()]
-    if codes:
-        connection.execute(sa.insert(caveats), codes)
-    _make_current(connection, slot, product_id, new.created_at)
-    return product_id
-
-
-def _record_incident(connection: Connection, new: NewProduct, first_sha256: str) -> None:
-    key = {
-        "kind": new.kind,
-        "partition": new.partition,
-        "part": new.part,
-        "identity": new.identity,
-        "other_sha256": new.sha256,
-    }
-    known = sa.select(incidents.c.id).where(*(incidents.c[name] == value for name, value in key.items()))
-    if connection.execute(known).first() is None:
-        row = {**key, "first_sha256": first_sha256, "other_size": new.size, "created_at": new.created_at}
-        connection.execute(sa.insert(incidents).values(row))
-
-
-def _utc(when: datetime) -> datetime:
-    """SQLite returns naive times; all of ours are UTC."""
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-
-
 def _record(row: Any) -> ProductRecord:
     skipped = {*PROMOTED, "superseded_by", "superseded_at", "removed_at", "inputs", "caveats", "created_at"}
     return ProductRecord(
         **{name: value for name, value in row.items() if name not in skipped},
         inputs=tuple(row["inputs"]),
         caveats=tuple(Caveat.read(caveat) for caveat in row["caveats"]),
-        created_at=_utc(row["created_at"]),
+        created_at=utc(row["created_at"]),
         removed=row["removed_at"] is not None,
     )
 

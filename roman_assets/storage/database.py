@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,21 @@ class Database:
     def __init__(self, url: str, tables: Tables) -> None:
         self.tables = tables
         self.url = _parse(url, tables.option)
+        self._forget()
+
+    def _forget(self) -> None:
         self._engine: Engine | None = None
         self._pid = -1
+        #: The engine while the tables are brought to the newest version, and who may use it then: this thread.
+        self._opening: Engine | None = None
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "tables": self.tables, "_engine": None, "_pid": -1}
+        return {"url": self.url, "tables": self.tables}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     @property
     def engine(self) -> Engine:
@@ -84,16 +95,27 @@ class Database:
         DatabaseUnavailable
             The database does not answer now.
         """
-        if self._engine is None or self._pid != os.getpid():
-            self._engine = _sqlite(self.url) if self.url.drivername == "sqlite" else _postgresql(self.url)
-            self._pid = os.getpid()
-            try:
-                if self.read(self.version) != self.tables.head:
-                    self.write(self.migrate)
-            except BaseException:
-                self.dispose()
-                raise
-        return self._engine
+        if self._engine is not None and self._pid == os.getpid():
+            return self._engine
+        # Other threads wait: an engine whose tables are not there yet is of no use to them.
+        with self._lock:
+            if self._opening is not None:  # this thread's own queries, while it migrates
+                return self._opening
+            if self._engine is None or self._pid != os.getpid():
+                self._engine, self._pid = self._open(), os.getpid()
+            return self._engine
+
+    def _open(self) -> Engine:
+        engine = self._opening = _sqlite(self.url) if self.url.drivername == "sqlite" else _postgresql(self.url)
+        try:
+            if self.read(self.version) != self.tables.head:
+                self.write(self.migrate)
+        except BaseException:
+            engine.dispose()
+            raise
+        finally:
+            self._opening = None
+        return engine
 
     def read(self, query: Callable[[Connection], T]) -> T:
         """Runs a query in a read transaction, again after a lost connection."""
@@ -109,9 +131,8 @@ class Database:
 
     def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
         def once() -> T:
-            engine = self._engine if self._engine is not None and self._pid == os.getpid() else self.engine
             # SQLite locks at once for writing: readers that turn writers may deadlock.
-            with engine.connect().execution_options(roman_write=write) as connection, connection.begin():
+            with self.engine.connect().execution_options(roman_write=write) as connection, connection.begin():
                 return work(connection)
 
         try:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from roman_assets.survey.partitions import day_detector_key
 from roman_assets.systems.msos.system import SYSTEM
-from tests.cluster.platform import OP, ROOT, RUN_ID, Platform, fill_memory, kill_container, kubectl, wait_until
+from tests.cluster.hurting import hurt_each_run
+from tests.cluster.platform import OP, ROOT, Platform, kubectl, wait_until
 
 DAY_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("process_day"))
 SEASON_ASSETS = tuple(asset.name for asset in SYSTEM.of_job("close_season"))
@@ -151,7 +151,7 @@ def test_photometry_survives_oom_deletion_and_killed_containers(platform: Platfo
     """Four runs of photometry, each hurt in another way while its step works: all partitions end green."""
     before = {record.dagster_run.run_id for record in platform.runs()}
     platform.start_sensor("season_sensor")
-    hurt = dict(_hurt_each_run(platform, before, 600))
+    hurt = dict(hurt_each_run(platform, before, 600))
     assert set(hurt) == {"oom", "run pod deleted", "step killed", "run killed"}
     finished(platform, "process_day", 8, 900)
     newest = newest_by_partition(platform.runs("process_day"))
@@ -171,46 +171,6 @@ def test_photometry_survives_oom_deletion_and_killed_containers(platform: Platfo
     assert MEASURED["faults"]["step killed"] == {"run": "SUCCESS", "retried as a run": False}
     assert MEASURED["faults"]["run pod deleted"] == {"run": "FAILURE", "retried as a run": True}
     assert MEASURED["faults"]["run killed"] == {"run": "FAILURE", "retried as a run": True}
-
-
-def _hurt_each_run(platform: Platform, before: set[str], seconds: float) -> Iterator[tuple[str, str]]:
-    """Hurts the next four runs, each while a step of its works; yields fault and run."""
-    faults = ["oom", "run pod deleted", "step killed", "run killed"]
-    seen = set(before)
-    deadline = time.monotonic() + seconds
-    with ThreadPoolExecutor() as pool:  # filling a memory takes a while, and the other steps do not wait
-        pending = []
-        while faults:
-            assert time.monotonic() < deadline, f"no run to hurt for {faults}"
-            for op in ("psf_photometry", "daily_light_curves"):
-                for pod in platform.pods(op=op, phase="Running"):
-                    run_id = pod.metadata.labels[RUN_ID]
-                    if run_id not in seen and faults:
-                        seen.add(run_id)
-                        fault = faults.pop(0)
-                        pending.append((fault, run_id, pool.submit(_hurt, platform, fault, pod, run_id)))
-            time.sleep(0.2)
-        for fault, run_id, hurting in pending:
-            hurting.result()
-            yield fault, run_id
-
-
-def _hurt(platform: Platform, fault: str, step: Any, run_id: str) -> None:
-    (worker,) = (p for p in platform.pods(run_id=run_id, phase="Running") if OP not in p.metadata.labels)
-    if fault == "oom":
-        fill_memory(step)
-        assert _end_of(step.metadata.name) == "OOMKilled 137"
-    elif fault == "run pod deleted":
-        kubectl("delete", "pod", worker.metadata.name, "--wait=false")
-    else:
-        kill_container(step if fault == "step killed" else worker)
-
-
-def _end_of(pod: str) -> str:
-    """Why a pod's container ended, and its exit code."""
-    state = "{.status.containerStatuses[0].state.terminated"
-    path = f"jsonpath={state}.reason}} {state}.exitCode}}"
-    return str(wait_until(f"{pod} ended", lambda: kubectl("get", "pod", pod, "-o", path, check=False).strip(), 60))
 
 
 def test_seasons_survive_crashes_of_the_database(platform: Platform) -> None:

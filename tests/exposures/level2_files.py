@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from roman_assets.exposures.level2.asdf_bytes import NO_COMPRESSION, walk
+from roman_assets.exposures.level2.guards import ManifestEntry, check_bytes
+from roman_assets.exposures.rejection import Reason, Rejected
 
 NAME = "r0000201001001001001_0001_wfi01_f146_cal.asdf"
 SIDE = 32
@@ -157,3 +160,14 @@ def write(folder: Path, parts: Parts, name: str = NAME) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(parts.bytes)
     return path
+
+
+def reason_of(data: bytes, **options) -> Reason:
+    with pytest.raises(Rejected, match="Remedy") as caught:
+        check_bytes(data, "some.asdf", **options)
+    assert "some.asdf" in str(caught.value)
+    return caught.value.reason
+
+
+def manifest_of(data: bytes) -> ManifestEntry:
+    return ManifestEntry(NAME, len(data), hashlib.sha256(data).hexdigest())

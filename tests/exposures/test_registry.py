@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -177,6 +178,34 @@ def test_changes_are_followed_without_loss(registry):
     assert registry.arrived() == {("2027-03-01", "WFI01", "bulge"), ("2027-03-01", "WFI02", "bulge")}
 
 
+def test_a_commit_whose_answer_was_lost_is_counted_once(registry, monkeypatch):
+    """The database layer does such a change again."""
+    real = registry.database.write
+
+    def twice(change):
+        real(change)
+        return real(change)
+
+    monkeypatch.setattr(registry.database, "write", twice)
+    assert registry.register([arrival(1), arrival(2), arrival(1)]) == [
+        Outcome.REGISTERED,
+        Outcome.REGISTERED,
+        Outcome.DUPLICATE,
+    ]
+    registry.log([Delivery("bad.asdf", "/landing/bad.asdf", 3, "v", Outcome.QUARANTINED, reason="damaged")])
+    monkeypatch.undo()
+    assert registry.last_change() == registry.counts()["exposures"] == 2
+    assert counts_of_deliveries(registry) == [1, 1, 1]
+    registry.register([arrival(2)])
+    assert counts_of_deliveries(registry) == [1, 1, 2]
+
+
+def counts_of_deliveries(registry):
+    """How often each file was delivered."""
+    with registry.database.engine.connect() as connection:
+        return sorted(connection.execute(text("SELECT count FROM deliveries")).scalars())
+
+
 def test_outside_the_calendar(registry):
     registry.register([arrival(1, day="2026-12-01"), arrival(2, ra_center=10.0, dec_center=0.0)])
     assert {(e.inside_calendar, e.season) for e in registry.exposures()} == {(False, None)}
@@ -235,6 +264,33 @@ def test_two_writers_get_different_numbers(url):
     assert sorted(e.change for e in registries[0].exposures()) == list(range(1, 61))
     for registry in registries:
         registry.close()
+
+
+def test_threads_of_one_registry_may_be_the_first(url, monkeypatch):
+    """Once a second thread met a database without tables while the first one made them."""
+    registry, errors, made = Registry(url, CALENDAR), [], threading.Event()
+    real = Database.migrate
+
+    def slowly(self, connection):
+        made.set()
+        time.sleep(0.2)
+        real(self, connection)
+
+    def first():
+        try:
+            registry.register([arrival(1)])
+        except Exception as error:
+            errors.append(error)
+
+    monkeypatch.setattr(Database, "migrate", slowly)
+    thread = threading.Thread(target=first)
+    thread.start()
+    made.wait(30)
+    assert registry.register([arrival(2)]) == [Outcome.REGISTERED]
+    thread.join()
+    assert errors == []
+    assert registry.counts()["exposures"] == 2
+    registry.close()
 
 
 def test_a_failed_batch_leaves_nothing(registry):

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from roman_assets.platform import pods
-from tests.helm.test_values import ENVIRONMENTS, VALUES, VERSIONS, containers, kustomized, merge, merged, named
+from tests.helm.files import ENVIRONMENTS, VALUES, VERSIONS, containers, kustomized, merge, merged, named
 from tests.optional import needed_program
 
 EVERY = pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from roman_assets.errors import InputError
-from roman_assets.kernels.call import LEVELS, KernelError, lib, vector_level
+from roman_assets.kernels.call import LEVELS, lib, vector_level
 from roman_assets.kernels.photometry import (
-    JointFit,
     PaddedFrame,
-    SplinePsf,
     Stars,
     joint_fit,
     matched_sums,
@@ -25,33 +23,12 @@ from roman_assets.kernels.photometry import (
     render,
     splat,
 )
+from tests.kernels.crowd import FRAME, HALVES, OVERSAMPLE, PSF, Problem, bell, random_stars
 
 prop = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
-OVERSAMPLE = 4
-HALVES = (3, 7, 11)
 seeds = st.integers(0, 2**32 - 1)
 places = st.floats(-30, 30, allow_nan=False)
-
-
-def bell(sigma: float = 0.7, half_px: int = 14, oversample: int = OVERSAMPLE) -> np.ndarray:
-    """Coefficients of a lopsided bell with wings, of unit flux."""
-    axis = np.arange(-half_px * oversample, half_px * oversample + 1) / oversample
-    x, y = np.meshgrid(axis, axis)
-    core = np.exp(-0.5 * ((x - 0.05) ** 2 / sigma**2 + (y + 0.1) ** 2 / (1.2 * sigma) ** 2))
-    values = core + 0.02 / (1 + (x**2 + y**2) / 4) ** 1.5
-    coefficients = ndimage.spline_filter(values, order=3, mode="mirror")
-    return coefficients / coefficients.sum() * oversample**2
-
-
-PSF = SplinePsf(bell(), OVERSAMPLE)
-FRAME = PaddedFrame(36, 44)
-
-
-def random_stars(rng: np.random.Generator, n: int, frame: PaddedFrame = FRAME, edge: float = 3.0) -> Stars:
-    return Stars.of(
-        rng.uniform(-edge, frame.nx - 1 + edge, n), rng.uniform(-edge, frame.ny - 1 + edge, n), rng.choice(HALVES, n)
-    )
 
 
 def at_level(monkeypatch: pytest.MonkeyPatch, level: str, call: Callable[[], object]) -> object:
@@ -179,62 +156,6 @@ def test_level_invalid(monkeypatch):
 # --- the joint fit -------------------------------------------------------------------------------------
 
 
-class Problem:
-    """A noisy scene of stars in one or several images, its weights and a dense solution."""
-
-    def __init__(
-        self, rng: np.random.Generator, n: int, *, frames: int = 1, n_sky: int = 3, frame: PaddedFrame = FRAME
-    ) -> None:
-        self.frame, self.n = frame, n
-        first = random_stars(rng, n, frame, edge=1.0)
-        shifts = rng.uniform(-0.5, 0.5, (frames, 2))
-        self.stars = [Stars.of(first.x + dx, first.y + dy, first.half) for dx, dy in shifts]
-        self.truth = rng.exponential(300, n) + 20
-        y, x = np.mgrid[0 : frame.ny, 0 : frame.nx]
-        u, v = 2 * x / frame.nx - 1, 2 * y / frame.ny - 1
-        terms = [np.ones_like(u), u, v, u * u, u * v, v * v, u**3, v**3][:n_sky]
-        self.basis = np.array([frame.padded(t) for t in terms], dtype=np.float32).reshape(-1, *frame.shape)
-        self.weight = np.stack(
-            [frame.padded(rng.uniform(0.2, 1.5, u.shape) * (rng.random(u.shape) > 0.02)) for _ in range(frames)]
-        )
-        scene = np.stack([render(PSF, frame, s, self.truth) for s in self.stars])
-        noise = rng.normal(size=scene.shape) / np.sqrt(np.maximum(self.weight, 1e-3))
-        self.data = (scene + noise + (2.5 if n_sky else 0)).astype(np.float32)
-
-    def fit(self, **changes: np.ndarray) -> JointFit:
-        given = {"data": self.data, "weight": self.weight, **changes}
-        start = given.pop("start", np.zeros(self.n))
-        return joint_fit(
-            PSF,
-            self.frame,
-            self.stars,
-            given["data"],
-            given["weight"],
-            self.basis,
-            start,
-            tolerance=1e-7,
-            max_iterations=5000,
-        )
-
-    def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Fluxes, sky (frames, terms) and the covariance of the fluxes, by dense least squares."""
-        frames, k = len(self.stars), len(self.basis)
-        pixels = self.frame.shape[0] * self.frame.shape[1]
-        design = np.zeros((frames * pixels, self.n + frames * k))
-        for e, stars in enumerate(self.stars):
-            rows = slice(e * pixels, (e + 1) * pixels)
-            for s in range(self.n):
-                one = Stars.of(stars.x[s : s + 1], stars.y[s : s + 1], stars.half[s])
-                design[rows, s] = render(PSF, self.frame, one, [1.0]).ravel()
-            for t in range(k):
-                design[rows, self.n + e * k + t] = self.basis[t].ravel()
-        root = np.sqrt(self.weight.astype(float)).ravel()
-        solution, *_ = np.linalg.lstsq(design * root[:, None], self.data.ravel() * root, rcond=None)
-        normal = (design * root[:, None] ** 2).T @ design
-        covariance = np.linalg.inv(normal)
-        return solution[: self.n], solution[self.n :].reshape(frames, k), covariance[: self.n, : self.n]
-
-
 @pytest.mark.parametrize(("frames", "n_sky"), [(1, 0), (1, 1), (1, 3), (2, 3), (3, 1), (1, 8)])
 def test_joint_fit_is_the_least_squares_solution(frames, n_sky):
     problem = Problem(np.random.default_rng(10 * frames + n_sky), 45, frames=frames, n_sky=n_sky)
@@ -315,143 +236,3 @@ def test_iteration_limit_is_reported_not_raised():
     assert not fit.converged
     assert fit.iterations == 1
     assert np.isfinite(fit.flux).all()
-
-
-# --- arguments that are refused ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(5, 7), (8, 8), (9,), (3, 3, 3)])
-def test_psf_invalid_shape(shape):
-    with pytest.raises(InputError, match="square odd grid"):
-        SplinePsf(np.zeros(shape), 4)
-
-
-def test_psf_invalid():
-    with pytest.raises(InputError, match="cut it"):
-        SplinePsf(np.zeros((4 * 140 + 1, 4 * 140 + 1)), 4)
-    with pytest.raises(InputError, match="oversample"):
-        SplinePsf(np.zeros((9, 9)), 0)
-    with pytest.raises(InputError, match="finite"):
-        SplinePsf(np.full((9, 9), np.nan), 4)
-
-
-def test_stars_invalid():
-    for bad in (np.nan, np.inf):
-        with pytest.raises(InputError, match="not finite"):
-            Stars.of([1.0, bad], [1.0, 2.0], 3)
-    with pytest.raises(InputError, match="y"):
-        Stars.of([1.0, 2.0], [1.0], 3)
-    with pytest.raises(InputError, match="half"):
-        Stars.of([1.0, 2.0], [1.0, 2.0], [3, 3, 3])
-
-
-@pytest.mark.parametrize("half", [-1, 0, 2, 4, 5, 6, 8, 67, 1000])
-def test_half_size_invalid(half):
-    stars = Stars.of([20.0], [18.0], half)
-    image = np.zeros(FRAME.shape, np.float32)
-    calls = (
-        lambda: psf_stamps(PSF, stars),
-        lambda: render(PSF, FRAME, stars, [1.0]),
-        lambda: splat(PSF, FRAME, stars, [1.0], image),
-        lambda: matched_sums(PSF, FRAME, stars, image, image),
-        lambda: position_sums(PSF, FRAME, stars, image, image),
-        lambda: joint_fit(PSF, FRAME, [stars], image[None], image[None], image[None], [0.0]),
-    )
-    for call in calls:
-        with pytest.raises(InputError):
-            call()
-
-
-@pytest.mark.parametrize("x", [-90.0, 200.0, 1e12])
-def test_star_outside_the_padded_frame_invalid(x):
-    stars = Stars.of([x], [18.0], 7)
-    image = np.zeros(FRAME.shape, np.float32)
-    calls = (
-        lambda: render(PSF, FRAME, stars, [1.0]),
-        lambda: splat(PSF, FRAME, stars, [1.0], image),
-        lambda: matched_sums(PSF, FRAME, stars, image, image),
-        lambda: joint_fit(PSF, FRAME, [stars], image[None], image[None], image[None], [0.0]),
-    )
-    for call in calls:
-        with pytest.raises(InputError):
-            call()
-
-
-def test_psf_stamps_invalid_derivative():
-    with pytest.raises(InputError):
-        psf_stamps(PSF, Stars.of([0.0], [0.0], 3), 3)
-
-
-def test_render_invalid():
-    stars = Stars.of([20.0], [18.0], 3)
-    with pytest.raises(InputError, match="flux"):
-        render(PSF, FRAME, stars, [1.0, 2.0])
-    for out in (
-        np.zeros((3, 3), np.float32),
-        np.zeros(FRAME.shape, np.float64),
-        np.zeros(FRAME.shape[::-1], np.float32).T,
-    ):
-        with pytest.raises(InputError, match="out"):
-            render(PSF, FRAME, stars, [1.0], out)
-
-
-def test_frame_invalid():
-    for ny, nx, pad in ((0, 5, 10), (5, -1, 10), (5, 5, -1)):
-        with pytest.raises(InputError):
-            PaddedFrame(ny, nx, pad)
-    with pytest.raises(InputError, match="image"):
-        FRAME.padded(np.zeros((5, 5)))
-
-
-def test_sums_invalid_shapes():
-    stars, image = Stars.of([20.0], [18.0], 3), np.zeros(FRAME.shape, np.float32)
-    for f in (matched_sums, position_sums):
-        with pytest.raises(InputError, match="image"):
-            f(PSF, FRAME, stars, image[1:], image)
-        with pytest.raises(InputError, match="weight"):
-            f(PSF, FRAME, stars, image, image[:, 1:])
-    with pytest.raises(InputError, match="scale"):
-        splat(PSF, FRAME, stars, [1.0, 2.0], image)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("data", np.nan), ("data", np.inf), ("weight", np.nan), ("weight", -1.0), ("start", np.nan)]
-)
-def test_joint_fit_invalid_values(name, value):
-    """Each of these came back as a converged fit of NaN before."""
-    problem = Problem(np.random.default_rng(4), 10)
-    arrays = {"data": problem.data, "weight": problem.weight, "start": np.zeros(10)}
-    arrays[name] = arrays[name].copy()
-    arrays[name].flat[arrays[name].size // 2] = value
-    with pytest.raises(InputError, match=name):
-        problem.fit(**arrays)
-
-
-def test_joint_fit_invalid_shapes():
-    p = Problem(np.random.default_rng(4), 10, frames=2)
-    start = np.zeros(10)
-    with pytest.raises(InputError, match="stars"):
-        joint_fit(PSF, FRAME, [], p.data[:0], p.weight[:0], p.basis, start)
-    with pytest.raises(InputError, match="stars"):
-        joint_fit(PSF, FRAME, [p.stars[0], Stars.of([1.0], [1.0], 3)], p.data, p.weight, p.basis, start)
-    with pytest.raises(InputError, match="data"):
-        joint_fit(PSF, FRAME, p.stars, p.data[:1], p.weight, p.basis, start)
-    with pytest.raises(InputError, match="weight"):
-        joint_fit(PSF, FRAME, p.stars, p.data, p.weight[:, 1:], p.basis, start)
-    with pytest.raises(InputError, match="basis"):
-        joint_fit(PSF, FRAME, p.stars, p.data, p.weight, p.basis[:, 1:], start)
-    with pytest.raises(InputError, match="start"):
-        joint_fit(PSF, FRAME, p.stars, p.data, p.weight, p.basis, start[1:])
-    with pytest.raises(InputError):
-        joint_fit(PSF, FRAME, p.stars, p.data, p.weight, np.repeat(p.basis, 3, axis=0), start)
-    with pytest.raises(InputError):
-        joint_fit(PSF, FRAME, p.stars, p.data, p.weight, p.basis, start, tolerance=0.0)
-    empty = Stars.of([], [], 3)
-    with pytest.raises(InputError):
-        joint_fit(PSF, FRAME, [empty, empty], p.data, p.weight, p.basis, [])
-
-
-def test_joint_fit_without_any_pixel_is_singular():
-    p = Problem(np.random.default_rng(4), 10)
-    with pytest.raises(KernelError, match="not constrained"):
-        p.fit(weight=np.zeros_like(p.weight))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,6 @@ import pytest
 
 from roman_assets.orchestration.backfill import launch, partition_keys, wait
 from roman_assets.orchestration.processing import dagster_instance, plan, run_steps
-from roman_assets.platform.arithmetic import SETTINGS
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
 from tests.dagster_server import dagster_server
@@ -55,18 +52,6 @@ def _kill_a_run(workspace: Workspace, seconds: float = 120) -> str:
     raise AssertionError("no run was seen executing")
 
 
-def test_in_pinned_arithmetic() -> None:
-    """The test below in a process that pins its arithmetic as the server does with which it is compared: other bits."""
-    named = f"{Path(__file__)}::test_backfill_of_a_season_after_a_killed_day"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", "-p", "no:xdist", "-p", "no:cacheprovider", named]
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    done = subprocess.run(command, env={**bare, **SETTINGS}, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-@pytest.mark.skipif(
-    any(os.environ.get(name) != value for name, value in SETTINGS.items()), reason="run by the test above"
-)
 def test_backfill_of_a_season_after_a_killed_day(survey: SimulatedSurvey, processed: Processed, tmp_path: Path) -> None:
     """The killed day fails alone; a backfill of what is missing completes it; the products are the same."""
     workspace = fresh_workspace(tmp_path / "home", survey)

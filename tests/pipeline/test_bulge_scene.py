@@ -9,6 +9,8 @@ import pytest
 from benchmarks.pipeline_validation import judge_events, process
 from roman_assets.platform.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scene(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Path]:

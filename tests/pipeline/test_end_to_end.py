@@ -9,7 +9,7 @@ import pytest
 
 from roman_assets.orchestration.processing import dagster_instance, plan, run_steps
 from roman_assets.orchestration.reconcile import reconcile
-from roman_assets.products.archive import validate_record
+from roman_assets.products.archive import NO_NUMBER, validate_record
 from roman_assets.simulate.judge import judge
 from roman_assets.systems.msos.archive import record_kind
 from tests.mini_survey import Processed
@@ -106,6 +106,9 @@ def test_archive_records_are_valid(processed: Processed) -> None:
         if archived is not None:
             validate_record(archived, record_kind(archived))
             kinds.add(record.kind)
+            # Ingested without opening the WCS (`full=False`), these exposures do not say how they are turned.
+            assert archived.get("flip", NO_NUMBER) == NO_NUMBER
+            assert archived.get("msos_processing_id", "r01") == "r01"
     assert kinds >= {
         "reference_catalog",
         "psf_photometry",

@@ -14,6 +14,7 @@ from roman_assets.simulate.survey import simulate_survey
 from tests.mini_survey import fresh_workspace, take_in
 
 
+@pytest.mark.slow
 def test_two_filters(tmp_path: Path) -> None:
     common = {"seed": 21, "detectors": ("WFI01",), "days": 1, "size_px": 64, "n_events": 1, "n_variables": 1}
     wide = simulate_survey(MiniSurvey(visits_per_day=8, **common), tmp_path / "f146", workers=2)  # type: ignore[arg-type]

@@ -166,6 +166,7 @@ def test_part_readers_notice_a_flipped_bit(own: Workspace) -> None:
     assert found > 5
 
 
+@pytest.mark.slow
 def test_the_processing_mends_damaged_products(two_seasons: SimulatedSurvey, tmp_path: Path) -> None:
     workspace = fresh_workspace(tmp_path / "home", two_seasons)
     take_in(workspace, sorted(two_seasons.exposures)[:8])

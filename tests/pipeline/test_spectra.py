@@ -22,7 +22,7 @@ from roman_assets.orchestration.processing import Outcome, dagster_instance, pla
 from roman_assets.orchestration.reconcile import reconcile
 from roman_assets.platform.regions import regions_of
 from roman_assets.platform.workspace import Workspace
-from roman_assets.products.archive import validate_record
+from roman_assets.products.archive import NO_NUMBER, validate_record
 from roman_assets.simulate.dispersed import DispersedField, simulate_dispersed
 from roman_assets.simulate.judge import judge_redshifts
 from roman_assets.survey.calendar import calendar_for_files
@@ -141,6 +141,9 @@ def test_archive_records_are_valid(done: Spectroscopy) -> None:
             assert stored is not None
             validate_record(stored, RECORD_KINDS[schema])
             seen.add(schema)
+            assert stored.get("g2dp_run_id", "r01") == "r01"
+            # The simulation writes no v3yangle, and the position angle of +y is another thing.
+            assert stored.get("v3yangle", NO_NUMBER) == NO_NUMBER
     assert len(seen) == 7
     with pytest.raises(InputError, match="kind"):
         validate_record(stored)

@@ -15,6 +15,7 @@ FACTS = ArchiveFacts(
     optical_element="F146",
     sequence="e08",
     program=2,
+    processing_id="r03",
     flip=90,
     exptime=4780.8,
     start=datetime(2027, 3, 1, 2, 0, 42, 479000, tzinfo=UTC),

@@ -15,8 +15,16 @@ from roman_assets.systems.msos.archive import ArchiveFacts, archive_metadata
 from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
-STEPS = ("encoded", "temporary_written", "object_written", "archive_written", "index_changed", "index_committed")
-FACTS = ArchiveFacts(season="s01", s_region="POLYGON ICRS 268 -29 268.1 -29 268.1 -29.1")
+STEPS = (
+    "encoded",
+    "temporary_written",
+    "object_written",
+    "archive_written",
+    "row_written",
+    "index_changed",
+    "index_committed",
+)
+FACTS = ArchiveFacts(season="s01", processing_id="r01", s_region="POLYGON ICRS 268 -29 268.1 -29 268.1 -29.1")
 
 
 def write(products, version):

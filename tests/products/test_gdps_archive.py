@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.products.archive import complete_record, validate_record
+from roman_assets.products.archive import NO_NUMBER, complete_record, validate_record
 from roman_assets.systems.gdps.archive import RECORD_KINDS, SpectralFacts, spectral_metadata
 
 KINDS = list(RECORD_KINDS)
@@ -33,7 +33,8 @@ def exposure(**changes: Any) -> Any:
     return SimpleNamespace(**(values | changes))
 
 
-FACTS = SpectralFacts([exposure(), exposure(mid_mjd=61500.6)], sources=12, position_angle=20.0)
+LAST = "0000201001002003017"
+FACTS = SpectralFacts([exposure(), exposure(mid_mjd=61500.6, visit_id=LAST)], "r04", sources=12, v3yangle=-60.0)
 
 
 def complete(kind: str, facts: SpectralFacts = FACTS) -> dict[str, Any]:
@@ -53,6 +54,17 @@ def test_records_are_valid(kind: str) -> None:
     assert record["optical_element"] == "grism"
     if "segment" in record:
         assert (record["segment"], record["visit"], record["exptime"]) == (2, 16, 800.0)
+        assert record["observation_id"] == LAST, "that of the last image"
+    if "g2dp_run_id" in record:
+        assert record["g2dp_run_id"] == "r04"
+    if "v3yangle" in record:
+        assert record["v3yangle"] == -60.0
+
+
+def test_an_angle_that_the_header_lacks_is_the_value_that_means_none() -> None:
+    record = complete("spec_location_table", SpectralFacts([exposure()], "r01"))
+    validate_record(record)
+    assert record["v3yangle"] == NO_NUMBER
 
 
 @pytest.mark.parametrize("kind", KINDS)

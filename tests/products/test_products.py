@@ -193,6 +193,7 @@ def test_json_product_round_trip(products):
 def test_archive_record_lies_beside_the_product(products):
     facts = ArchiveFacts(
         season="s01",
+        processing_id="r01",
         field="f01",
         detector="WFI01",
         optical_element="F146",

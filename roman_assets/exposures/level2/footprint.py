@@ -22,6 +22,7 @@ Sky = Callable[[float, float], tuple[float, float]]
 PIXEL_SCALE_ARCSEC = (0.05, 0.2)  # the WFI's is 0.11 everywhere on its field
 MIN_SQUARENESS = 0.8  # area of a pixel over the product of its sides; the WFI's is 1.00
 MIN_ALIGNED = 0.9  # cosine between the axes of two footprints of one detector
+_NO_EXTENT_DEG = 1e-7
 _CELLS = 4  # the scale is looked at in 4 x 4 parts: corners alone say nothing of the inside
 
 
@@ -143,6 +144,22 @@ def _offset(point: tuple[float, float], origin: tuple[float, float]) -> tuple[fl
     east = math.cos(d) * math.sin(da) / depth
     north = (math.sin(d) * math.cos(d0) - math.cos(d) * math.sin(d0) * math.cos(da)) / depth
     return math.degrees(east), math.degrees(north)
+
+
+def position_angle(region: object) -> float | None:
+    """Position angle of +y, east of north [deg], 0 to 360, of a footprint as `polygon` writes it; None if it is none.
+
+    The corners must be counted from the first pixel along x, as those of `polygon` are: a file's own `s_region` need not be.
+    """
+    corners = corners_of(region)
+    if not corners:
+        return None
+    offsets = [_offset(corner, _middle(corners)) for corner in corners]
+    east, north = (b[2] + b[3] - b[0] - b[1] for b in zip(*offsets, strict=True))
+    # A footprint far from its own middle, or without extent, has no direction.
+    if not math.isfinite(east + north) or math.hypot(east, north) < _NO_EXTENT_DEG:
+        return None
+    return math.degrees(math.atan2(east, north)) % 360.0
 
 
 def _middle(corners: Sequence[tuple[float, float]]) -> tuple[float, float]:

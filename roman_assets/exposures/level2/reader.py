@@ -35,7 +35,11 @@ class Image:
     """One exposure, planes (ny, nx): float32 ``data``, ``err`` [DN/s] and ``var_poisson`` [DN^2/s^2].
 
     ``dq`` is uint32.  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
+<<<<<<< HEAD
     is the centre of a pixel.  ``resultants`` are the times of the ramps' resultants, None where the file does not tell.
+=======
+    is the centre of a pixel.  ``v3yangle`` is the header's angle from the telescope's V3 axis to +y [deg], None without.
+>>>>>>> review
     """
 
     header: ExposureHeader
@@ -44,7 +48,11 @@ class Image:
     var_poisson: NDArray[np.float32]
     dq: NDArray[np.uint32]
     wcs: Any
+<<<<<<< HEAD
     resultants: Resultants | None = None
+=======
+    v3yangle: float | None = None
+>>>>>>> review
 
 
 class _Overruled:
@@ -166,12 +174,26 @@ def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
     wcs = roman["meta"]["wcs"]
     if wcs is None:
         raise Rejected(Reason.HEADER_MISSING, "there is no WCS", file=path, field="meta.wcs")
+    wcsinfo = roman["meta"].get("wcsinfo")
     wcs.bounding_box = None  # with it, positions just off the chip become NaN
     if FOOTPRINT_FROM_TARGET in header.caveats:
+<<<<<<< HEAD
         header = _with_footprint(header, wcs, roman["meta"].get("wcsinfo"), path)
     exposure = roman["meta"].get("exposure") or {}
     resultants = Resultants.of(exposure.get("read_pattern"), exposure.get("frame_time"))
     return Image(header=header, wcs=wcs, resultants=resultants, **planes)
+=======
+        header = _with_footprint(header, wcs, wcsinfo, path)
+    return Image(header=header, wcs=wcs, v3yangle=_v3yangle(wcsinfo), **planes)
+
+
+def _v3yangle(wcsinfo: Any) -> float | None:
+    """The angle as the header has it; None for a filler and for what is no angle."""
+    value = wcsinfo.get("v3yangle") if hasattr(wcsinfo, "get") else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -360 <= value <= 360:
+        return None
+    return float(value)
+>>>>>>> review
 
 
 def _with_footprint(header: ExposureHeader, wcs: Any, wcsinfo: Any, path: str | Path) -> ExposureHeader:

@@ -8,7 +8,7 @@ from typing import Any
 
 from roman_assets.errors import InputError
 from roman_assets.exposures.records import RegisteredExposure
-from roman_assets.products.archive import ArchiveRecord, RecordKind
+from roman_assets.products.archive import NO_NUMBER, ArchiveRecord, RecordKind
 
 #: By our short name.
 RECORD_KINDS: dict[str, RecordKind] = {
@@ -23,17 +23,18 @@ class SpectralFacts:
     """What a record says of a product made from dispersed exposures.
 
     exposures: those it was made from, in order of time; sources: how many it holds; optical_model: name of the
-    reference; software, run: code version and identity of the run; position_angle: of +y, east of north [deg];
+    reference; software, run: code version and processing release; v3yangle: from the telescope's V3 axis to +y [deg], as
+    the exposure's header says, NO_NUMBER where it does not;
     contamination_range, snr_range: wavelengths [nm] over which they are summed up; limit: faintest source, in words;
     catalogue, number: of a catalogue file.
     """
 
     exposures: Sequence[RegisteredExposure]
+    run: str
     sources: int = 0
     optical_model: str = "nominal"
     software: str = "0"
-    run: str = "r01"
-    position_angle: float = 0.0
+    v3yangle: float = NO_NUMBER
     contamination_range: str = "1000-1930"
     snr_range: str = "1000-1930"
     limit: str = "none"
@@ -78,13 +79,13 @@ def _run(facts: SpectralFacts) -> dict[str, Any]:
 
 
 def _observation(facts: SpectralFacts) -> dict[str, Any]:
-    first = facts.exposures[0]
+    first, last = facts.exposures[0], facts.exposures[-1]
     # PPPPPCCAAASSSOOOVVV: program, plan, pass, segment, observation, visit.
     segment, visit = first.visit_id[10:13], first.visit_id[16:19]
     return {
         "segment": int(segment) if segment.isdigit() else 0,
         "visit": int(visit) if visit.isdigit() else 0,
-        "observation_id": first.exposure_id.split("_wfi")[0][:28],
+        "observation_id": last.visit_id,  # of the last image, says the schema, and shows 19 digits
         "exptime": float(sum(e.exptime_s for e in facts.exposures)),
     }
 
@@ -96,7 +97,7 @@ def _location(facts: SpectralFacts) -> dict[str, Any]:
         "detector": first.detector,
         "num_src": facts.sources,
         "optical_model": facts.optical_model,
-        "v3yangle": facts.position_angle,
+        "v3yangle": float(facts.v3yangle),
     }
 
 

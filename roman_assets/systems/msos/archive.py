@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from roman_assets.errors import InputError
-from roman_assets.products.archive import ArchiveRecord, RecordKind, iso_time
+from roman_assets.products.archive import NO_NUMBER, ArchiveRecord, RecordKind, iso_time
 
 FOLDER = "MSOS"
 MJD_UNIX = 40587.0
@@ -80,8 +80,11 @@ class ArchiveFacts:
         `s01`, `f03`, `WFI05`, `F146`.
     sequence
         Processing epoch, `e08` (three characters at most).
+    processing_id
+        Processing release, `r03`.
     flip
-        Position angle of the field's footprint, whole degrees.
+        Orientation of the footprint: position angle of the detector's +y, east of north, whole degrees; the
+        telescope rolls by 180 between spring and autumn seasons. NO_NUMBER where there is no one orientation.
     gal_cen_flag
         Whether the Galactic centre field is in the product.
     start, end
@@ -106,8 +109,8 @@ class ArchiveFacts:
     program: int = 1
     category: str = "CCS"
     subcategory: str = "GBTD"
-    processing_id: str = "r01"
-    flip: int = 0
+    processing_id: str | None = None
+    flip: int = NO_NUMBER
     gal_cen_flag: bool = False
     exptime: float | None = None
     start: datetime | None = None

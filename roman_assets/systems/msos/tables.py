@@ -1,6 +1,7 @@
-"""The tables of the microlensing wing (MSOS): the one place where their columns are decided.
+"""The tables of the microlensing wing (MSOS): the one place where their columns are decided, with
+`columns.py` (those that several tables share) and `curve_tables.py` (light curves of a season).
 
-Edit a table here, raise its version, and write `data_dictionary()` to docs/data_dictionary.md.
+Edit a table, raise its version, and write `data_dictionary()` to docs/data_dictionary.md.
 """
 
 from __future__ import annotations
@@ -8,40 +9,31 @@ from __future__ import annotations
 import polars as pl
 
 from roman_assets.products.schemas import Column, TableSchema, register
-from roman_assets.systems.msos.events.columns import EVENT_MODEL
-
-C = Column
-I16, I32, I64 = pl.Int16, pl.Int32, pl.Int64
-U8, U16, U32 = pl.UInt8, pl.UInt16, pl.UInt32
-F32, F64, TEXT = pl.Float32, pl.Float64, pl.String
-
-OBJECT_ID = C("object_id", I64, "", "HEALPix nested cell of order 29 of the reference position")
-STAR = C("star", I32, "", "row of the star in the reference catalogue of this season and detector")
-ANY_STAR = C("star", I32, "", f"{STAR.description}; beyond its end for difference sources")
-ORIGIN = C(
-    "origin",
+from roman_assets.systems.msos.columns import (
+    ANY_STAR,
+    F32,
+    F64,
+    FLAG8,
+    FLUX,
+    I16,
+    I32,
+    MAG,
+    OBJECT_ID,
+    ORIGIN,
+    PLACE,
+    SKY,
+    STAR,
     TEXT,
-    "",
-    "catalogue: a star of the reference catalogue; difference: a source that brightened beside "
-    "them, its fluxes are differences",
+    U16,
+    C,
 )
-SKY = (C("ra", F64, "deg", "right ascension, ICRS"), C("dec", F64, "deg", "declination, ICRS"))
-PLACE = (
-    C("field", TEXT, "", "survey field, f01.."),
-    C("detector", TEXT, "", "WFI01..WFI18"),
-    C("optical_element", TEXT, "", "filter"),
+from roman_assets.systems.msos.curve_tables import (
+    DIFFERENCE_LIGHT_CURVES,
+    DIFFERENCE_SOURCES,
+    SEASON_EPOCHS,
+    SEASON_LIGHT_CURVES,
 )
-FLUX = (
-    C("flux", F32, "DN / s", "total flux on the reference zero point; NaN where the fit failed"),
-    C("flux_err", F32, "DN / s", "its standard error"),
-)
-FLAG8 = C(
-    "flag",
-    U8,
-    "",
-    "bits: 1 no usable pixel, 2 saturated, 4 masked pixels, 8 bad fit, 16 edge, 32 cosmic ray, 64 no solution",
-)
-MAG = C("mag", F32, "mag", "AB magnitude of the flux; NaN where it is not positive")
+from roman_assets.systems.msos.events.columns import EVENT_MODEL
 
 REFERENCE_CATALOG = TableSchema(
     kind="reference_catalog",
@@ -134,113 +126,6 @@ ALERTS = TableSchema(
         C("t0", F64, "d", "peak of the template, MJD", nullable=True),
         C("teff", F64, "d", "its effective time scale", nullable=True),
     ),
-)
-
-SEASON_EPOCHS = TableSchema(
-    kind="season_epochs",
-    title="Epochs of a season's light curves: element k of a light curve's lists belongs to row `epoch` = k.",
-    version="1",
-    partition="season and detector",
-    sort=("optical_element", "epoch"),
-    columns=(
-        C("epoch", I32, "", "place in the lists of the light curves of this optical element"),
-        C("exposure_id", TEXT, "", "exposure"),
-        C("mjd", F64, "d", "mid-exposure"),
-        C("day", TEXT, "", "UTC date of the start of the exposure"),
-        *PLACE,
-        C("zero_point", F64, "mag", "AB magnitude of 1 DN/s in this exposure"),
-        C("zero_point_err", F32, "mag", "its standard error"),
-        C("scale", F64, "", "factor from this exposure's fluxes to the reference zero point"),
-        C("sky", F32, "DN / s", "background per pixel"),
-        C("exptime", F32, "s", "exposure time"),
-        C("n_stars", I32, "", "stars with a good flux"),
-        C("scatter", F32, "mag", "robust scatter of the bright constant stars about their means"),
-        C("flag", U16, "", "bits: 1 few calibration stars, 2 poor fit, 4 caveats of the exposure"),
-    ),
-)
-
-SEASON_LIGHT_CURVES = TableSchema(
-    kind="season_light_curves",
-    title="Light curves, one row per object and optical element; times are in season_epochs.",
-    version="1",
-    partition="season and detector (in blocks of the sky)",
-    sort=("object_id", "optical_element"),
-    row_group_rows=65_536,
-    # 50 objects of 7,000 epochs: 3 ms to read.
-    row_group_values=175_000,
-    columns=(
-        OBJECT_ID,
-        STAR,
-        *SKY,
-        *PLACE,
-        C("n_good", I32, "", "epochs without a flag that excludes them"),
-        C("flux", pl.List(F32), "DN / s", "total flux on the reference zero point; NaN where there is none"),
-        C("flux_err", pl.List(F32), "DN / s", "its standard error"),
-        C("flag", pl.List(U8), "", FLAG8.description),
-    ),
-)
-
-DIFFERENCE_SOURCES = TableSchema(
-    kind="difference_sources",
-    title="Sources that are not in the reference catalogue and brightened during the season.",
-    version="1",
-    partition="season and detector",
-    sort=("object_id",),
-    row_group_rows=131_072,
-    columns=(
-        OBJECT_ID,
-        ANY_STAR,
-        *SKY,
-        C("season", TEXT, "", "s01.."),
-        *PLACE,
-        C("x", F64, "pix", "column on the season's first exposure"),
-        C("y", F64, "pix", "row on the season's first exposure"),
-        C("x_err", F32, "pix", "standard error of x"),
-        C("y_err", F32, "pix", "standard error of y"),
-        C("significance", F32, "", "mean flux of the brightening over its error"),
-        C("significance_without_best", F32, "", "the same without its most significant exposure"),
-        C("threshold", F32, "", "significance that was asked for here, from the dips of the residuals"),
-        C("first_mjd", F64, "d", "first exposure of the brightening, to the bin"),
-        C("last_mjd", F64, "d", "last exposure of the brightening, to the bin"),
-        C("peak_mjd", F64, "d", "middle of the three exposures in a row with the highest mean"),
-        C("n_exposures", I32, "", "good exposures during the brightening"),
-        C("flux", F32, "DN / s", "mean difference flux during the brightening, on the reference zero point"),
-        C("flux_err", F32, "DN / s", "its standard error"),
-        C("peak_flux", F32, "DN / s", "highest mean difference flux of three exposures in a row"),
-        C("peak_flux_err", F32, "DN / s", "its standard error"),
-        C(
-            "reference_flux",
-            F32,
-            "DN / s",
-            "flux at the position outside the brightening that the catalogue does not have",
-        ),
-        C("reference_flux_err", F32, "DN / s", "its standard error"),
-        C("chi2", F32, "", "median chi square per pixel during the brightening, over that of the baseline"),
-        C("error_factor", F32, "", "factor on the formal errors, from the scatter of the baseline"),
-        C("nearest_star", I32, "", "row of the nearest catalogued star"),
-        C("nearest_distance", F32, "pix", "its distance"),
-        C("nearest_flux", F32, "DN / s", "its flux in the catalogue"),
-        C("n_together", I16, "", "varying neighbours fitted together with it"),
-        C(
-            "flag",
-            U16,
-            "",
-            "bits: 1 edge in some exposures, 2 the brightening reaches the first or last bin, "
-            "4 varying neighbour, 8 fewer than 20 baseline exposures",
-        ),
-    ),
-)
-
-DIFFERENCE_LIGHT_CURVES = TableSchema(
-    kind="difference_light_curves",
-    title="Difference light curves of the difference sources, laid out as season_light_curves, whose epochs they share; "
-    "zero is the flux outside the brightening.",
-    version="1",
-    partition="season and detector",
-    sort=SEASON_LIGHT_CURVES.sort,
-    row_group_rows=SEASON_LIGHT_CURVES.row_group_rows,
-    row_group_values=SEASON_LIGHT_CURVES.row_group_values,
-    columns=tuple(ANY_STAR if column is STAR else column for column in SEASON_LIGHT_CURVES.columns),
 )
 
 _STATISTICS = (

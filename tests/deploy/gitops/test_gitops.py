@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm.test_values import merged
+from tests.helm.files import merged
 
 ROOT = Path(__file__).resolve().parents[3]
 GITOPS = ROOT / "deploy" / "gitops"

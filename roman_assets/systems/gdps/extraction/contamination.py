@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from roman_assets.bounds import NOT_NEGATIVE, check_bounds, whole
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.systems.gdps.extraction.denoise import significant
-from roman_assets.systems.gdps.extraction.scene import FARTHEST_MOVE_PX, MAIN, PlacedSource, Scene
+from roman_assets.systems.gdps.extraction.scene import FARTHEST_MOVE_PX, PlacedSource, Scene
 from roman_assets.systems.gdps.optics.dispersion import add_cutout, take_cutout
+from roman_assets.systems.gdps.optics.traces import MAIN
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -24,10 +24,10 @@ from roman_assets.systems.gdps.extraction.contamination import (
     row_wavelengths,
 )
 from roman_assets.systems.gdps.extraction.psf_fit import psf_of_exposure
-from roman_assets.systems.gdps.extraction.scene import MAIN, NODES, PlacedSource, Scene, build_scene
+from roman_assets.systems.gdps.extraction.scene import NODES, PlacedSource, Scene, build_scene
 from roman_assets.systems.gdps.optics.dispersion import Window, inside_cutout, take_cutout
-from roman_assets.systems.gdps.optics.optical_model import OpticalTrace
 from roman_assets.systems.gdps.optics.throughput import FAINTEST_SHARE, Throughput
+from roman_assets.systems.gdps.optics.traces import MAIN, TraceModel
 from roman_assets.systems.gdps.sources.morphology import SpectralPsf
 from roman_assets.systems.gdps.sources.source_list import SourceList
 from roman_assets.systems.gdps.spectra.spectrum import Spectrum
@@ -121,7 +121,7 @@ def extract_exposure(
     frame: Frame,
     window: Window,
     sources: SourceList,
-    trace: OpticalTrace,
+    trace: TraceModel,
     throughput: Throughput,
     psf: SpectralPsf | None = None,
     config: ExtractionConfig = ExtractionConfig(),
@@ -158,7 +158,7 @@ def spectra_by_model(
     frame: Frame,
     model: ExposureModel,
     sources: SourceList,
-    trace: OpticalTrace,
+    trace: TraceModel,
     throughput: Throughput,
     config: ExtractionConfig = ExtractionConfig(),
 ) -> ExposureSpectra:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.dispersion import BinTrace
 from roman_assets.systems.gdps.extraction.contamination import background, noise_variance, recentre
-from roman_assets.systems.gdps.extraction.scene import MAIN, PlacedSource, Scene, build_scene
+from roman_assets.systems.gdps.extraction.scene import PlacedSource, Scene, build_scene
 from roman_assets.systems.gdps.optics.dispersion import (
     DispersedSource,
     Window,
@@ -20,7 +20,7 @@ from roman_assets.systems.gdps.optics.dispersion import (
     take_cutout,
 )
 from roman_assets.systems.gdps.optics.throughput import Throughput
-from roman_assets.systems.gdps.optics.traces import TraceModel
+from roman_assets.systems.gdps.optics.traces import MAIN, TraceModel
 from roman_assets.systems.gdps.sources.morphology import Shape, SpectralPsf, source_stamps
 from roman_assets.systems.gdps.sources.source_list import SourceList
 

@@ -21,13 +21,12 @@ from roman_assets.systems.gdps.optics.dispersion import (
     wavelength_edges,
 )
 from roman_assets.systems.gdps.optics.throughput import Throughput
-from roman_assets.systems.gdps.optics.traces import TraceModel
+from roman_assets.systems.gdps.optics.traces import MAIN, TraceModel
 from roman_assets.systems.gdps.sources.morphology import Shape, SpectralPsf, half_size, source_stamps
 from roman_assets.systems.gdps.sources.source_list import SkyToPixels, SourceList
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-MAIN = "1"
 #: Wavelengths [um] at which a source's profile is made, in the main order and in the others.
 NODES, FEW_NODES = (0.75, 0.95, 1.2, 1.45, 1.7, 1.95), (1.1, 1.7)
 #: Noise of a pixel [electrons/s] against which stamps are sized: the sky of a 300 s exposure.

@@ -4,7 +4,8 @@ Both are text with a keyword and numbers in each line, and polynomials over the 
 order 1, x, y, x2, xy, y2, x3, ... Places are the file's own: undispersed pixel plus offset is dispersed pixel.
 
 - aXe (Kuemmel et al. 2009): DYDX gives dy by powers of dx; DLDP gives the wavelength by powers of the length of the
-  trace from dx = 0; XOFF and YOFF move both; BEAM limits dx.
+  trace from dx = 0; XOFF and YOFF move both; BEAM limits dx. Polynomials over the field are about the reference pixel
+  REFX, REFY, where the file names one.
 - GRISMCONF (Pirzkal & Ryan 2017): DISPX, DISPY and DISPL give dx, dy and the wavelength by powers of t, 0 to 1.
 """
 
@@ -23,6 +24,7 @@ from roman_assets.errors import InputError
 from roman_assets.systems.gdps.optics.traces import Origin, TraceModel, origin_of, read_reference
 
 F64 = NDArray[np.float64]
+AXE, GRISMCONF = "aXe configuration", "GRISMCONF configuration"
 #: Numbers of coefficients of whole polynomials over the field, of degree 0 to 5.
 _WHOLE = {1: 0, 3: 1, 6: 2, 10: 3, 15: 4, 21: 5}
 #: Wavelengths above this are Angstroms, below micrometres.
@@ -119,16 +121,22 @@ class AxeBeam(Beam):
     xoff: FieldPolynomial
     yoff: FieldPolynomial
     limits: tuple[float, float]
+    reference: tuple[float, float] = (0.0, 0.0)
+
+    def _from_reference(self, x: F64, y: F64) -> tuple[F64, F64]:
+        return x - self.reference[0], y - self.reference[1]
 
     def offset(self, x: F64, y: F64, t: F64) -> tuple[F64, F64]:
+        x, y = self._from_reference(x, y)
         zero = np.zeros_like(t)
         return t + self.xoff(x, y, zero), self.dydx(x, y, t) + self.yoff(x, y, zero)
 
     def offset_slope(self, x: F64, y: F64, t: F64) -> tuple[F64, F64]:
+        x, y = self._from_reference(x, y)
         return np.ones(np.broadcast(x, t).shape), self.dydx.slope(x, y, t)
 
     def _length(self, x: F64, y: F64, t: F64) -> F64:
-        """Length of the trace from dx = 0 to t."""
+        """Length of the trace from dx = 0 to t; x, y from the reference pixel, as below."""
         return sum(
             (
                 w * t / 2 * np.hypot(1, self.dydx.slope(x, y, t / 2 * (1 + n)))
@@ -138,9 +146,11 @@ class AxeBeam(Beam):
         )
 
     def wavelength(self, x: F64, y: F64, t: F64) -> F64:
+        x, y = self._from_reference(x, y)
         return self.dldp(x, y, self._length(x, y, t))
 
     def wavelength_slope(self, x: F64, y: F64, t: F64) -> F64:
+        x, y = self._from_reference(x, y)
         return self.dldp.slope(x, y, self._length(x, y, t)) * np.hypot(1, self.dydx.slope(x, y, t))
 
 
@@ -155,6 +165,7 @@ class ConfigTrace(TraceModel):
 
     def __init__(self, element: str, beams: dict[str, Beam], middle: tuple[float, float], origin: Origin) -> None:
         self.element, self.beams, self.origin, self.orders = element, beams, origin, tuple(beams)
+        self.middle = middle
         x, y = (np.full(2, v) for v in middle)
         self._bands = {}
         for order, beam in beams.items():
@@ -195,8 +206,11 @@ class ConfigTrace(TraceModel):
         return x, y, beam.parameter(x, y, wave)
 
 
-class _Lines:
-    """Keywords of a file with their words; comments begin with ;, # or %."""
+class ConfigLines:
+    """Keywords of a file with their words; comments begin with ;, # or %.
+
+    InputError, naming the file, if it cannot be read.
+    """
 
     def __init__(self, path: str | Path, what: str) -> None:
         self.path = path
@@ -220,6 +234,20 @@ class _Lines:
         if not values or not np.isfinite(values).all():
             raise InputError("not a list of numbers", file=self.path, field=key, remedy="repair the file")
         return values
+
+    def pair(self, *keys: str, default: tuple[float, float]) -> tuple[float, float]:
+        """Two numbers under one keyword or under two; the default where there is none of them."""
+        if not any(key in self.words for key in keys):
+            return default
+        values = [value for key in keys for value in self.numbers(key)]
+        if len(values) != 2:
+            raise InputError("not two numbers", file=self.path, field=keys[0], remedy="repair the file")
+        return values[0], values[1]
+
+    def middle(self, default: tuple[float, float]) -> tuple[float, float]:
+        """Middle of the detector [px], where the file gives its size (NAXIS)."""
+        nx, ny = self.pair("NAXIS", default=(2 * default[0], 2 * default[1]))
+        return nx / 2, ny / 2
 
     def degree(self, key: str) -> int:
         """A degree of a polynomial along a trace."""
@@ -256,8 +284,10 @@ class _Lines:
         return keys
 
 
-def read_axe(path: str | Path, *, middle: tuple[float, float] = (507.0, 507.0)) -> ConfigTrace:
+def read_axe(path: str | Path, *, middle: tuple[float, float] | None = None) -> ConfigTrace:
     """Trace model of an aXe configuration file; orders are its beams (A, B, ...).
+
+    `middle` [px]: where wavelength ranges and direction are taken; by the file's NAXIS, or else a detector of 1014 px.
 
     Raises
     ------
@@ -265,11 +295,12 @@ def read_axe(path: str | Path, *, middle: tuple[float, float] = (507.0, 507.0)) 
         The file cannot be read, a keyword is missing or wrong, or a beam is a prism's (negative DISP_ORDER).
     """
     with reading(path, "an aXe configuration", "repair the file"):
-        return _axe(path, middle)
+        return axe_trace(ConfigLines(path, AXE), middle)
 
 
-def _axe(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
-    lines = _Lines(path, "aXe configuration")
+def axe_trace(lines: ConfigLines, middle: tuple[float, float] | None = None) -> ConfigTrace:
+    """`read_axe` of lines that were read."""
+    path, reference = lines.path, lines.pair("REFX", "REFY", default=(0.0, 0.0))
     names = [k[4:] for k in lines.words if re.fullmatch(r"BEAM[A-Z]", k)]
     beams: dict[str, Beam] = {}
     for name in names:
@@ -289,12 +320,15 @@ def _axe(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
             lines.field([f"XOFF_{name}"], default=[0.0]),
             lines.field([f"YOFF_{name}"], default=[0.0]),
             (limits[0], limits[1]),
+            reference,
         )
-    return ConfigTrace("grism", _some(beams, path, "BEAMA"), middle, lines.origin)
+    return ConfigTrace("grism", _some(beams, path, "BEAMA"), middle or lines.middle((507.0, 507.0)), lines.origin)
 
 
-def read_grismconf(path: str | Path, *, middle: tuple[float, float] = (1024.0, 1024.0)) -> ConfigTrace:
+def read_grismconf(path: str | Path, *, middle: tuple[float, float] | None = None) -> ConfigTrace:
     """Trace model of a GRISMCONF configuration file; orders keep its names (+1, -1, ...).
+
+    `middle` [px]: where wavelength ranges and direction are taken; by the file's NAXIS, or else a detector of 2048 px.
 
     Raises
     ------
@@ -302,11 +336,11 @@ def read_grismconf(path: str | Path, *, middle: tuple[float, float] = (1024.0, 1
         The file cannot be read, or a keyword is missing or wrong.
     """
     with reading(path, "a GRISMCONF configuration", "repair the file"):
-        return _grismconf(path, middle)
+        return grismconf_trace(ConfigLines(path, GRISMCONF), middle)
 
 
-def _grismconf(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
-    lines = _Lines(path, "GRISMCONF configuration")
+def grismconf_trace(lines: ConfigLines, middle: tuple[float, float] | None = None) -> ConfigTrace:
+    """`read_grismconf` of lines that were read."""
     names = [k.removeprefix("DISPL_").removesuffix("_0") for k in lines.words if re.fullmatch(r"DISPL_.+_0", k)]
     beams: dict[str, Beam] = {}
     for name in names:
@@ -317,7 +351,8 @@ def _grismconf(path: str | Path, middle: tuple[float, float]) -> ConfigTrace:
             lines.field(lines.counted(f"DISPY_{name}_")),
             lines.field(wave, 1e-4 if largest > _MOST_UM else 1.0),
         )
-    return ConfigTrace("grism", _some(beams, path, "DISPL_+1_0"), middle, lines.origin)
+    some = _some(beams, lines.path, "DISPL_+1_0")
+    return ConfigTrace("grism", some, middle or lines.middle((1024.0, 1024.0)), lines.origin)
 
 
 def _some(beams: dict[str, Beam], path: str | Path, field: str) -> dict[str, Beam]:

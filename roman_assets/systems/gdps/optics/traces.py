@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from roman_assets.errors import InputError
 
 F64 = NDArray[np.float64]
+#: The order that spectra are extracted from, as effective areas call it.
+MAIN = "1"
 #: So far beyond the end of a trace [px] is still its end.
 END_PX = 1e-6
 

@@ -93,7 +93,7 @@ def facts_of(workspace: Workspace, used: Sequence[ProductRecord], asset: str) ->
     """Facts for the archive record of what is made from spectra of exposures."""
     names = [str(r.attributes["exposure_id"]) for r in used]
     exposures = [e for name in names if (e := workspace.registry.exposure(name)) is not None]
-    return spectral_facts(exposures, asset)
+    return spectral_facts(workspace, exposures, asset)
 
 
 def middle_of(table: pl.DataFrame) -> tuple[float, float]:

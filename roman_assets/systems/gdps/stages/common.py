@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from roman_assets.exposures.records import RegisteredExposure
+from roman_assets.platform.workspace import Workspace
 from roman_assets.products.schemas import TableSchema
 from roman_assets.systems.gdps import tables  # noqa: F401 - the stages store them
 from roman_assets.systems.gdps.archive import SpectralFacts
@@ -65,12 +66,15 @@ def spectrum_of(row: Mapping[str, Any]) -> Spectrum:
     )
 
 
-def spectral_facts(exposures: Sequence[RegisteredExposure], asset: str, **more: Any) -> SpectralFacts:
+def spectral_facts(
+    workspace: Workspace, exposures: Sequence[RegisteredExposure], asset: str, **more: Any
+) -> SpectralFacts:
     """Facts of the archive record of a product made from these exposures."""
     ordered = sorted(exposures, key=lambda e: e.mid_mjd)
     low, high = BAND_NM.get(ordered[0].optical_element, BAND_NM["GRISM"])
     band = f"{low:.0f}-{high:.0f}"
-    return SpectralFacts(ordered, software=CODE[asset], contamination_range=band, snr_range=band, **more)
+    run = workspace.processing_release
+    return SpectralFacts(ordered, run, software=CODE[asset], contamination_range=band, snr_range=band, **more)
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], schema: TableSchema) -> pl.DataFrame:

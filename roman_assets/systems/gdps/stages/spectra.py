@@ -20,6 +20,7 @@ from roman_assets.platform.policy import each_exposure, judged, refused
 from roman_assets.platform.regions import regions_attribute
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, silent
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import NO_NUMBER
 from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.identity import Identity
 from roman_assets.products.records import ProductRecord
@@ -240,10 +241,11 @@ def _write(
         **spectra.references,
     }
     facts = spectral_facts(
+        workspace,
         [exposure],
         "spectra_1d",
         sources=len(spectra.sources),
-        position_angle=angle,
+        v3yangle=NO_NUMBER if frame.v3yangle is None else frame.v3yangle,
         optical_model=spectra.references["optical_model"],
     )
     common: dict[str, Any] = {

@@ -51,7 +51,11 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     for a, b in cKDTree(place).query_pairs(reach):
         if objects[a] == objects[b]:  # solutions of one event
             continue
-        tolerance = max(teff[a], teff[b]) + SAME_PEAK_SIGMA * min(np.hypot(error[a], error[b]), MOST_ERROR_DAYS) + SAME_PEAK_DAYS
+        tolerance = (
+            max(teff[a], teff[b])
+            + SAME_PEAK_SIGMA * min(np.hypot(error[a], error[b]), MOST_ERROR_DAYS)
+            + SAME_PEAK_DAYS
+        )
         if abs(t0[a] - t0[b]) < tolerance:
             smaller, larger = (a, b) if signal[a] < signal[b] else (b, a)
             if smaller not in ghosts or signal[larger] > signal[ghosts[smaller]]:

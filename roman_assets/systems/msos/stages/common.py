@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+import numpy as np
+
+from roman_assets.exposures.level2.footprint import position_angle
+from roman_assets.exposures.level2.header import FOOTPRINT_FROM_TARGET, WCS_UNLIKE_FOOTPRINT
 from roman_assets.exposures.records import RegisteredExposure
 from roman_assets.platform.stage import Check, Progress, StageResult, day_partition, finite, region_partition, silent
 from roman_assets.platform.workspace import Workspace
+from roman_assets.products.archive import NO_NUMBER
 from roman_assets.survey.instrument import PIXEL_DEG
 from roman_assets.survey.sky import separation_deg
 from roman_assets.systems.msos import tables  # noqa: F401 - the stages store them
@@ -17,6 +22,9 @@ from roman_assets.systems.msos.system import SYSTEM
 __all__ = ["Check", "Progress", "StageResult", "day_partition", "finite", "region_partition", "silent"]
 #: Order of the HEALPix cells that name pointings (0.8 arcsec, less than their reach) and objects.
 POINTING_ORDER, OBJECT_ORDER = 18, 29
+#: Within a season the Sun lets the telescope roll by 15 deg either way; between seasons it turns by 180.
+ORIENTATION_SPREAD_DEG = 45.0
+_DOUBTFUL = {FOOTPRINT_FROM_TARGET, WCS_UNLIKE_FOOTPRINT}
 
 
 def season_partition(season: str, detector: str) -> str:
@@ -71,7 +79,8 @@ def archive_facts(
         optical_element=first.optical_element,
         sequence=f"e{min(sequence, 99):02d}",
         program=first.program,
-        flip=0,
+        processing_id=workspace.processing_release,
+        flip=orientation(exposures),
         gal_cen_flag=bool(place and place.galactic_center),
         exptime=float(sum(e.exptime_s for e in exposures)),
         start=first.start_time + half,
@@ -81,6 +90,22 @@ def archive_facts(
         s_region=first.s_region,
         versions=versions,
     )
+
+
+def orientation(exposures: Iterable[RegisteredExposure]) -> int:
+    """Position angle of +y that exposures share, east of north, whole degrees (0 to 359).
+
+    NO_NUMBER, as Roman's data model writes what is not known, where no footprint tells it or where they have not one
+    orientation. Footprints whose corners may be counted otherwise, or that contradict their header, tell nothing.
+    """
+    sure = (e for e in exposures if not _DOUBTFUL & set(e.caveats))
+    angles = np.deg2rad([angle for e in sure if (angle := position_angle(e.s_region)) is not None])
+    if not len(angles):
+        return NO_NUMBER
+    mean = np.arctan2(np.sin(angles).sum(), np.cos(angles).sum())
+    if np.cos(angles - mean).min() < np.cos(np.deg2rad(ORIENTATION_SPREAD_DEG)):
+        return NO_NUMBER
+    return round(float(np.rad2deg(mean))) % 360
 
 
 #: Code versions of the assets.

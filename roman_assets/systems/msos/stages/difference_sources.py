@@ -22,6 +22,7 @@ from roman_assets.platform.workspace import Workspace
 from roman_assets.products.caveats import Caveat, Code
 from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
+from roman_assets.systems.msos.curve_tables import DIFFERENCE_LIGHT_CURVES, DIFFERENCE_SOURCES
 from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
 from roman_assets.systems.msos.difference.photometry import UNUSED_DIFFERENCES, Stamps
 from roman_assets.systems.msos.difference.residual import Registration, residual_image
@@ -33,7 +34,6 @@ from roman_assets.systems.msos.stages.common import OBJECT_ORDER, Check, Progres
 from roman_assets.systems.msos.stages.difference_inputs import Pointing, Refusals
 from roman_assets.systems.msos.stages.season_curves import DIFFERENCE_CURVES as CURVES
 from roman_assets.systems.msos.stages.season_curves import epochs_of, kept_attributes, place_of, season_facts
-from roman_assets.systems.msos.tables import DIFFERENCE_LIGHT_CURVES, DIFFERENCE_SOURCES
 
 F64 = NDArray[np.float64]
 SOURCES = "difference_sources"

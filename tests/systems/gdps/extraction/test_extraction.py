@@ -17,9 +17,10 @@ from roman_assets.systems.gdps.extraction.exposure import (
     ExtractionConfig,
     extract_exposure,
 )
-from roman_assets.systems.gdps.extraction.scene import MAIN, build_scene
+from roman_assets.systems.gdps.extraction.scene import build_scene
 from roman_assets.systems.gdps.optics.dispersion import Window
 from roman_assets.systems.gdps.optics.throughput import Throughput
+from roman_assets.systems.gdps.optics.traces import MAIN
 from tests.systems.gdps.conftest import LINE_FLUX, LINE_NM, SKY, Field, catalogue, make_field
 
 CONFIG = ExtractionConfig()

@@ -7,11 +7,11 @@ import pytest
 
 from roman_assets.errors import InputError
 from roman_assets.systems.gdps.extraction.exposure import extract_exposure
-from roman_assets.systems.gdps.extraction.scene import MAIN, Scene, build_scene
+from roman_assets.systems.gdps.extraction.scene import Scene, build_scene
 from roman_assets.systems.gdps.optics.dispersion import Window
 from roman_assets.systems.gdps.optics.nominal import nominal_throughput
 from roman_assets.systems.gdps.optics.trace_configs import ConfigTrace, FieldPolynomial, GrismconfBeam
-from roman_assets.systems.gdps.optics.traces import Origin
+from roman_assets.systems.gdps.optics.traces import MAIN, Origin
 from roman_assets.systems.gdps.sources.morphology import SpectralPsf
 from roman_assets.systems.gdps.sources.source_list import SourceList
 from tests.systems.gdps.conftest import LINE_NM, Field, catalogue, flat_map, make_field

@@ -109,6 +109,7 @@ def test_a_single_lens_has_no_second(monkeypatch):
     assert events["chi2_binary_lens"].to_list() == [None]
 
 
+@pytest.mark.slow
 def test_the_pipeline_names_the_planet_and_its_columns_give_the_model():
     curve = curve_of(WIDE)
     band, config = curve.bands[0], EventConfig(models=ModelConfig(binary=QUICK))
@@ -248,6 +249,7 @@ def test_a_negative_blend_costs_what_its_width_says():
     assert np.isinf(blend_widths(LightCurve((Band("F146", t, a - a.min(), np.full(100, 0.5)),)))).all()
 
 
+@pytest.mark.slow
 def test_parallax_is_fitted_with_its_prior_and_te_stays_unbiased():
     times = 61465.0 + np.arange(60 * 16) / 16
     observer, truth = Observer(268.0, -29.2), WIDE | {"te": 20.0}

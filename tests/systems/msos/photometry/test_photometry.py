@@ -16,6 +16,7 @@ from roman_assets.systems.msos.photometry.exposure_fit import (
     MASKED,
     NO_DATA,
     SATURATED,
+    UNSOLVED,
     fit_exposure,
 )
 
@@ -154,6 +155,9 @@ def test_flags_of_masked_saturated_and_lost_stars(survey):
     assert np.isnan(fit.flux_err[lost])
     assert fit.flag[partly] & (MASKED | NO_DATA)
     assert fit.flag[full] & SATURATED
+    assert not fit.flag[full] & (MASKED | NO_DATA), "it is measured from what is left"
+    assert abs(fit.flux[full] - survey.flux[full]) < 3 * fit.flux_err[full]
+    assert fit.flux_err[full] > 0.002 * survey.flux[full], "and its error says what was lost"
 
 
 def test_edge_and_outside(survey, photometry):
@@ -190,9 +194,9 @@ def test_start_that_is_not_finite_is_no_obstacle(survey, photometry):
 
 
 def test_flag_bits_are_distinct_and_explained():
-    bits = [NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY]
+    bits = [NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY, UNSOLVED]
     assert sorted(FLAG_MEANINGS) == sorted(bits)
-    assert len({*bits}) == 6
+    assert len({*bits}) == 7
     assert all(bit & (bit - 1) == 0 and bit < 256 for bit in bits)
 
 
