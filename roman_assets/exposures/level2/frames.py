@@ -126,13 +126,10 @@ class Frame:
     """One exposure ready to be fitted.
 
     data (ny, nx) float32 [DN/s], 0 where unusable; good (ny, nx) bool; read_variance and
-<<<<<<< HEAD
     poisson_slope (ny, nx) float32: variance [(DN/s)^2] = read_variance + poisson_slope * model [DN/s]. saturated: pixels
     whose light is lost; those that saturated late are good, with the noise of what is left of their ramps.
-=======
-    poisson_slope (ny, nx) float32: variance [(DN/s)^2] = read_variance + poisson_slope * model [DN/s].
-    v3yangle [deg] as the header says, None without.
->>>>>>> review
+    v3yangle [deg] as the header says, None without. saturation_unclear: whether pixels were left out because they are
+    flagged SATURATED and nothing in the file tells which of their slopes are right.
     """
 
     name: str
@@ -148,6 +145,7 @@ class Frame:
     saturated: NDArray[np.bool_] = field(repr=False)
     jacobian: F64 = field(default_factory=lambda: np.eye(2))  # d(this frame) / d(reference frame)
     v3yangle: float | None = None
+    saturation_unclear: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -228,12 +226,9 @@ def prepare(image: Image) -> Frame:
         slope,
         pixel_map(image.wcs, image.data.shape),
         image.wcs,
-<<<<<<< HEAD
         ramps.lost,
-=======
-        (image.dq & SATURATED) != 0,
         v3yangle=image.v3yangle,
->>>>>>> review
+        saturation_unclear=ramps.unclear,
     )
 
 

@@ -93,8 +93,9 @@ def judge_ramps(data: F32, var_poisson: F32, dq: NDArray[np.uint32], resultants:
     last = resultants.last[np.clip(used - 1, 0, None)]
     with np.errstate(invalid="ignore"):
         clipped = bright & (used <= 2) & (data * last > FULL * well)
-        partial = bright & ~clipped & (used < len(resultants.mean))
-        wrong = flagged & ~(partial & (data * resultants.last[-1] > LEAST_FULL * well))
+        filled = bright & ~clipped & (data * resultants.last[-1] > LEAST_FULL * well)
+        partial = bright & ~clipped & ((used < len(resultants.mean)) | (flagged & filled))
+        wrong = flagged & ~filled
     lost = clipped | (flagged & (unusable | wrong))
     lost |= unusable & _beside(lost)  # one resultant left: flagged DO_NOT_USE alone, around a lost core
     return Ramps(unusable | clipped | wrong, lost, partial & ~wrong, False)
@@ -106,7 +107,7 @@ def _full_ramp(data: F32, ratio: F32, other: Bools) -> float | None:
     return float(np.median(ratio[use])) if use.sum() >= 50 else None
 
 
-def _resultants_used(excess: F32, resultants: Resultants) -> NDArray[np.int64]:
+def _resultants_used(excess: NDArray[np.floating[Any]], resultants: Resultants) -> NDArray[np.int64]:
     """How many resultants slopes were fitted to, from their variance relative to a slope of all.
 
     The Poisson variance of a slope goes as one over the time between the first resultant and the last.

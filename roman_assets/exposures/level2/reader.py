@@ -35,11 +35,8 @@ class Image:
     """One exposure, planes (ny, nx): float32 ``data``, ``err`` [DN/s] and ``var_poisson`` [DN^2/s^2].
 
     ``dq`` is uint32.  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
-<<<<<<< HEAD
-    is the centre of a pixel.  ``resultants`` are the times of the ramps' resultants, None where the file does not tell.
-=======
-    is the centre of a pixel.  ``v3yangle`` is the header's angle from the telescope's V3 axis to +y [deg], None without.
->>>>>>> review
+    is the centre of a pixel.  ``resultants`` are the times of the ramps' resultants, ``v3yangle`` is the header's angle
+    from the telescope's V3 axis to +y [deg]: None where the file does not tell.
     """
 
     header: ExposureHeader
@@ -48,11 +45,8 @@ class Image:
     var_poisson: NDArray[np.float32]
     dq: NDArray[np.uint32]
     wcs: Any
-<<<<<<< HEAD
     resultants: Resultants | None = None
-=======
     v3yangle: float | None = None
->>>>>>> review
 
 
 class _Overruled:
@@ -177,14 +171,10 @@ def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
     wcsinfo = roman["meta"].get("wcsinfo")
     wcs.bounding_box = None  # with it, positions just off the chip become NaN
     if FOOTPRINT_FROM_TARGET in header.caveats:
-<<<<<<< HEAD
-        header = _with_footprint(header, wcs, roman["meta"].get("wcsinfo"), path)
+        header = _with_footprint(header, wcs, wcsinfo, path)
     exposure = roman["meta"].get("exposure") or {}
     resultants = Resultants.of(exposure.get("read_pattern"), exposure.get("frame_time"))
-    return Image(header=header, wcs=wcs, resultants=resultants, **planes)
-=======
-        header = _with_footprint(header, wcs, wcsinfo, path)
-    return Image(header=header, wcs=wcs, v3yangle=_v3yangle(wcsinfo), **planes)
+    return Image(header=header, wcs=wcs, resultants=resultants, v3yangle=_v3yangle(wcsinfo), **planes)
 
 
 def _v3yangle(wcsinfo: Any) -> float | None:
@@ -193,7 +183,6 @@ def _v3yangle(wcsinfo: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -360 <= value <= 360:
         return None
     return float(value)
->>>>>>> review
 
 
 def _with_footprint(header: ExposureHeader, wcs: Any, wcsinfo: Any, path: str | Path) -> ExposureHeader:

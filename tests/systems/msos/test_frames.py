@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.level2.frames import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    pixel_map,
-    prepare,
-    sky_of,
-    tangent_plane,
-)
+from roman_assets.exposures.level2.frames import pixel_map, prepare, sky_of, tangent_plane
+from roman_assets.exposures.level2.ramps import DO_NOT_USE, JUMP_DET, SATURATED
 from tests.systems.msos.conftest import CONFIG
 
 

@@ -38,7 +38,7 @@ from roman_assets.systems.msos.stages.common import (
     season_partition,
     silent,
 )
-from roman_assets.systems.msos.stages.psf_files import epsf_file, load_frame, read_psf
+from roman_assets.systems.msos.stages.psf_files import SATURATION_UNCLEAR, epsf_file, load_frame, read_psf
 from roman_assets.systems.msos.stages.reference_catalog import catalogue_of
 
 #: Share of the stars that a fit may leave without a solution (they are flagged): above it, the exposure has none.
@@ -166,6 +166,8 @@ def _measure(
         raise KernelError(f"the joint fit has no solution for {measured.unsolved} of {measured.on_image} stars")
     caveats = [Caveat(Code.CALIBRATION, part, caveat)] if caveat else []
     caveats += [Caveat(Code.HEADER, part, c) for c in exposure.caveats]
+    if frame.saturation_unclear:
+        caveats.append(Caveat(Code.SATURATION, part, SATURATION_UNCLEAR))
     if measured.unsolved:
         text = f"the joint fit has no solution for {measured.unsolved} of {measured.on_image} stars: they are flagged"
         caveats.append(Caveat(Code.FIT, part, text))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from roman_assets.systems.msos.light_curves.series import daily_sums
-from roman_assets.systems.msos.photometry.exposure_fit import MASKED
 from roman_assets.systems.msos.models.point_lens import magnification
+from roman_assets.systems.msos.photometry.exposure_fit import MASKED
 from roman_assets.systems.msos.search.daily import DailyConfig, brightening, daily_points
 
 EPOCHS, ERROR = 96, 10.0
