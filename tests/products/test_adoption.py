@@ -25,7 +25,7 @@ from roman_assets.systems.msos.archive import ArchiveFacts, archive_metadata
 from tests.products.product_frames import identity, part_frame
 
 DAY = "day=2027-03-01/detector=WFI01"
-FACTS = ArchiveFacts(season="s01", s_region="POLYGON ICRS 268 -29 268.1 -29 268.1 -29.1")
+FACTS = ArchiveFacts(season="s01", processing_id="r01", s_region="POLYGON ICRS 268 -29 268.1 -29 268.1 -29.1")
 
 
 @pytest.fixture(params=["folder-sqlite", "folder-postgresql", "s3-sqlite", "s3-postgresql"])
