@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
+from roman_assets.kernels.photometry import PaddedFrame, Stars, render
+from roman_assets.systems.msos.light_curves.series import usable
 from roman_assets.systems.msos.photometry.exposure_fit import (
     BAD_FIT,
     COSMIC_RAY,
@@ -209,3 +211,22 @@ def test_empty_catalogue_is_refused(survey):
 def test_catalogue_elsewhere_is_refused(survey):
     with pytest.raises(InputError, match="no catalogued star"):
         fit_exposure(survey.frames[0], np.array([268.5]), np.array([-29.2]), np.array([100.0]), survey.psf)
+
+
+def test_an_event_that_stands_a_little_elsewhere_is_no_cosmic_ray_and_keeps_its_point(survey):
+    """Its catalogue position is that of a faint star: brightened a hundred times, it fits badly, and is an event still."""
+    frame = survey.frames[0]
+    ra, dec = places(survey)
+    inside = survey.inside(12) & (survey.flux < 30) & (survey.flux > 5)
+    target = int(np.flatnonzero(inside)[0])
+    x, y = frame.to_pixels(ra[target : target + 1], dec[target : target + 1])
+    geometry = PaddedFrame(*frame.shape)
+    data = geometry.padded(frame.data)
+    added = 3000.0
+    render(survey.psf.spline, geometry, Stars.of(x + 0.12, y - 0.1, 15), np.array([added]), data)
+    bright = replace(frame, data=np.where(frame.good, data[geometry.inner], 0).astype(np.float32))
+    fit = fit_exposure(bright, ra, dec, survey.flux, survey.psf)
+    assert usable(fit.flux, fit.flux_err, fit.flag)[target]
+    assert fit.flux[target] == pytest.approx(added + survey.flux[target], rel=0.1)
+    assert abs(fit.flux[target] - added - survey.flux[target]) < 4 * fit.flux_err[target]
+    assert fit.unsolved <= 0.01 * fit.on_image
