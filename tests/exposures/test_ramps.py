@@ -145,3 +145,13 @@ def test_independent_scenes_of_both_conventions(shared_data: Path, scene_name: s
         assert (flagged & ~ramps.unusable).sum() > 0.6 * flagged.sum()
     # Nothing steeper than its first two resultants can hold is used.
     assert image.data[~ramps.unusable].max() < 5300
+
+
+def test_a_star_that_only_just_saturates_is_used() -> None:
+    """A slope that lost its last instant has the variance of a whole ramp."""
+    rates = scene(700.0)
+    data, variance, dq, _ = exposure(rates, "romanisim")
+    dq[20, 20] |= SATURATED
+    ramps = judge_ramps(data, variance, dq, RESULTANTS)
+    assert not ramps.unclear
+    assert not ramps.unusable[20, 20]

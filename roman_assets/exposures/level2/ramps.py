@@ -27,8 +27,8 @@ MOST_DN = 65_535.0
 FULL = 0.97
 #: A pixel that is flagged although it should have filled less than this share of its well was filled by something else.
 LEAST_FULL = 0.85
-#: Caveat: pixels are flagged SATURATED and nothing in the file tells which of their slopes are right.
-UNCLEAR = "saturation_unclear"
+#: Slopes this much steeper than those that only just saturated must have lost a resultant.
+STEEP = 1.3
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ def judge_ramps(data: F32, var_poisson: F32, dq: NDArray[np.uint32], resultants:
     full_ramp = _full_ramp(data, ratio, unusable | flagged | ((dq & JUMP_DET) != 0))
     bright = np.isfinite(ratio) & (data > BRIGHT) & ~unusable
     used = None if resultants is None or full_ramp is None else _resultants_used(ratio / full_ramp, resultants)
-    if resultants is None or used is None or not _tells(used[bright & flagged], len(resultants.mean)):
+    if (
+        resultants is None
+        or used is None
+        or not _tells(data[bright & flagged], used[bright & flagged], len(resultants.mean))
+    ):
         unclear = bool((flagged & ~unusable & (data > 0)).any())
         return Ramps(unusable | flagged, flagged, np.zeros_like(flagged), unclear)
     well = _full_well(data, used, bright, resultants)
@@ -120,9 +124,14 @@ def _resultants_used(excess: NDArray[np.floating[Any]], resultants: Resultants) 
     return np.asarray(len(resultants.mean) - fewer)
 
 
-def _tells(used: NDArray[np.int64], most: int) -> bool:
-    """Whether the variances of saturated slopes (n,) are those of shorter ramps; true if there is none."""
-    return used.size == 0 or float(np.mean(used < most)) > 0.5
+def _tells(data: F32, used: NDArray[np.int64], most: int) -> bool:
+    """Whether saturated slopes (n,) [DN/s] that are steeper than those that only just saturated are those of shorter ramps;
+    true if there is none.
+    """
+    if data.size == 0:
+        return True
+    steep = data > STEEP * np.percentile(data, 10)
+    return not steep.any() or float(np.mean(used[steep] < most)) > 0.5
 
 
 def _full_well(data: F32, used: NDArray[np.int64], bright: Bools, resultants: Resultants) -> float:
