@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
@@ -62,6 +63,20 @@ class Tables:
     lock: int
 
 
+_OF_THIS_PROCESS: WeakSet[Database] = WeakSet()
+#: Engines of the parent of a forked copy: kept, since closing their connections here would speak in the parent's name.
+_OF_THE_PARENT: list[Engine | None] = []
+
+
+def _after_fork() -> None:
+    for database in list(_OF_THIS_PROCESS):
+        _OF_THE_PARENT.extend((database._engine, database._opening))
+        database._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class Database:
     """Lazily opened engine, one per process: forked and pickled copies open their own."""
 
@@ -71,8 +86,9 @@ class Database:
         self._forget()
 
     def _forget(self) -> None:
+        """As if nothing had been opened yet. A forked copy begins so: engine and lock are those of its parent's threads."""
+        _OF_THIS_PROCESS.add(self)
         self._engine: Engine | None = None
-        self._pid = -1
         #: The engine while the tables are brought to the newest version, and who may use it then: this thread.
         self._opening: Engine | None = None
         self._lock = threading.RLock()
@@ -95,14 +111,14 @@ class Database:
         DatabaseUnavailable
             The database does not answer now.
         """
-        if self._engine is not None and self._pid == os.getpid():
+        if self._engine is not None:
             return self._engine
         # Other threads wait: an engine whose tables are not there yet is of no use to them.
         with self._lock:
             if self._opening is not None:  # this thread's own queries, while it migrates
                 return self._opening
-            if self._engine is None or self._pid != os.getpid():
-                self._engine, self._pid = self._open(), os.getpid()
+            if self._engine is None:
+                self._engine = self._open()
             return self._engine
 
     def _open(self) -> Engine:
@@ -148,7 +164,7 @@ class Database:
 
     def dispose(self) -> None:
         """Closes the connections."""
-        if self._engine is not None and self._pid == os.getpid():
+        if self._engine is not None:
             self._engine.dispose()
         self._engine = None
 

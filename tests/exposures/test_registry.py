@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import multiprocessing
 import threading
 import time
 import uuid
@@ -289,6 +290,33 @@ def test_threads_of_one_registry_may_be_the_first(url, monkeypatch):
     assert registry.register([arrival(2)]) == [Outcome.REGISTERED]
     thread.join()
     assert errors == []
+    assert registry.counts()["exposures"] == 2
+    registry.close()
+
+
+def test_a_copy_forked_while_the_database_is_opened_waits_for_no_thread(url, monkeypatch):
+    """The thread that opens it, and would let the others in, is not in the copy."""
+    registry, made, copied = Registry(url, CALENDAR), threading.Event(), threading.Event()
+    real = Database._open
+
+    def slowly(self):
+        made.set()
+        copied.wait(30)
+        return real(self)
+
+    monkeypatch.setattr(Database, "_open", slowly)
+    thread = threading.Thread(target=registry.register, args=([arrival(1)],))
+    thread.start()
+    assert made.wait(30)
+    monkeypatch.setattr(Database, "_open", real)
+    copy = multiprocessing.get_context("fork").Process(target=registry.register, args=([arrival(2)],))
+    copy.start()
+    copied.set()
+    copy.join(30)
+    ended = copy.exitcode
+    copy.kill()
+    thread.join()
+    assert ended == 0
     assert registry.counts()["exposures"] == 2
     registry.close()
 

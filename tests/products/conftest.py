@@ -43,3 +43,14 @@ def postgres_url(postgresql_url):
     with engine.begin() as connection:
         connection.execute(sa.schema.DropSchema(schema, cascade=True))
     engine.dispose()
+
+
+@pytest.fixture(params=["folder-sqlite", "folder-postgresql", "s3-sqlite", "s3-postgresql"])
+def place(request, tmp_path):
+    """Products in each kind of store, with each kind of index."""
+    store, index = request.param.split("-")
+    root = f"s3://{request.getfixturevalue('bucket')}/p" if store == "s3" else str(tmp_path / "products")
+    url = request.getfixturevalue("postgres_url") if index == "postgresql" else f"sqlite:///{tmp_path}/index.sqlite"
+    made = Products(root, url)
+    yield made
+    made.index.database.dispose()
