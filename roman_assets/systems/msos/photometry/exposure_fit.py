@@ -15,6 +15,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.exposure import ExposureFit, exposure_fit
 from roman_assets.kernels.photometry import PaddedFrame, Stars
+from roman_assets.systems.msos.photometry.positions import alone, displacements
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
@@ -33,6 +34,9 @@ SPREAD, OTHER_FILTER_SPREAD = 0.1, 1.0
 MOST_GRADIENT = 1.0
 #: Relative error of a star's light as its wings tell it, where the core is lost; less in proportion where less is lost.
 WING_ERROR = 0.02
+#: What shows that a star stands elsewhere than the catalogue has it: S/N, displacement [sigma], [px]; it is moved no farther
+#: than the last [px].
+PLACED_SNR, DISPLACED_SIGMA, DISPLACED_PX, MOST_DISPLACED = 50.0, 4.0, 0.01, 0.3
 #: Least excess of a cosmic ray, relative to the model's brightest pixel beside it.
 RAY_OF_MODEL = 0.2
 #: Bits of a measurement's flag.
@@ -117,9 +121,12 @@ def fit_exposure(
         if not session.correct_pointing(fit):
             break
         fit = session.fit(fit.flux)
-    # Only now: on a misplaced model every bright core would look like a cosmic ray.
+    # Only now: on a misplaced model every bright core would look like a cosmic ray, and every star like a displaced one.
     cosmic = session.mask_cosmic_rays(fit)
-    if cosmic.any():
+    moved = session.correct_positions(fit)
+    if moved or cosmic.any():
+        fit = session.fit(fit.flux)
+    if moved and session.correct_positions(fit):
         fit = session.fit(fit.flux)
     flag, lost, misfit = session.flags(fit, cosmic)
     values, errors = fit.flux.copy(), np.hypot(fit.flux_err * misfit, WING_ERROR * lost * fit.flux)
@@ -174,14 +181,15 @@ class _Session:
             )
         self.good = frame.good.copy()
         self.shift = (0.0, 0.0)
+        self.own_shift = np.zeros((2, len(ra)))
         self.stars = self._stars()
 
     def _stars(self) -> Stars:
         # Far stars keep their place in the arrays: at the outer margin they see no pixel.
         limit = self.geometry.pad - 33.0
         ny, nx = self.frame.shape
-        x = np.clip(self.x + self.shift[0], -limit, nx - 1 + limit)
-        y = np.clip(self.y + self.shift[1], -limit, ny - 1 + limit)
+        x = np.clip(self.x + self.shift[0] + self.own_shift[0], -limit, nx - 1 + limit)
+        y = np.clip(self.y + self.shift[1] + self.own_shift[1], -limit, ny - 1 + limit)
         return Stars.of(x, y, self.halves)
 
     def weight(self, flux: F64) -> F32:
@@ -193,11 +201,21 @@ class _Session:
     def fit(self, flux: F64) -> ExposureFit:
         """The fit with weights that follow `flux` [DN/s], around the catalogue's fluxes as this exposure shows them."""
         self.last_weight = self.weight(np.where(np.isfinite(flux), flux, 0.0))
-        expected = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
-        expected = expected * (1.0 + self.phase_map(self.stars.x, self.stars.y))
         return exposure_fit(
-            self.field, self.geometry, self.stars, self.data, self.last_weight, self.basis, expected, spread=self.spread
+            self.field,
+            self.geometry,
+            self.stars,
+            self.data,
+            self.last_weight,
+            self.basis,
+            self.expected(),
+            spread=self.spread,
         )
+
+    def expected(self) -> F64:
+        """The catalogue's fluxes (n,) [DN/s] as this exposure shows them."""
+        known = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
+        return np.asarray(known * (1.0 + self.phase_map(self.stars.x, self.stars.y)))
 
     def adopt_colour(self, fit: ExposureFit) -> None:
         """Scales what is expected by the typical ratio of the stars well measured, if there are any."""
@@ -205,21 +223,31 @@ class _Session:
         if bright.any():
             self.colour = float(np.median(fit.flux[bright] / self.catalogue_flux[bright]))
 
-    def correct_pointing(self, fit: ExposureFit) -> bool:
-        """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
+    def _position_steps(self, fit: ExposureFit, least_snr: float) -> tuple[NDArray[np.int64], F64, F64]:
+        """Stars of more than `least_snr`, their residual displacements in x and y [px] and the errors of these, (2, n)."""
         snr = np.where(fit.flux_err > 0, fit.flux / fit.flux_err, 0)
-        bright = np.flatnonzero(self.inside & (snr > 30) & np.isfinite(snr))
-        if bright.size < 10:
-            return False
+        bright = np.flatnonzero(self.inside & (snr > least_snr) & np.isfinite(snr))
+        steps, errors = np.zeros((2, bright.size)), np.full((2, bright.size), np.inf)
+        if bright.size == 0:
+            return bright, steps, errors
         sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
         sums = self.psf.position_sums(self.geometry, sample, fit.residual, self.last_weight)
         flux = fit.flux[bright]
         norm = np.maximum(sums[:, 3], 1e-30)
+        for axis, (gradient, curvature, cross) in enumerate(((1, 6, 4), (2, 8, 5))):
+            information = np.maximum(flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm), 1e-30)
+            steps[axis] = flux * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm) / information
+            errors[axis] = 1.0 / np.sqrt(information)
+        return bright, steps, errors
+
+    def correct_pointing(self, fit: ExposureFit) -> bool:
+        """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
+        bright, steps, errors = self._position_steps(fit, 30.0)
+        if bright.size < 10:
+            return False
         shift, significant = [], False
-        for gradient, curvature, cross in ((1, 6, 4), (2, 8, 5)):
-            information = flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm)
-            step = flux * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm) / np.maximum(information, 1e-30)
-            use = information > 1 / 0.2**2
+        for step, sigma in zip(steps, errors, strict=True):
+            use = sigma < 0.2
             if use.sum() < 10:
                 return False
             median = float(np.median(step[use]))
@@ -231,6 +259,27 @@ class _Session:
         self.shift = (self.shift[0] + shift[0], self.shift[1] + shift[1])
         self.stars = self._stars()
         return True
+
+    def correct_positions(self, fit: ExposureFit) -> bool:
+        """Moves stars that this exposure sees elsewhere than the catalogue has them; says whether any.
+
+        A variable star's place is known less well than a catalogue of constant ones says, and the light that is lensed need
+        not stand where the blend does: its neighbours would take the light that a misplaced model leaves.
+        """
+        bright, steps, errors = self._position_steps(fit, PLACED_SNR)
+        displaced = (np.abs(steps) > DISPLACED_SIGMA * errors).any(axis=0) & (np.hypot(*steps) > DISPLACED_PX)
+        x, y, chosen = self.stars.x, self.stars.y, bright[displaced]
+        chosen = chosen[alone(x, y, fit.flux, chosen)]
+        if chosen.size == 0:
+            return False
+        known = self.expected()
+        steps = displacements(
+            self.psf, self.geometry, x, y, fit.flux, fit.flux_err, known, fit.residual, self.last_weight, chosen
+        )
+        moves = np.hypot(*steps) < MOST_DISPLACED
+        self.own_shift[:, chosen[moves]] += steps[:, moves]
+        self.stars = self._stars()
+        return bool(moves.any())
 
     def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
