@@ -7,8 +7,8 @@ catalogue of each season, photometry and light curves of the days, the season's 
 from __future__ import annotations
 
 import os
-import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from roman_assets.errors import Damaged, InputError
+from roman_assets.orchestration.dead_runs import LOOK_S, PROCESS_TAG, bury_the_dead, this_process
 from roman_assets.orchestration.definitions import build_definitions
 from roman_assets.platform.making import withdraw_strays
 from roman_assets.platform.regions import regions_of
@@ -37,6 +38,8 @@ run_retries:
   max_retries: 1
 run_monitoring:
   enabled: true
+  # Places in a pool that a killed run held.
+  free_slots_after_run_end_seconds: 90
 retention:
   sensor: &ticks
     purge_after_days: {skipped: 7, success: 30, failure: 90, started: -1}
@@ -47,10 +50,6 @@ concurrency:
   runs:
     max_concurrent_runs: 2
 """
-
-
-#: Tag of a run that names the process it lives in.
-PROCESS_TAG = "roman/process"
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def run_steps(
     outcome.withdrawn = withdraw_strays(workspace)
     definitions = build_definitions(workspace)
     with dagster_instance(workspace) as instance, stoppable():
-        _bury_the_dead(instance)
+        bury_the_dead(instance)
         _run_all(workspace, definitions, instance, steps, outcome, progress, survey)
         if outcome.damaged and outcome.stopped is None:
             again = Outcome(withdrawn=outcome.withdrawn)
@@ -280,7 +279,7 @@ def _in_thread(definitions: dg.Definitions, instance: dg.DagsterInstance, step: 
                     instance=instance,
                     asset_selection=selection,
                     raise_on_error=False,
-                    tags={PROCESS_TAG: _this_process()},
+                    tags={PROCESS_TAG: this_process()},
                     # The event log keeps everything; the terminal belongs to the progress bar and the report after it.
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 )
@@ -290,36 +289,15 @@ def _in_thread(definitions: dg.Definitions, instance: dg.DagsterInstance, step: 
 
     thread = threading.Thread(target=work, name=step.label, daemon=True)
     thread.start()
+    looked = time.monotonic()
     while thread.is_alive():
         thread.join(0.2)  # a join without end would not let signals be handled
+        if time.monotonic() - looked > LOOK_S:  # the step may wait for a place in a pool that a killed run holds
+            bury_the_dead(instance)
+            looked = time.monotonic()
     if failure:
         raise failure[0]
     return answer[0]
-
-
-def _this_process() -> str:
-    """Host, number and start of this process: a later one of the same number is another one."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
-
-
-def _started(pid: int) -> str:
-    """When a process began, as its system counts; empty if there is none, or the system does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _bury_the_dead(instance: dg.DagsterInstance) -> None:
-    """Runs of earlier processes of this host that were killed: nobody else would ever say that they have ended."""
-    going = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
-    for run in instance.get_runs(dg.RunsFilter(statuses=going)):
-        host, *process = run.tags.get(PROCESS_TAG, "::").rsplit(":", 2)
-        if host != socket.gethostname():
-            continue
-        number, started = process
-        if _started(int(number)) != started:
-            instance.report_run_failed(run, "the process of this run was killed; run `roman process` again")
 
 
 def _is_damage(finished: Any) -> bool:
