@@ -15,6 +15,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.exposure import ExposureFit, exposure_fit
 from roman_assets.kernels.photometry import PaddedFrame, Stars
+from roman_assets.systems.msos.photometry.halos import halo_errors
 from roman_assets.systems.msos.photometry.positions import alone, displacements
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
 from roman_assets.systems.msos.psf.grid import DetectorPsf
@@ -130,6 +131,7 @@ def fit_exposure(
         fit = session.fit(fit.flux)
     flag, lost, misfit = session.flags(fit, cosmic)
     values, errors = fit.flux.copy(), np.hypot(fit.flux_err * misfit, WING_ERROR * lost * fit.flux)
+    errors = np.hypot(errors, halo_errors(session.stars.x, session.stars.y, fit.flux, session.expected()))
     correction = 1.0 + phase_map(session.stars.x, session.stars.y)
     values, errors = values / correction, errors / correction
     values[flag & NO_DATA != 0] = np.nan
