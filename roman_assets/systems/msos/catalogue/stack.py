@@ -13,7 +13,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, sky_of
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
-from roman_assets.systems.msos.psf.stamps import sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.stamps import placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -91,13 +91,7 @@ class Stack:
     def positions(self, stars: StarList, halves: NDArray[np.int32]) -> list[Stars]:
         """The stars in every exposure; those that fall outside an image are kept at its far margin."""
         ra, dec = self.sky(stars.x, stars.y)
-        limit = self.geometry.pad - 33.0
-        result = []
-        for frame in self.frames:
-            x, y = frame.to_pixels(ra, dec)
-            ny, nx = frame.shape
-            result.append(Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves))
-        return result
+        return [placed(self.geometry, *frame.to_pixels(ra, dec), halves) for frame in self.frames]
 
     def weights(self, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> F32:
         """(exposures, *padded shape) weights from the present model."""

@@ -20,7 +20,7 @@ from roman_assets.systems.msos.photometry.positions import alone, displacements
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
-from roman_assets.systems.msos.psf.stamps import sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.stamps import placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -187,12 +187,8 @@ class _Session:
         self.stars = self._stars()
 
     def _stars(self) -> Stars:
-        # Far stars keep their place in the arrays: at the outer margin they see no pixel.
-        limit = self.geometry.pad - 33.0
-        ny, nx = self.frame.shape
-        x = np.clip(self.x + self.shift[0] + self.own_shift[0], -limit, nx - 1 + limit)
-        y = np.clip(self.y + self.shift[1] + self.own_shift[1], -limit, ny - 1 + limit)
-        return Stars.of(x, y, self.halves)
+        x, y = self.x + self.shift[0] + self.own_shift[0], self.y + self.shift[1] + self.own_shift[1]
+        return placed(self.geometry, x, y, self.halves)
 
     def weight(self, flux: F64) -> F32:
         sky = np.full(self.geometry.shape, np.float32(max(float(np.percentile(self.frame.data, 20)), 0)))
