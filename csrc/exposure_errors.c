@@ -37,7 +37,7 @@ static double inflation(const exposure_work *k, int64_t s)
 typedef struct {
     exposure_work *work;
     double *flux, *flux_err;
-    float *chi2;
+    float *chi2, *gradient;
 } results;
 
 static void result_block(void *context, int64_t block)
@@ -58,12 +58,14 @@ static void result_block(void *context, int64_t block)
                 sum += (double)k->weight[p] * k->residual[p] * k->residual[p];
             }
         }
+        out->gradient[i] = k->r[s];
         out->chi2[i] = used ? (float)(sum / used) : NAN;
     }
 }
 
-void roman_exposure_results(exposure_work *k, int threads, double *flux, double *flux_err, float *chi2)
+void roman_exposure_results(exposure_work *k, int threads, double *flux, double *flux_err, float *chi2,
+                            float *gradient)
 {
-    results out = {k, flux, flux_err, chi2};
+    results out = {k, flux, flux_err, chi2, gradient};
     roman_parallel(threads, k->blocks, result_block, &out);
 }

@@ -4,7 +4,8 @@
 
 #include "exposure_work.h"
 
-/* Fluxes, errors and chi2 of the stars in the order of the input, after the last round. */
-void roman_exposure_results(exposure_work *work, int threads, double *flux, double *flux_err, float *chi2);
+/* Fluxes, errors, chi2 and gradients of the stars in the order of the input, after the last round. */
+void roman_exposure_results(exposure_work *work, int threads, double *flux, double *flux_err, float *chi2,
+                            float *gradient);
 
 #endif

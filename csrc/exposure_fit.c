@@ -227,8 +227,8 @@ static int fit(exposure_work *k, const exposure_pieces *pieces, roman_exposure_o
 int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, int64_t n,
                        const double *x, const double *y, const int32_t *half,
                        const double *expected, const float *data, const float *weight,
-                       const float *basis, double *flux, double *flux_err, float *chi2, double *sky,
-                       float *residual, roman_exposure_options *options, int32_t level)
+                       const float *basis, double *flux, double *flux_err, float *chi2, float *gradient,
+                       double *sky, float *residual, roman_exposure_options *options, int32_t level)
 {
     options->rounds = options->iterations = 0;
     options->released = options->matrix_entries = options->bytes = 0;
@@ -258,7 +258,7 @@ int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, i
         status = fit(&k, pieces, options, sky);
     }
     if (status == ROMAN_OK || status == ROMAN_ERR_CONVERGENCE) {
-        roman_exposure_results(&k, options->threads, flux, flux_err, chi2);
+        roman_exposure_results(&k, options->threads, flux, flux_err, chi2, gradient);
         options->matrix_entries = k.row_start[n];
         options->bytes = k.bytes;
     }

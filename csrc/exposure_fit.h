@@ -51,12 +51,13 @@ typedef struct {
  * data, weight [padded image]: [DN/s], [1/(DN/s)^2], weight 0 where a pixel is not used.
  * basis: n_sky padded images T_k.
  * Out: flux, flux_err [n] [DN/s] (0 and infinite without a used pixel); chi2 [n]: mean weighted squared
- * residual of the 7 x 7 core (NaN where none is used); sky [n_sky]; residual [padded image]: d - model. */
+ * residual of the 7 x 7 core (NaN where none is used); gradient [n]: what is left
+ * of the gradient of the objective, in units of the flux error that a star would have alone; sky [n_sky]; residual [padded image]: d - model. */
 int roman_exposure_fit(const roman_psf_field *field, const roman_frame *frame, int64_t n,
                        const double *x, const double *y, const int32_t *half,
                        const double *expected, const float *data, const float *weight,
-                       const float *basis, double *flux, double *flux_err, float *chi2, double *sky,
-                       float *residual, roman_exposure_options *options, int32_t level);
+                       const float *basis, double *flux, double *flux_err, float *chi2, float *gradient,
+                       double *sky, float *residual, roman_exposure_options *options, int32_t level);
 /* cffi: end */
 
 /* The ePSF of the cell that holds a position; beyond the image that of its edge. */

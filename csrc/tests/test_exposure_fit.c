@@ -14,7 +14,7 @@ static const roman_frame frame = {NY, NX, PAD};
 typedef struct {
     double x[N], y[N], truth[N], expected[N], flux[N], flux_err[N], sky[3];
     int32_t half[N];
-    float chi2[N], *data, *weight, *basis, *residual;
+    float chi2[N], gradient[N], *data, *weight, *basis, *residual;
     roman_exposure_options options;
 } problem;
 
@@ -61,7 +61,7 @@ static int run_with(problem *p, int level)
 {
     roman_psf_field field = {psf, 1, 1, 1e9};
     return roman_exposure_fit(&field, &frame, N, p->x, p->y, p->half, p->expected, p->data, p->weight, p->basis,
-                              p->flux, p->flux_err, p->chi2, p->sky, p->residual, &p->options, level);
+                              p->flux, p->flux_err, p->chi2, p->gradient, p->sky, p->residual, &p->options, level);
 }
 
 static int inside(const problem *p, int s)

@@ -83,7 +83,8 @@ class PsfField:
 class ExposureFit:
     """Result of `exposure_fit`.
 
-    flux, flux_err, chi2: (n,) [image units; chi2 per core pixel]; sky: (n_sky,); residual: frame.shape [image
+    flux, flux_err, chi2: (n,) [image units; chi2 per core pixel]; gradient: (n,) what is left of a star's gradient
+    [sigma]; sky: (n_sky,); residual: frame.shape [image
     units]; rounds, iterations, worst_gradient [sigma]; released: stars found far from what was expected;
     bytes: working memory.
     """
@@ -91,6 +92,7 @@ class ExposureFit:
     flux: F64
     flux_err: F64
     chi2: F32
+    gradient: F32
     sky: F64
     residual: F32
     rounds: int
@@ -153,7 +155,8 @@ def exposure_fit(
     count("basis", len(terms), 1, MAX_SKY)
     finite(data=img, basis=terms, expected=prior)
     weights(weight=wgt)
-    flux, flux_err, chi2 = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.float32)
+    flux, flux_err = np.zeros(n), np.zeros(n)
+    chi2, gradient = np.zeros(n, dtype=np.float32), np.zeros(n, dtype=np.float32)
     sky, residual = np.zeros(len(terms)), np.empty(img.shape, dtype=np.float32)
     options = ffi.new(
         "roman_exposure_options *",
@@ -179,6 +182,7 @@ def exposure_fit(
         pointer(flux),
         pointer(flux_err),
         pointer(chi2),
+        pointer(gradient),
         pointer(sky),
         pointer(residual),
         options,
@@ -189,6 +193,7 @@ def exposure_fit(
         flux,
         flux_err,
         chi2,
+        gradient,
         sky,
         residual,
         options.rounds,

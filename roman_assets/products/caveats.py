@@ -29,6 +29,7 @@ class Code(StrEnum):
     FIT = "fit"  # a solution that is doubtful
     FEW = "few"  # fewer inputs than asked for
     REFERENCE = "reference"  # a reference that stands in for the real one, or cannot be used
+    SATURATION = "saturation"  # saturated pixels left out for want of anything that tells the good ones
     PICTURE = "picture"  # a picture that could not be drawn; the product is not touched by it
     OTHER = "other"  # from before caveats had codes
 

@@ -101,11 +101,11 @@ def test_a_fit_that_does_not_end_is_a_caveat_and_no_product(
     take_in(started, own_files[6:7])
 
     def astray(*arguments: Any, **options: Any) -> ExposurePhotometry:
-        return replace(fit_exposure(*arguments, **options), worst_gradient=40.0, converged=False)
+        return replace(fit_exposure(*arguments, **options), unsolved=900, on_image=1000, converged=False)
 
     monkeypatch.setattr("roman_assets.systems.msos.stages.psf_photometry.fit_exposure", astray)
     result = measure(started, DAY, DETECTOR)
-    assert any("40.0 sigma from its solution" in caveat for caveat in result.caveats)
+    assert any("no solution for 900 of 1000 stars" in caveat for caveat in result.caveats)
     assert sum(r.kind == "psf_photometry_part" for r in result.records) == 6
 
 

@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roman_assets.errors import InputError
+from roman_assets.exposures.level2.ramps import JUMP_DET, judge_ramps
 from roman_assets.exposures.level2.reader import Image
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
-
-DO_NOT_USE, SATURATED, JUMP_DET = 1, 2, 4
-#: Pixels that carry no usable flux. JUMP_DET stays: the ramp fit has repaired those pixels (a third of a
-#: crowded frame), only their noise is larger.
-UNUSABLE = DO_NOT_USE | SATURATED
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,10 @@ class Frame:
     """One exposure ready to be fitted.
 
     data (ny, nx) float32 [DN/s], 0 where unusable; good (ny, nx) bool; read_variance and
-    poisson_slope (ny, nx) float32: variance [(DN/s)^2] = read_variance + poisson_slope * model [DN/s].
-    v3yangle [deg] as the header says, None without.
+    poisson_slope (ny, nx) float32: variance [(DN/s)^2] = read_variance + poisson_slope * model [DN/s]. saturated: pixels
+    whose light is lost; those that saturated late are good, with the noise of what is left of their ramps.
+    v3yangle [deg] as the header says, None without. saturation_unclear: whether pixels were left out because they are
+    flagged SATURATED and nothing in the file tells which of their slopes are right.
     """
 
     name: str
@@ -147,6 +145,7 @@ class Frame:
     saturated: NDArray[np.bool_] = field(repr=False)
     jacobian: F64 = field(default_factory=lambda: np.eye(2))  # d(this frame) / d(reference frame)
     v3yangle: float | None = None
+    saturation_unclear: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -198,8 +197,8 @@ def prepare(image: Image) -> Frame:
         Too few usable pixels, or an unusable WCS or error array.
     """
     header = image.header
-    good = (image.dq & UNUSABLE) == 0
-    good &= np.isfinite(image.data) & np.isfinite(image.err) & (image.err > 0)
+    ramps = judge_ramps(image.data, image.var_poisson, image.dq, image.resultants)
+    good = ~ramps.unusable & np.isfinite(image.data) & np.isfinite(image.err) & (image.err > 0)
     if good.mean() < 0.05:
         raise InputError(
             f"only {100 * good.mean():.1f} % of the pixels are usable",
@@ -209,9 +208,13 @@ def prepare(image: Image) -> Frame:
         )
     read_variance = np.empty(image.data.shape, dtype=np.float32)
     slope = np.empty(image.data.shape, dtype=np.float32)
+    # The ramp fit has repaired pixels with a jump (a third of a crowded frame): only their noise is larger.
     jump = (image.dq & JUMP_DET) != 0
     for members in (~jump, jump):
         read_variance[members], slope[members] = _noise_of(image, good, members)
+    own = ramps.partial & good
+    slope[own] = image.var_poisson[own] / image.data[own]
+    read_variance[own] = np.maximum(image.err[own] ** 2 - image.var_poisson[own], read_variance[own])
     return Frame(
         header.exposure_id,
         header.mid_mjd,
@@ -223,8 +226,9 @@ def prepare(image: Image) -> Frame:
         slope,
         pixel_map(image.wcs, image.data.shape),
         image.wcs,
-        (image.dq & SATURATED) != 0,
+        ramps.lost,
         v3yangle=image.v3yangle,
+        saturation_unclear=ramps.unclear,
     )
 
 

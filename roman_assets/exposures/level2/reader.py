@@ -23,6 +23,7 @@ from roman_assets.exposures.level2.header import (
     header_from_tree,
 )
 from roman_assets.exposures.level2.pixels import CONSTANT_IMAGE, PixelGates, judge_pixels
+from roman_assets.exposures.level2.ramps import Resultants
 from roman_assets.exposures.rejection import DEFAULT_LIMITS, WAIVABLE, Limits, Reason, Rejected
 from roman_assets.text import printable
 
@@ -34,7 +35,8 @@ class Image:
     """One exposure, planes (ny, nx): float32 ``data``, ``err`` [DN/s] and ``var_poisson`` [DN^2/s^2].
 
     ``dq`` is uint32.  ``wcs`` is the file's gwcs without bounding box; pixels are 0-based, an integer
-    is the centre of a pixel.  ``v3yangle`` is the header's angle from the telescope's V3 axis to +y [deg], None without.
+    is the centre of a pixel.  ``resultants`` are the times of the ramps' resultants, ``v3yangle`` is the header's angle
+    from the telescope's V3 axis to +y [deg]: None where the file does not tell.
     """
 
     header: ExposureHeader
@@ -43,6 +45,7 @@ class Image:
     var_poisson: NDArray[np.float32]
     dq: NDArray[np.uint32]
     wcs: Any
+    resultants: Resultants | None = None
     v3yangle: float | None = None
 
 
@@ -169,7 +172,9 @@ def _build(roman: Any, header: ExposureHeader, path: str | Path) -> Image:
     wcs.bounding_box = None  # with it, positions just off the chip become NaN
     if FOOTPRINT_FROM_TARGET in header.caveats:
         header = _with_footprint(header, wcs, wcsinfo, path)
-    return Image(header=header, wcs=wcs, v3yangle=_v3yangle(wcsinfo), **planes)
+    exposure = roman["meta"].get("exposure") or {}
+    resultants = Resultants.of(exposure.get("read_pattern"), exposure.get("frame_time"))
+    return Image(header=header, wcs=wcs, resultants=resultants, v3yangle=_v3yangle(wcsinfo), **planes)
 
 
 def _v3yangle(wcsinfo: Any) -> float | None:

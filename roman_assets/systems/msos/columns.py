@@ -31,5 +31,10 @@ FLUX = (
     C("flux", F32, "DN / s", "total flux on the reference zero point; NaN where the fit failed"),
     C("flux_err", F32, "DN / s", "its standard error"),
 )
-FLAG8 = C("flag", U8, "", "bits: 1 no usable pixel, 2 saturated, 4 masked pixels, 8 bad fit, 16 edge, 32 cosmic ray")
+FLAG8 = C(
+    "flag",
+    U8,
+    "",
+    "bits: 1 no usable pixel, 2 saturated, 4 masked pixels, 8 bad fit, 16 edge, 32 cosmic ray, 64 no solution",
+)
 MAG = C("mag", F32, "mag", "AB magnitude of the flux; NaN where it is not positive")

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int64_t p = 0; p < s.plane; p++) weight[p] = rarely(&in, 50) ? weight[p] : fabsf(weight[p]);
     double *expected = doubles(&in, s.n), *out[3];
     float *seen[3];
-    int64_t all = 2 * s.n + (o.n_sky ? o.n_sky : 1), pixels = s.n + s.plane;
+    int64_t all = 2 * s.n + (o.n_sky ? o.n_sky : 1), pixels = 2 * s.n + s.plane;
     /* Another level, and another number of threads: the same bits. */
     int runs = rarely(&in, 16) ? 3 : 2;
     for (int run = 0; run < runs; run++) {
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         roman_exposure_options used = o;
         if (run == 2) used.threads = 3;
         roman_exposure_fit(&field, &s.frame, s.n, s.x, s.y, s.half, expected, image, weight, basis, at, at + s.n, f,
-                           at + 2 * s.n, f + s.n, &used, run == 0 ? BASELINE : 0);
+                           f + s.n, at + 2 * s.n, f + 2 * s.n, &used, run == 0 ? BASELINE : 0);
         same_doubles(out[0], at, all);
         same_floats(seen[0], f, pixels);
     }

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
-from roman_assets.exposures.level2.frames import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    pixel_map,
-    prepare,
-    sky_of,
-    tangent_plane,
-)
+from roman_assets.exposures.level2.frames import pixel_map, prepare, sky_of, tangent_plane
+from roman_assets.exposures.level2.ramps import DO_NOT_USE, JUMP_DET, SATURATED
 from tests.systems.msos.conftest import CONFIG
 
 
@@ -81,11 +74,12 @@ def test_tangent_plane_is_flat_at_its_centre():
 
 def test_mask(survey):
     image, frame = survey.images[0], survey.frames[0]
-    unusable = (image.dq & (DO_NOT_USE | SATURATED)) != 0
-    assert not frame.good[unusable].any()
+    assert not frame.good[(image.dq & DO_NOT_USE) != 0].any()
     assert frame.good[(image.dq == JUMP_DET) & (image.err > 0)].all(), "repaired pixels stay in"
     assert (frame.data[~frame.good] == 0).all()
-    np.testing.assert_array_equal(frame.saturated, (image.dq & SATURATED) != 0)
+    assert not frame.good[frame.saturated].any(), "a lost core has no light"
+    flagged = (image.dq & SATURATED) != 0
+    assert (frame.good[flagged] | frame.saturated[flagged] | ((image.dq & DO_NOT_USE) != 0)[flagged]).all()
 
 
 def test_values_that_are_not_finite_are_masked(survey):

@@ -17,7 +17,7 @@ from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.photometry import SplinePsf, Stars, psf_stamps
 from roman_assets.systems.msos.difference.residual import ConstantSky, Registration, Residual
 from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
-from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, MODEL_FLOOR, NO_DATA, core_flags
+from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, MODEL_FLOOR, NO_DATA, SATURATED, core_flags
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -36,6 +36,8 @@ SHAPE_ERROR, BAD_CHI2, ROUGH_CHI2 = 0.05, 4.0, 40.0
 MOST_FACTOR, FACTOR_POINTS = 3.0, 40
 #: Share of the season that must be left as a baseline on both sides of a brightening, else all outside it is.
 BASELINE_SHARE, BASELINE_POINTS = 0.25, 8
+#: Of a difference, a lost core and a bad fit leave nothing: its errors do not know of them.
+UNUSED_DIFFERENCES = UNUSED_FLAGS | SATURATED | BAD_FIT
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Stamps:
             self.residual[k, number], self.weight[k, number] = residual.image[window], residual.weight[window]
         core = Stars.of(x[rows], y[rows], CORE)
         good = residual.weight[residual.geometry.inner] > 0
-        self.flag[rows, number] = core_flags(
+        self.flag[rows, number], _ = core_flags(
             sky.psf, residual.geometry, core, good, frame.saturated, residual.cosmic_rays
         )
         terms = 1.0 if registration.terms is None else 1.0 + registration.terms(x[rows], y[rows])
@@ -112,7 +114,7 @@ class Series:
     @property
     def good(self) -> Bools:
         """Points that count."""
-        return ((self.flag & UNUSED_FLAGS) == 0) & np.isfinite(self.flux) & np.isfinite(self.error)
+        return ((self.flag & UNUSED_DIFFERENCES) == 0) & np.isfinite(self.flux) & np.isfinite(self.error)
 
 
 class Cutouts:

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, COSMIC_RAY, MASKED, NO_DATA, SATURATED
+from roman_assets.systems.msos.photometry.exposure_fit import COSMIC_RAY, MASKED, NO_DATA, UNSOLVED
 
 F64 = NDArray[np.float64]
-#: Measurements with any of these bits are kept but not used; the edge alone does not spoil one.
-UNUSED_FLAGS = NO_DATA | SATURATED | MASKED | BAD_FIT | COSMIC_RAY
+#: Measurements with any of these bits are kept but not used. The edge alone does not spoil one, nor do saturation and a bad
+#: fit: the error says what they cost.
+UNUSED_FLAGS = NO_DATA | MASKED | COSMIC_RAY | UNSOLVED
 HIGH_SIGMA = 3.0
 #: Epochs transposed together: whole cache lines are written, and the reads stay in cache.
 EPOCHS_AT_ONCE = 32

@@ -15,6 +15,8 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.exposure import ExposureFit, exposure_fit
 from roman_assets.kernels.photometry import PaddedFrame, Stars
+from roman_assets.systems.msos.photometry.halos import halo_errors
+from roman_assets.systems.msos.photometry.positions import alone, displacements
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
@@ -29,15 +31,25 @@ MODEL_FLOOR = 0.003
 POINTING_STEPS = 3
 #: Relative change of a star that the catalogue leaves free: in its own filter, and in another one.
 SPREAD, OTHER_FILTER_SPREAD = 0.1, 1.0
+#: A fit that ends farther from its solution than this, by a star's gradient [sigma], says nothing of that star.
+MOST_GRADIENT = 1.0
+#: Relative error of a star's light as its wings tell it, where the core is lost; less in proportion where less is lost.
+WING_ERROR = 0.02
+#: What shows that a star stands elsewhere than the catalogue has it: S/N, displacement [sigma], [px]; it is moved no farther
+#: than the last [px].
+PLACED_SNR, DISPLACED_SIGMA, DISPLACED_PX, MOST_DISPLACED = 50.0, 4.0, 0.01, 0.3
+#: Least excess of a cosmic ray, relative to the model's brightest pixel beside it.
+RAY_OF_MODEL = 0.2
 #: Bits of a measurement's flag.
-NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY = 1, 2, 4, 8, 16, 32
+NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY, UNSOLVED = 1, 2, 4, 8, 16, 32, 64
 FLAG_MEANINGS = {
     NO_DATA: "no usable pixel",
-    SATURATED: "saturated pixel in the core",
-    MASKED: "less than 70 % of the PSF-weighted core usable",
-    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness",
+    SATURATED: "saturated pixels in the core: measured from what is left",
+    MASKED: "less than 70 % of the PSF-weighted core usable, saturation apart",
+    BAD_FIT: "chi2 per core pixel above 25 and above four times that of stars of its brightness: the error is as much larger",
     EDGE: "centre closer than 3 px to the edge of the array",
     COSMIC_RAY: "a cosmic ray was found and masked in the core",
+    UNSOLVED: "the joint fit ended without a solution for the star",
 }
 
 
@@ -47,7 +59,7 @@ class ExposurePhotometry:
 
     flux, flux_err: (n,) float64 [DN/s]; x, y: (n,) float64 [px], where they were measured; chi2: (n,) float32
     per core pixel; flag: (n,) uint8 bits above; sky: (terms,) [DN/s]; shift: pointing correction (x, y) [px];
-    residual: (ny, nx) [DN/s]; worst_gradient: of a star, in units of its flux error, where the fit ended.
+    residual: (ny, nx) [DN/s]; unsolved: stars for which the fit ended far from its solution; on_image: stars there are.
     """
 
     flux: F64
@@ -62,7 +74,8 @@ class ExposurePhotometry:
     cosmic_rays: int
     iterations: int
     converged: bool
-    worst_gradient: float
+    unsolved: int
+    on_image: int
 
 
 def fit_exposure(
@@ -109,12 +122,16 @@ def fit_exposure(
         if not session.correct_pointing(fit):
             break
         fit = session.fit(fit.flux)
-    # Only now: on a misplaced model every bright core would look like a cosmic ray.
+    # Only now: on a misplaced model every bright core would look like a cosmic ray, and every star like a displaced one.
     cosmic = session.mask_cosmic_rays(fit)
-    if cosmic.any():
+    moved = session.correct_positions(fit)
+    if moved or cosmic.any():
         fit = session.fit(fit.flux)
-    flag = session.flags(fit, cosmic)
-    values, errors = fit.flux.copy(), fit.flux_err.copy()
+    if moved and session.correct_positions(fit):
+        fit = session.fit(fit.flux)
+    flag, lost, misfit = session.flags(fit, cosmic)
+    values, errors = fit.flux.copy(), np.hypot(fit.flux_err * misfit, WING_ERROR * lost * fit.flux)
+    errors = np.hypot(errors, halo_errors(session.stars.x, session.stars.y, fit.flux, session.expected()))
     correction = 1.0 + phase_map(session.stars.x, session.stars.y)
     values, errors = values / correction, errors / correction
     values[flag & NO_DATA != 0] = np.nan
@@ -133,7 +150,8 @@ def fit_exposure(
         int(cosmic.sum()),
         fit.iterations,
         fit.converged,
-        fit.worst_gradient,
+        int((np.abs(fit.gradient[session.inside]) > MOST_GRADIENT).sum()),
+        int(session.inside.sum()),
     )
 
 
@@ -165,14 +183,15 @@ class _Session:
             )
         self.good = frame.good.copy()
         self.shift = (0.0, 0.0)
+        self.own_shift = np.zeros((2, len(ra)))
         self.stars = self._stars()
 
     def _stars(self) -> Stars:
         # Far stars keep their place in the arrays: at the outer margin they see no pixel.
         limit = self.geometry.pad - 33.0
         ny, nx = self.frame.shape
-        x = np.clip(self.x + self.shift[0], -limit, nx - 1 + limit)
-        y = np.clip(self.y + self.shift[1], -limit, ny - 1 + limit)
+        x = np.clip(self.x + self.shift[0] + self.own_shift[0], -limit, nx - 1 + limit)
+        y = np.clip(self.y + self.shift[1] + self.own_shift[1], -limit, ny - 1 + limit)
         return Stars.of(x, y, self.halves)
 
     def weight(self, flux: F64) -> F32:
@@ -184,11 +203,21 @@ class _Session:
     def fit(self, flux: F64) -> ExposureFit:
         """The fit with weights that follow `flux` [DN/s], around the catalogue's fluxes as this exposure shows them."""
         self.last_weight = self.weight(np.where(np.isfinite(flux), flux, 0.0))
-        expected = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
-        expected = expected * (1.0 + self.phase_map(self.stars.x, self.stars.y))
         return exposure_fit(
-            self.field, self.geometry, self.stars, self.data, self.last_weight, self.basis, expected, spread=self.spread
+            self.field,
+            self.geometry,
+            self.stars,
+            self.data,
+            self.last_weight,
+            self.basis,
+            self.expected(),
+            spread=self.spread,
         )
+
+    def expected(self) -> F64:
+        """The catalogue's fluxes (n,) [DN/s] as this exposure shows them."""
+        known = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
+        return np.asarray(known * (1.0 + self.phase_map(self.stars.x, self.stars.y)))
 
     def adopt_colour(self, fit: ExposureFit) -> None:
         """Scales what is expected by the typical ratio of the stars well measured, if there are any."""
@@ -196,21 +225,31 @@ class _Session:
         if bright.any():
             self.colour = float(np.median(fit.flux[bright] / self.catalogue_flux[bright]))
 
-    def correct_pointing(self, fit: ExposureFit) -> bool:
-        """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
+    def _position_steps(self, fit: ExposureFit, least_snr: float) -> tuple[NDArray[np.int64], F64, F64]:
+        """Stars of more than `least_snr`, their residual displacements in x and y [px] and the errors of these, (2, n)."""
         snr = np.where(fit.flux_err > 0, fit.flux / fit.flux_err, 0)
-        bright = np.flatnonzero(self.inside & (snr > 30) & np.isfinite(snr))
-        if bright.size < 10:
-            return False
+        bright = np.flatnonzero(self.inside & (snr > least_snr) & np.isfinite(snr))
+        steps, errors = np.zeros((2, bright.size)), np.full((2, bright.size), np.inf)
+        if bright.size == 0:
+            return bright, steps, errors
         sample = Stars.of(self.stars.x[bright], self.stars.y[bright], 3)
         sums = self.psf.position_sums(self.geometry, sample, fit.residual, self.last_weight)
         flux = fit.flux[bright]
         norm = np.maximum(sums[:, 3], 1e-30)
+        for axis, (gradient, curvature, cross) in enumerate(((1, 6, 4), (2, 8, 5))):
+            information = np.maximum(flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm), 1e-30)
+            steps[axis] = flux * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm) / information
+            errors[axis] = 1.0 / np.sqrt(information)
+        return bright, steps, errors
+
+    def correct_pointing(self, fit: ExposureFit) -> bool:
+        """Moves the model by the common shift of the bright stars, if that is significant; says whether."""
+        bright, steps, errors = self._position_steps(fit, 30.0)
+        if bright.size < 10:
+            return False
         shift, significant = [], False
-        for gradient, curvature, cross in ((1, 6, 4), (2, 8, 5)):
-            information = flux**2 * (sums[:, curvature] - sums[:, cross] ** 2 / norm)
-            step = flux * (sums[:, gradient] - sums[:, cross] * sums[:, 0] / norm) / np.maximum(information, 1e-30)
-            use = information > 1 / 0.2**2
+        for step, sigma in zip(steps, errors, strict=True):
+            use = sigma < 0.2
             if use.sum() < 10:
                 return False
             median = float(np.median(step[use]))
@@ -223,20 +262,47 @@ class _Session:
         self.stars = self._stars()
         return True
 
+    def correct_positions(self, fit: ExposureFit) -> bool:
+        """Moves stars that this exposure sees elsewhere than the catalogue has them; says whether any.
+
+        A variable star's place is known less well than a catalogue of constant ones says, and the light that is lensed need
+        not stand where the blend does: its neighbours would take the light that a misplaced model leaves.
+        """
+        bright, steps, errors = self._position_steps(fit, PLACED_SNR)
+        displaced = (np.abs(steps) > DISPLACED_SIGMA * errors).any(axis=0) & (np.hypot(*steps) > DISPLACED_PX)
+        x, y, chosen = self.stars.x, self.stars.y, bright[displaced]
+        chosen = chosen[alone(x, y, fit.flux, chosen)]
+        if chosen.size == 0:
+            return False
+        known = self.expected()
+        steps = displacements(
+            self.psf, self.geometry, x, y, fit.flux, fit.flux_err, known, fit.residual, self.last_weight, chosen
+        )
+        moves = np.hypot(*steps) < MOST_DISPLACED
+        self.own_shift[:, chosen[moves]] += steps[:, moves]
+        self.stars = self._stars()
+        return bool(moves.any())
+
     def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
         inner = self.geometry.inner
-        hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0))
+        model = self.data[inner] - fit.residual[inner]
+        hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0), model)
         self.good &= ~hit
         return hit
 
-    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Flag bits of every star."""
+    def flags(self, fit: ExposureFit, cosmic: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], F64, F64]:
+        """Flag bits of every star, the share of its core that saturation took, and by how much a misfit enlarges errors."""
         core = Stars.of(self.stars.x, self.stars.y, 3)
-        flag = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
+        flag, lost = core_flags(self.psf, self.geometry, core, self.good, self.frame.saturated, cosmic)
         flag[~self.inside | ~np.isfinite(fit.flux_err)] |= NO_DATA
-        flag[(fit.chi2 > 25) & (fit.chi2 > 4 * _typical(fit.chi2, self.catalogue_flux))] |= BAD_FIT
-        return flag
+        typical = _typical(fit.chi2, self.catalogue_flux)
+        bad = (fit.chi2 > 25) & (fit.chi2 > 4 * typical)
+        flag[bad] |= BAD_FIT
+        flag[np.abs(fit.gradient) > MOST_GRADIENT] |= UNSOLVED
+        misfit = np.ones(len(flag))
+        misfit[bad] = np.sqrt(fit.chi2[bad] / np.maximum(typical[bad], 1.0))
+        return flag, lost, misfit
 
 
 def core_flags(
@@ -246,33 +312,45 @@ def core_flags(
     good: NDArray[np.bool_],
     saturated: NDArray[np.bool_],
     cosmic: NDArray[np.bool_],
-) -> NDArray[np.uint8]:
-    """Flag bits that follow from the pixels (ny, nx) in the cores of stars: usable, saturated, hit by cosmic rays."""
+) -> tuple[NDArray[np.uint8], F64]:
+    """Flag bits that follow from the pixels (ny, nx) in the cores of stars (usable, lost to saturation, hit by cosmic
+    rays), and the share of every core that is lost to saturation, both (n,).
+    """
     sharpness = psf.sharpness_of(core)
     ones = np.ones(geometry.shape, dtype=np.float32)
 
     def share(pixels: NDArray[np.bool_]) -> F64:
         return psf.matched_sums(geometry, core, ones, geometry.padded(pixels))[:, 1] / sharpness
 
-    usable = share(good)
+    lost = np.clip(share(saturated), 0.0, 1.0) if saturated.any() else np.zeros(len(core))
+    usable = share(good) + lost
     flag = np.zeros(len(core), dtype=np.uint8)
     flag[usable < 0.02] |= NO_DATA
-    flag[share(saturated) > 0.02] |= SATURATED
+    flag[lost > 0.02] |= SATURATED
     flag[usable < 0.7] |= MASKED
     if cosmic.any():
         flag[share(cosmic) > 0.01] |= COSMIC_RAY
     x, y = core.x, core.y
     flag[(x < 2.5) | (x > geometry.nx - 3.5) | (y < 2.5) | (y > geometry.ny - 3.5)] |= EDGE
-    return flag
+    return flag, lost
 
 
-def cosmic_rays(residual: F32, weight: F32) -> NDArray[np.bool_]:
-    """Pixels (ny, nx) far above the model and sharper than any PSF; weight 0 marks those that do not count."""
+def cosmic_rays(residual: F32, weight: F32, model: F32 | None = None) -> NDArray[np.bool_]:
+    """Pixels (ny, nx) far above the model and sharper than any PSF; weight 0 marks those that do not count.
+
+    Where `model` is given, an excess must be RAY_OF_MODEL of its brightest pixel nearby: below, it may be the core of a
+    star that stands a little elsewhere.
+    """
+    from scipy.ndimage import maximum_filter
+
     sigma = 1.0 / np.sqrt(np.maximum(weight, 1e-12))
     significance = np.where(weight > 0, residual / sigma, 0)
     padded = np.pad(residual, 1)
     around = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4
-    return np.asarray((significance > 8) & (around < 0.1 * residual))
+    found = (significance > 8) & (around < 0.1 * residual)
+    if model is not None and found.any():
+        found &= residual > RAY_OF_MODEL * maximum_filter(model, size=3)
+    return np.asarray(found)
 
 
 def _typical(chi2: F32, flux: F64) -> F64:

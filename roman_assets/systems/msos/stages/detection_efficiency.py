@@ -34,7 +34,7 @@ from roman_assets.systems.msos.efficiency.recovery import (
     recover,
 )
 from roman_assets.systems.msos.events.classify import MICROLENSING
-from roman_assets.systems.msos.light_curves.series import SATURATED
+from roman_assets.systems.msos.photometry.exposure_fit import SATURATED
 from roman_assets.systems.msos.stages.common import CODE, Check, Progress, StageResult, season_partition, silent
 from roman_assets.systems.msos.stages.image_efficiency import SeasonImages, recover_in_images
 from roman_assets.systems.msos.stages.season_curves import (

@@ -24,11 +24,11 @@ from roman_assets.products.records import ProductRecord
 from roman_assets.systems.msos.archive import archive_metadata
 from roman_assets.systems.msos.curve_tables import DIFFERENCE_LIGHT_CURVES, DIFFERENCE_SOURCES
 from roman_assets.systems.msos.difference.grid import ReferenceGrid, SeasonCube, fill, saturating, time_bins
-from roman_assets.systems.msos.difference.photometry import Stamps
+from roman_assets.systems.msos.difference.photometry import UNUSED_DIFFERENCES, Stamps
 from roman_assets.systems.msos.difference.residual import Registration, residual_image
 from roman_assets.systems.msos.difference.search import DifferenceConfig
 from roman_assets.systems.msos.difference.sources import ONE_SIDED, Candidates, Source, Verdicts, find_candidates, judge
-from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS, list_column, rounded_errors
+from roman_assets.systems.msos.light_curves.series import list_column, rounded_errors
 from roman_assets.systems.msos.photometry.exposure_fit import NO_DATA
 from roman_assets.systems.msos.stages.common import OBJECT_ORDER, Check, Progress, StageResult, season_partition, silent
 from roman_assets.systems.msos.stages.difference_inputs import Pointing, Refusals
@@ -273,7 +273,7 @@ def _curves(head: pl.DataFrame, search: _Search, order: NDArray[np.int64]) -> pl
     flux, error = (np.array([getattr(c, n) for c in curves], dtype=np.float32) for n in ("flux", "error"))
     flag = np.array([c.flag for c in curves], dtype=np.uint8)
     flag[~np.isfinite(flux)] |= NO_DATA
-    good = ((flag & UNUSED_FLAGS) == 0).sum(axis=1)
+    good = ((flag & UNUSED_DIFFERENCES) == 0).sum(axis=1)
     return head.with_columns(
         n_good=pl.Series(good.astype(np.int32)),
         flux=list_column(flux, pl.Float32),
@@ -337,7 +337,7 @@ def _picture(workspace: Workspace, table: pl.DataFrame, curves: Sequence[tuple[P
             epochs = workspace.products.read_table(epochs_of(workspace, record), ["epoch", "mjd", "optical_element"])
             mjd = epochs.filter(pl.col("optical_element") == source["optical_element"]).sort("epoch")["mjd"].to_numpy()
             flux, error, flag = (np.array(own[name][0].to_list()) for name in ("flux", "flux_err", "flag"))
-            good = (flag & UNUSED_FLAGS) == 0
+            good = (flag & UNUSED_DIFFERENCES) == 0
             title = f"x {source['x']:.1f}  y {source['y']:.1f}  {source['significance']:.0f} σ"
             drawn.append((title, mjd[good], flux[good], error[good]))
     return difference_figure(drawn)

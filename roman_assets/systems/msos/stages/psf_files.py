@@ -17,6 +17,9 @@ from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
 from roman_assets.systems.msos.psf.grid import DetectorPsf, reference_grid
 from roman_assets.systems.msos.psf.phase_map import PhaseMap
 
+#: Caveat of exposures whose saturated pixels nobody can judge.
+SATURATION_UNCLEAR = "pixels flagged saturated are left out: nothing in the file tells which of their slopes are right"
+
 
 def epsf_file(workspace: Workspace, detector: str, element: str) -> Path | None:
     """The ePSF reference file of a detector and filter, if the installation has one."""

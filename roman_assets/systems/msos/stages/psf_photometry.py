@@ -38,11 +38,11 @@ from roman_assets.systems.msos.stages.common import (
     season_partition,
     silent,
 )
-from roman_assets.systems.msos.stages.psf_files import epsf_file, load_frame, read_psf
+from roman_assets.systems.msos.stages.psf_files import SATURATION_UNCLEAR, epsf_file, load_frame, read_psf
 from roman_assets.systems.msos.stages.reference_catalog import catalogue_of
 
-#: A fit that ends farther from its solution than this, by any star's gradient [sigma], is none.
-MOST_GRADIENT = 1.0
+#: Share of the stars that a fit may leave without a solution (they are flagged): above it, the exposure has none.
+MOST_UNSOLVED = 0.2
 PART, MANIFEST, PICTURE = "psf_photometry_part", "psf_photometry", "photometry_picture"
 #: Share of the catalogued stars that an exposure must measure, and chi2 per core pixel it may have.
 COMPLETENESS, CHI2_RANGE = 0.8, (0.3, 3.0)
@@ -162,12 +162,15 @@ def _measure(
         phase_map,
         same_filter=exposure.optical_element == catalogue.record.attributes["optical_element"],
     )
-    if measured.worst_gradient > MOST_GRADIENT:
-        raise KernelError(f"the joint fit ends {measured.worst_gradient:.1f} sigma from its solution")
+    if measured.unsolved > MOST_UNSOLVED * measured.on_image:
+        raise KernelError(f"the joint fit has no solution for {measured.unsolved} of {measured.on_image} stars")
     caveats = [Caveat(Code.CALIBRATION, part, caveat)] if caveat else []
     caveats += [Caveat(Code.HEADER, part, c) for c in exposure.caveats]
-    if not measured.converged:
-        caveats.append(Caveat(Code.FIT, part, "the joint fit stopped before it converged"))
+    if frame.saturation_unclear:
+        caveats.append(Caveat(Code.SATURATION, part, SATURATION_UNCLEAR))
+    if measured.unsolved:
+        text = f"the joint fit has no solution for {measured.unsolved} of {measured.on_image} stars: they are flagged"
+        caveats.append(Caveat(Code.FIT, part, text))
     if max(abs(s) for s in measured.shift) > 0.3:
         text = f"pointing is off by {measured.shift[0]:.2f}, {measured.shift[1]:.2f} px"
         caveats.append(Caveat(Code.FIT, part, text))

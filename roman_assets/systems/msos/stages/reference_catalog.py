@@ -43,7 +43,7 @@ from roman_assets.systems.msos.stages.common import (
     season_partition,
     silent,
 )
-from roman_assets.systems.msos.stages.psf_files import load_frame, psf_tree, starting_psf
+from roman_assets.systems.msos.stages.psf_files import SATURATION_UNCLEAR, load_frame, psf_tree, starting_psf
 
 #: Density of catalogued stars [1/px] outside which a catalogue is not believed.
 DENSITY_RANGE = (0.001, 0.3)
@@ -217,6 +217,8 @@ def _establish_one(
     catalogue = calibrated_catalogue(frames, psf, fixed_psf=fixed, tile_px=config.tile_px, progress=progress)
     zero_point, zero_point_caveat = ab_zero_point(chosen[0].conversion_megajanskys, chosen[0].pixel_area_sr)
     caveats = [Caveat(Code.CALIBRATION, part, zero_point_caveat)] if zero_point_caveat else []
+    if any(frame.saturation_unclear for frame in frames):
+        caveats.append(Caveat(Code.SATURATION, part, SATURATION_UNCLEAR))
     if len(frames) < config.exposures:
         caveats.append(Caveat(Code.FEW, part, f"stacked {len(frames)} of {config.exposures} exposures, all there are"))
     attributes = _attributes(chosen, season, part, sequence, zero_point, catalogue, len(frames))

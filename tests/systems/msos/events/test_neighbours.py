@@ -59,3 +59,21 @@ def test_solutions_of_one_event_are_no_ghosts_of_each_other() -> None:
     """Two rows of one object: degenerate models of the same light curve."""
     twins = table(0.0).with_columns(object_id=pl.Series([1, 1]))
     assert veto_ghosts(twins, CLASSES)["event_class"].to_list() == ["single_lens"] * 2
+
+
+def halo(
+    fs: tuple[float, float], separation_px: float = 40.0, t0: tuple[float, float] = (100.0, 100.01)
+) -> pl.DataFrame:
+    return table(separation_px, t0).with_columns(u0=pl.Series([0.05, 0.5]), fs=pl.Series(fs))
+
+
+def test_the_halo_of_a_very_bright_event_is_none() -> None:
+    """40 px away the halo of 2e7 DN/s may be some 1,000 DN/s in another star's core, with doubt."""
+    assert veto_ghosts(halo((1e6, 3.0)), CLASSES)["event_class"].to_list() == ["single_lens", "artefact"]
+    for other in (
+        halo((1e6, 5e4)),  # far brighter than any halo there
+        halo((1e6, 3.0), t0=(100.0, 101.5)),
+        halo((1e6, 3.0), separation_px=600.0),
+        halo((50.0, 3.0)),  # a faint event has no halo
+    ):
+        assert veto_ghosts(other, CLASSES)["event_class"].to_list() == ["single_lens"] * 2

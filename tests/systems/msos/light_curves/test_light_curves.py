@@ -20,7 +20,15 @@ from roman_assets.systems.msos.light_curves.series import (
     transpose,
     usable,
 )
-from roman_assets.systems.msos.photometry.exposure_fit import BAD_FIT, COSMIC_RAY, EDGE, MASKED, NO_DATA, SATURATED
+from roman_assets.systems.msos.photometry.exposure_fit import (
+    BAD_FIT,
+    COSMIC_RAY,
+    EDGE,
+    MASKED,
+    NO_DATA,
+    SATURATED,
+    UNSOLVED,
+)
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -42,7 +50,7 @@ def sums_of(star, mjd, flux, error, flag, cut):
 def test_sums_by_hand():
     flux = np.array([[10.0, 30.0, np.nan, 12.0]])
     error = np.array([[1.0, 2.0, 1.0, 1.0]])
-    flag = np.array([[0, 0, NO_DATA, SATURATED]], dtype=np.uint8)
+    flag = np.array([[0, 0, NO_DATA, MASKED]], dtype=np.uint8)
     mjd = np.array([1.0, 2.0, 3.0, 4.0])
     row = daily_sums(np.array([7], dtype=np.int32), mjd, flux, error, flag, np.array([10.0])).row(0, named=True)
     assert row["star"] == 7
@@ -66,7 +74,8 @@ def test_star_without_a_good_point():
 
 
 @pytest.mark.parametrize(
-    ("bit", "used"), [(0, True), (EDGE, True)] + [(b, False) for b in (NO_DATA, SATURATED, MASKED, BAD_FIT, COSMIC_RAY)]
+    ("bit", "used"),
+    [(b, True) for b in (0, EDGE, SATURATED, BAD_FIT)] + [(b, False) for b in (NO_DATA, MASKED, COSMIC_RAY, UNSOLVED)],
 )
 def test_usable_by_flag(bit, used):
     one = np.ones((1, 1))

@@ -8,7 +8,7 @@ import pytest
 
 from roman_assets.systems.msos.light_curves.series import SeriesBlock
 from roman_assets.systems.msos.objects.statistics import ClassThresholds, statistics
-from roman_assets.systems.msos.photometry.exposure_fit import NO_DATA, SATURATED
+from roman_assets.systems.msos.photometry.exposure_fit import MASKED, NO_DATA
 
 ZERO_POINT = 26.79
 
@@ -24,7 +24,7 @@ def block_of(flux, error=5.0, mjd=None, flag=None):
 def noisy(rng, stars=40, epochs=64):
     error = rng.uniform(3, 8, (stars, epochs))
     flux = 500 + rng.normal(size=(stars, epochs)) * error
-    flag = np.where(rng.random((stars, epochs)) < 0.1, SATURATED, 0).astype(np.uint8)
+    flag = np.where(rng.random((stars, epochs)) < 0.1, MASKED, 0).astype(np.uint8)
     flag[:5] = 0
     flux[flag > 0] = 1e6
     return block_of(flux, error, flag=flag)
@@ -143,7 +143,7 @@ def test_bad_points_break_no_run():
     flux = np.full((1, 40), 100.0)
     flux[0, 20:25] = 150.0
     flag = np.zeros((1, 40), np.uint8)
-    flag[0, 22] = SATURATED
+    flag[0, 22] = MASKED
     row = statistics(block_of(flux, error=2.0, flag=flag), ZERO_POINT).row(0, named=True)
     assert row["longest_high"] == 4
 

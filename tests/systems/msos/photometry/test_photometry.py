@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from roman_assets.errors import InputError
+from roman_assets.kernels.photometry import PaddedFrame, Stars, render
+from roman_assets.systems.msos.light_curves.series import usable
 from roman_assets.systems.msos.photometry.exposure_fit import (
     BAD_FIT,
     COSMIC_RAY,
@@ -16,6 +18,7 @@ from roman_assets.systems.msos.photometry.exposure_fit import (
     MASKED,
     NO_DATA,
     SATURATED,
+    UNSOLVED,
     fit_exposure,
 )
 
@@ -154,6 +157,9 @@ def test_flags_of_masked_saturated_and_lost_stars(survey):
     assert np.isnan(fit.flux_err[lost])
     assert fit.flag[partly] & (MASKED | NO_DATA)
     assert fit.flag[full] & SATURATED
+    assert not fit.flag[full] & (MASKED | NO_DATA), "it is measured from what is left"
+    assert abs(fit.flux[full] - survey.flux[full]) < 3 * fit.flux_err[full]
+    assert fit.flux_err[full] > 0.002 * survey.flux[full], "and its error says what was lost"
 
 
 def test_edge_and_outside(survey, photometry):
@@ -190,9 +196,9 @@ def test_start_that_is_not_finite_is_no_obstacle(survey, photometry):
 
 
 def test_flag_bits_are_distinct_and_explained():
-    bits = [NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY]
+    bits = [NO_DATA, SATURATED, MASKED, BAD_FIT, EDGE, COSMIC_RAY, UNSOLVED]
     assert sorted(FLAG_MEANINGS) == sorted(bits)
-    assert len({*bits}) == 6
+    assert len({*bits}) == 7
     assert all(bit & (bit - 1) == 0 and bit < 256 for bit in bits)
 
 
@@ -205,3 +211,22 @@ def test_empty_catalogue_is_refused(survey):
 def test_catalogue_elsewhere_is_refused(survey):
     with pytest.raises(InputError, match="no catalogued star"):
         fit_exposure(survey.frames[0], np.array([268.5]), np.array([-29.2]), np.array([100.0]), survey.psf)
+
+
+def test_an_event_that_stands_a_little_elsewhere_is_no_cosmic_ray_and_keeps_its_point(survey):
+    """Its catalogue position is that of a faint star: brightened a hundred times, it fits badly, and is an event still."""
+    frame = survey.frames[0]
+    ra, dec = places(survey)
+    inside = survey.inside(12) & (survey.flux < 30) & (survey.flux > 5)
+    target = int(np.flatnonzero(inside)[0])
+    x, y = frame.to_pixels(ra[target : target + 1], dec[target : target + 1])
+    geometry = PaddedFrame(*frame.shape)
+    data = geometry.padded(frame.data)
+    added = 3000.0
+    render(survey.psf.spline, geometry, Stars.of(x + 0.12, y - 0.1, 15), np.array([added]), data)
+    bright = replace(frame, data=np.where(frame.good, data[geometry.inner], 0).astype(np.float32))
+    fit = fit_exposure(bright, ra, dec, survey.flux, survey.psf)
+    assert usable(fit.flux, fit.flux_err, fit.flag)[target]
+    assert fit.flux[target] == pytest.approx(added + survey.flux[target], rel=0.1)
+    assert abs(fit.flux[target] - added - survey.flux[target]) < 4 * fit.flux_err[target]
+    assert fit.unsolved <= 0.01 * fit.on_image

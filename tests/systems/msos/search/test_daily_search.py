@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from roman_assets.systems.msos.light_curves.series import SATURATED, daily_sums
+from roman_assets.systems.msos.light_curves.series import daily_sums
 from roman_assets.systems.msos.models.point_lens import magnification
+from roman_assets.systems.msos.photometry.exposure_fit import MASKED
 from roman_assets.systems.msos.search.daily import DailyConfig, brightening, daily_points
 
 EPOCHS, ERROR = 96, 10.0
@@ -56,7 +57,7 @@ def test_points_with_flags_do_not_count():
     history, mjd, flux, error, flag, reference, reference_err = season(3, stars=3)
     flux[1, 40:60] += 500
     assert brightening(history, mjd, flux, error, flag, reference, reference_err)["row"].to_list() == [1]
-    flag[1, 40:60] = SATURATED
+    flag[1, 40:60] = MASKED
     assert brightening(history, mjd, flux, error, flag, reference, reference_err).height == 0
 
 
