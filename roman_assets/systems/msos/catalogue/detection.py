@@ -56,6 +56,8 @@ LEAST_SNR = 4.0
 MERGE_PX = 0.45
 #: Steps that bring saturated stars from the centroids of their lost pixels to their places.
 PLACING_STEPS = 8
+#: A very bright star changes where its flux scatters by more than this between the exposures, relative to its mean.
+CHANGES = 0.15
 #: Half size of the window that tells a star's place, and of one so bright that its core may be lost.
 PLACE_HALF, PLACE_HALF_BRIGHT = 3, 7
 #: Stars enter the ePSF above this signal to noise in the stack.
@@ -143,6 +145,7 @@ def build_catalogue(
             stars, sky, residual, fit = _fit(stack, stars, psf, sky, step.floor)
             stars = _move(stack, stars, psf, residual, sky, step.floor)
             stars = _prune(stars, fit, min(step.threshold, PRUNE_SNR))
+        stack.changing = _changing(stack, stars, psf, residual, weight)
         if not fixed_psf:
             psf, stars = _improve(stack, stars, psf, model, sky, step.floor)
         residual = stack.residual(stars, psf, sky)
@@ -242,6 +245,24 @@ def _accumulate(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32,
         total[:, 7] += turned[:, 0, 1]
         total[:, 8] += turned[:, 1, 1]
     return total
+
+
+def _changing(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, weight: F32) -> StarList:
+    """Very bright stars whose flux differs between the exposures, with its scatter [DN/s] as flux.
+
+    The stack knows one flux a star: what it leaves of such a one is no light of stars around it.
+    """
+    bright = stars.take(stamp_halves(stars.flux, stack.noise, psf) > NARROW)
+    if not len(bright) or len(stack.frames) < 2:
+        return bright.take(np.zeros(len(bright), dtype=bool))
+    window = np.full(len(bright), PLACE_HALF_BRIGHT, dtype=np.int32)
+    places = stack.positions(bright, window)
+    sums = np.stack(
+        [matched_sums(psf.spline, stack.geometry, at, residual[e], weight[e]) for e, at in enumerate(places)]
+    )
+    more = np.where(sums[:, :, 1] > 0, sums[:, :, 0] / np.maximum(sums[:, :, 1], 1e-30), 0.0)
+    scatter = more.std(axis=0)
+    return StarList(bright.x, bright.y, scatter).take(scatter > CHANGES * bright.flux)
 
 
 def _position_system(sums: F64, flux: F64) -> tuple[F64, F64]:

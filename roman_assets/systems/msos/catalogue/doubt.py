@@ -37,7 +37,7 @@ def doubt(snr: F64, stars: StarList) -> F64:
     size = WINDOW_PX * DETECTION_GRID + 1
     square = uniform_filter(between * np.minimum(snr * snr, MOST_SIGMA**2), size, mode="nearest")
     share = uniform_filter(between, size, mode="nearest")
-    scatter = np.sqrt(square / np.maximum(share, 1e-9))
+    scatter = np.sqrt(np.maximum(square, 0.0) / np.maximum(share, 1e-9))
     # Where stars leave nothing between them the mean of the field speaks.
     overall = float(np.sqrt((between * np.minimum(snr * snr, MOST_SIGMA**2)).sum() / max(between.sum(), 1.0)))
     scatter = np.where(share > 0.02, scatter, overall)

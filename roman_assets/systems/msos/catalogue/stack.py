@@ -13,7 +13,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, sky_of
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
-from roman_assets.systems.msos.psf.stamps import placed, sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.stamps import HALF_SIZES, placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -42,7 +42,10 @@ class StarList:
 
 
 class Stack:
-    """The exposures of a catalogue, and the mapping of the first one's pixels onto each."""
+    """The exposures of a catalogue, and the mapping of the first one's pixels onto each.
+
+    changing: stars whose flux differs between the exposures, by so much [DN/s]: where their light is, it counts as noise.
+    """
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         if not frames:
@@ -56,6 +59,7 @@ class Stack:
         self.data = np.stack([self.geometry.padded(f.data) for f in frames])
         noise = [np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames]
         self.noise = float(np.sqrt(np.median(noise)))
+        self.changing = StarList(*(np.empty(0) for _ in range(3)))
         for frame in self.frames:
             frame.jacobian = self._jacobian(frame)
 
@@ -101,4 +105,10 @@ class Stack:
             background = np.tensordot(sky[index], self.basis, axes=1).astype(np.float32)
             model = render(psf.spline, self.geometry, where, np.maximum(stars.flux, 0), background)
             weights[index][self.geometry.inner] = self.frames[index].weight(model[self.geometry.inner], floor)
+        if len(self.changing):
+            far = np.full(len(self.changing), HALF_SIZES[-1], dtype=np.int32)
+            for index, where in enumerate(self.positions(self.changing, far)):
+                empty = np.zeros(self.geometry.shape, dtype=np.float32)
+                light = render(psf.spline, self.geometry, where, self.changing.flux, empty)
+                weights[index] /= 1.0 + weights[index] * light * light
         return weights
