@@ -27,6 +27,8 @@ def stamp_halves(flux: ArrayLike, noise: float, psf: EffectivePsf) -> NDArray[np
     halves = np.full(fluxes.shape, HALF_SIZES[0], dtype=np.int32)
     for smaller, larger in pairwise(HALF_SIZES):
         ring = np.abs(psf.radius - smaller) < 0.5
+        if not ring.any():  # a reference ePSF may end before
+            break
         edge = float(psf.values[ring].mean())
         halves[fluxes * edge > (SEEN if smaller < NARROW else SEEN_FAR) * noise] = larger
     return halves
