@@ -224,7 +224,8 @@ def _fit(
     weight = stack.weights(stars, psf, sky, floor)
     halves = stamp_halves(stars.flux, stack.noise, psf)
     where = stack.positions(stars, halves)
-    fit = joint_fit(psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02)
+    data = stack.without_far_light(stars, psf, where)
+    fit = joint_fit(psf.spline, stack.geometry, where, data, weight, stack.basis, stars.flux, tolerance=0.02)
     return StarList(stars.x, stars.y, fit.flux), fit.sky, fit.residual, fit
 
 

@@ -13,6 +13,7 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, sky_of
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
+from roman_assets.systems.msos.psf.far_light import far_light
 from roman_assets.systems.msos.psf.stamps import HALF_SIZES, placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
@@ -80,7 +81,17 @@ class Stack:
         result = self.data - np.tensordot(sky, self.basis, axes=1).astype(np.float32)
         for index, where in enumerate(self.positions(stars, halves)):
             render(psf.spline, self.geometry, where, -stars.flux, result[index])
+            result[index] -= far_light(psf, self.geometry, where, stars.flux, self.noise)
         return result
+
+    def without_far_light(self, stars: StarList, psf: EffectivePsf, where: list[Stars]) -> F32:
+        """The exposures without what the stars add beyond their stamps, (exposures, *padded shape) [DN/s]."""
+        return np.stack(
+            [
+                data - far_light(psf, self.geometry, at, stars.flux, self.noise)
+                for data, at in zip(self.data, where, strict=True)
+            ]
+        )
 
     def sky(self, x: F64, y: F64) -> tuple[F64, F64]:
         """ICRS position [deg] of reference pixels."""

@@ -20,6 +20,7 @@ def image(flux: float, half: int = MAX_HALF, at: float = 150.0) -> np.ndarray:
 
 def test_usual_stars_have_none():
     assert not image(1e4).any()
+    assert not image(1e7, half=3).any()  # a stamp that is small because the catalogue's star is faint
     assert not image(np.nan).any()
 
 
@@ -27,8 +28,9 @@ def test_it_begins_where_the_stamp_ends_and_falls_as_diffraction_does():
     light = image(1e7)
     inside = slice(150 - MAX_HALF, 151 + MAX_HALF)
     assert not light[inside, inside].any()
-    assert light[150, 150 + 80] > light[150, 150 + 120] > 0
-    assert light[150, 150 + 80] / light[150, 150 + 120] == pytest.approx((120 / 80) ** 3, rel=1e-3)
+    assert light[150, 150 + 80] > light[150, 150 + 96] > 0
+    assert light[150, 150 + 80] / light[150, 150 + 96] == pytest.approx((96 / 80) ** 3, rel=1e-3)
+    assert light[150, 150 + 101] == 0  # the sky's
     # Continuous with the ePSF at the edge of its grid.
     edge = PSF.values[PSF.coefficients.shape[0] // 2, -8] * 1e7
     assert light[150, 150 + MAX_HALF + 1] == pytest.approx(edge, rel=0.4)
