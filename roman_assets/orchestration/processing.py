@@ -6,11 +6,12 @@ catalogue of each season, photometry and light curves of the days, the season's 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,24 @@ def prepare_dagster_home(workspace: Workspace) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
-        part = settings.with_suffix(".part")
+        part = settings.with_suffix(f".{os.getpid()}.part")
         part.write_text(DAGSTER_YAML)
         os.replace(part, settings)
     return home
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    """The instance, its tables made: by one process at a time, since two that make them at once leave them with two heads."""
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context((home / "opening.lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # nobody makes tables in a folder that cannot be written
+            stack.close()
+        instance = dg.DagsterInstance.from_config(str(home))
+        for storage in ("run_storage", "event_log_storage", "schedule_storage"):
+            getattr(instance, storage)  # made when first asked for
+        return instance
 
 
 @contextmanager
@@ -111,7 +126,7 @@ def dagster_instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
         os.environ.pop(name, None)
     os.environ.update(wanted)
     try:
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with _opened(home) as instance:
             yield instance
     finally:
         for name, value in before.items():

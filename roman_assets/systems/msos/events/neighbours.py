@@ -23,6 +23,8 @@ SAME_PEAK_SIGMA, SAME_PEAK_DAYS, MOST_ERROR_DAYS = 4.0, 0.02, 0.1
 #: Light of a star's halo in the core of another one d pixels away: less than this share of it over d^3. Diffraction by an
 #: aperture falls as d^-3: some 0.1 lambda/D d^-3 a pixel, ten pixels of a core, and a factor of three for doubt.
 HALO_SHARE = 4.0
+#: Where the light of diffraction spikes is farther out than the model of the PSF follows it [px]: their share.
+SPIKE_PX, SPIKE_SHARE = 31.0, 30.0
 #: A ghost has the light curve of its event, and its own fit any impact parameter: smaller ones tell nothing of its flux.
 SEEN_U0 = 0.1
 #: Halos that reach less far are within the model of the PSF [DN/s px^3].
@@ -95,12 +97,13 @@ def _in_halos(place: F64, t0: F64, error: F64, objects: list[int], amplitude: F6
             break
         if bright in found:
             continue
-        reach = (HALO_SHARE * amplitude[bright]) ** (1 / 3) * pixel  # a halo of 1 DN/s
+        reach = (SPIKE_SHARE * amplitude[bright]) ** (1 / 3) * pixel  # a spike of 1 DN/s
         for other in tree.query_ball_point(place[bright], reach):
             distance = float(np.linalg.norm(place[other] - place[bright])) / pixel
             late = abs(t0[other] - t0[bright])
             same = late < SAME_PEAK_SIGMA * min(np.hypot(error[other], error[bright]), MOST_ERROR_DAYS) + SAME_PEAK_DAYS
-            faint = seen[other] * distance**3 < HALO_SHARE * amplitude[bright]
+            share = HALO_SHARE if distance < SPIKE_PX else SPIKE_SHARE
+            faint = seen[other] * distance**3 < share * amplitude[bright]
             if objects[other] != objects[bright] and faint and same and other not in found:
                 found[other] = int(bright)
     return found

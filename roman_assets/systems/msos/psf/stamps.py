@@ -15,7 +15,7 @@ HALF_SIZES = (3, 7, 11, 15, 23, 31, 47, 63)
 #: Stamps of stars outside the image are no larger: the margin has no room for them.
 NARROW = 31
 #: Light below this share of a pixel's noise is left to the sky; farther than NARROW, where stamps are large, more of it.
-SEEN, SEEN_FAR = 0.1, 0.4
+SEEN, SEEN_FAR = 0.1, 0.2
 
 
 def stamp_halves(flux: ArrayLike, noise: float, psf: EffectivePsf) -> NDArray[np.int32]:
