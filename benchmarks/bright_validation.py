@@ -16,6 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from benchmarks import catalogue_validation
+from benchmarks.catalogue_validation import judge_catalogue
 from benchmarks.pipeline_validation import MATCH_MAS, process
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.sky import MAS_DEG, unit_vectors
@@ -57,8 +59,9 @@ def rows(data_folder: Path) -> list[dict[str, Any]]:
     for name in SCENES:
         scene = Path(data_folder) / "bulge_bright" / name
         with tempfile.TemporaryDirectory(prefix="roman_validation_") as folder:
-            result = judge(process(scene, Path(folder)), scene)
-        found += _rows(result, f"bulge_bright {name}")
+            workspace = process(scene, Path(folder))
+            found += _rows(judge(workspace, scene), f"bulge_bright {name}")
+            found += catalogue_validation.rows(judge_catalogue(workspace, scene), f"bulge_bright {name}")
     return found
 
 

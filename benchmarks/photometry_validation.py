@@ -26,7 +26,7 @@ from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
 from roman_assets.systems.msos.photometry.calibration import ab_zero_point, ensemble_zero_point
 from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, model_psf
-from roman_assets.systems.msos.psf.stamps import stamp_halves
+from roman_assets.systems.msos.psf.stamps import placed, stamp_halves
 from roman_assets.systems.msos.stages.reference_catalog import CatalogueConfig
 
 Row = dict[str, Any]
@@ -158,15 +158,12 @@ def expected_errors(frames: Sequence[Frame], truth: pl.DataFrame, true_flux: F64
     halves = stamp_halves(true_flux, noise, psf)
     result = np.empty((len(frames), len(truth)))
     for index, frame in enumerate(frames):
-        x, y = frame.to_pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy())
-        limit = geometry.pad - 33.0
-        x, y = (np.clip(v, -limit, n - 1 + limit) for v, n in ((x, frame.shape[1]), (y, frame.shape[0])))
-        stars = Stars.of(x, y, halves)
+        stars = placed(geometry, *frame.to_pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy()), halves)
         sky = np.full(geometry.shape, np.float32(max(np.percentile(frame.data[frame.good], 5), 0)))
         model = render(psf.spline, geometry, stars, true_flux, sky)[geometry.inner]
         weight = geometry.padded(frame.weight(model, 0.0))
         ones = np.ones(geometry.shape, dtype=np.float32)
-        sums = matched_sums(psf.spline, geometry, Stars.of(x, y, 7), ones, weight)
+        sums = matched_sums(psf.spline, geometry, Stars.of(stars.x, stars.y, 7), ones, weight)
         result[index] = 1 / np.sqrt(np.maximum(sums[:, 1], 1e-30))
     return result
 

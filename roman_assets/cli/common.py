@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import signal
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ GETTING_STARTED, SCIENCE_PRODUCTS, OWN_DATA, OPERATORS = (
 PANELS = (GETTING_STARTED, SCIENCE_PRODUCTS, OWN_DATA, OPERATORS)
 console = Console(emoji=False)
 _NAME_CHARACTERS = 100
+#: Lines of progress come no faster than this [s].
+LINE_S = 2.0
 
 
 def untrusted(text: object) -> str:
@@ -75,7 +79,10 @@ def workspace() -> Workspace:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar; call what it yields with (done, total, text)."""
+    """A progress bar; call what it yields with (done, total, text). Where nobody watches a terminal, lines on stderr."""
+    if not console.is_terminal:
+        yield _progress_lines(title)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=28),
@@ -83,13 +90,38 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}", markup=True),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, detail="")
 
         def advance(done: int, total: int, text: str) -> None:
             bar.update(task, completed=done, total=total, detail=escape(printable(text, 60)))
 
         yield advance
+
+
+def _progress_lines(title: str) -> Callable[[int, int, str], None]:
+    """A line for each unit of work that takes a while: where it is, how long it has run, what is left."""
+    began, told = time.monotonic(), -LINE_S
+
+    def advance(done: int, total: int, text: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < LINE_S:
+            return
+        told = now
+        spent = now - began
+        left = f", some {duration(spent / done * (total - done))} left" if 0 < done < total else ""
+        # stderr, at once: what a log is read for while it grows, and not what a command answers.
+        print(f"{title} {done}/{total} {printable(text, 60)} ({duration(spent)}{left})", file=sys.stderr, flush=True)
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def print_reasons(reasons: Sequence[tuple[object, str]]) -> None:
@@ -125,7 +157,12 @@ def report(outcome: object) -> None:
 
     assert isinstance(outcome, Outcome)
     caveats = f", {len(outcome.caveats)} partitions with caveats" if outcome.caveats else ""
-    console.print(f"{outcome.done} of {outcome.planned} runs succeeded, {len(outcome.failed)} failed{caveats}")
+    checks = f", {len(outcome.failed_checks)} checks not passed" if outcome.failed_checks else ""
+    console.print(f"{outcome.done} of {outcome.planned} runs succeeded, {len(outcome.failed)} failed{caveats}{checks}")
+    if outcome.exposures:
+        lost = outcome.exposures - outcome.measured
+        told = f", [yellow]{lost} left out[/yellow]: see the caveats" if lost else ", all of them measured"
+        console.print(f"{outcome.exposures} imaging exposures{told}")
     if outcome.stopped is not None:
         name = signal.Signals(outcome.stopped).name
         console.print(f"[yellow]stopped[/yellow] by {name} after {outcome.done} runs: run it again for the rest")

@@ -20,17 +20,20 @@ def process(
     season: Annotated[list[str] | None, typer.Option(help="Season, such as s01; may be repeated.")] = None,
     day: Annotated[list[str] | None, typer.Option(help="Day, such as 2027-03-01; may be repeated.")] = None,
     detector: Annotated[list[str] | None, typer.Option(help="Detector, such as WFI01; may be repeated.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Asset to leave out, such as detection_efficiency; may be repeated.")
+    ] = None,
 ) -> None:
     """Materialize what the registry holds (all of it, or some seasons, days, detectors) in this process."""
     from roman_assets.orchestration.processing import plan, run_steps
 
     place = workspace()
-    steps = plan(place, seasons=season, days=day, detectors=detector)
+    steps = plan(place, seasons=season, days=day, detectors=detector, without=without or ())
     if not steps:
         console.print("nothing to process: no registered imaging exposure is in the calendar (`roman ingest` first)")
         raise typer.Exit(1)
     with progress_bar("processing") as advance:
-        outcome = run_steps(place, steps, progress=advance)
+        outcome = run_steps(place, steps, progress=advance, without=without or ())
     finish(outcome)
 
 

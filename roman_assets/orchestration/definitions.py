@@ -13,6 +13,7 @@ from roman_assets.exposures.registry import Registry
 from roman_assets.monitoring.alerts import build_alert_sensors
 from roman_assets.orchestration.landing_sensor import build_landing_sensor
 from roman_assets.platform.assets import system_definitions
+from roman_assets.platform.making import withdraw_strays
 from roman_assets.platform.resource import WorkspaceResource
 from roman_assets.platform.workspace import Workspace
 from roman_assets.survey.partitions import build_partitions
@@ -42,6 +43,7 @@ def build_definitions(workspace: Workspace | None = None) -> dg.Definitions:
         open_landing=lambda: place.landing,
         open_registry=lambda: _registry(place),
         open_quarantine=lambda: place.quarantine,
+        withdraw=lambda: withdraw_strays(place),
     )
     shared = dg.Definitions(
         sensors=[landing, *build_alert_sensors(replace(place))], resources={"workspace": resource}, executor=_executor()

@@ -72,6 +72,7 @@ def build_landing_sensor(
     open_landing: Callable[[], Landing] = landing_from_environment,
     open_registry: Callable[[], Registry] = registry_from_environment,
     open_quarantine: Callable[[], Quarantine] = quarantine_from_environment,
+    withdraw: Callable[[], Sequence[str]] = lambda: (),
     name: str = "landing_sensor",
     full: bool = True,
     tick_seconds: float = TICK_SECONDS,
@@ -91,6 +92,8 @@ def build_landing_sensor(
         cannot mix the two partitions.
     open_landing, open_registry, open_quarantine
         Called at each tick; by default from ROMAN_LANDING, ROMAN_REGISTRY_URL and ROMAN_QUARANTINE.
+    withdraw
+        Called at each tick: makes invisible what the calendar does not have any more, and names those partitions.
     tick_seconds
         No file is begun after this time.
     """
@@ -113,6 +116,8 @@ def build_landing_sensor(
         try:
             report = ingest(landing, registry, quarantine, calendar, full=full, deadline=deadline)
             _log(context, report)
+            for partition in withdraw():
+                context.log.warning(f"{partition} is not in the calendar any more: its products were withdrawn")
             return _requests(registry, router, context.cursor, runs_per_tick)
         finally:
             registry.close()

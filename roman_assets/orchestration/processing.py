@@ -6,11 +6,12 @@ catalogue of each season, photometry and light curves of the days, the season's 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from roman_assets.orchestration.dead_runs import LOOK_S, PROCESS_TAG, bury_the_d
 from roman_assets.orchestration.definitions import build_definitions
 from roman_assets.platform.making import withdraw_strays
 from roman_assets.platform.regions import regions_of
+from roman_assets.platform.stage import day_partition
 from roman_assets.platform.stopping import asked_to_stop, stoppable
 from roman_assets.platform.workspace import VARIABLES, Workspace
 from roman_assets.survey.partitions import day_detector_key, season_detector_key
@@ -70,7 +72,7 @@ class Step:
 class Outcome:
     """What the steps came to: steps done, failures with their reason, caveats by step; `damaged`: failures whose inputs
     are damaged; `stopped`: the signal that ended the processing before its end; `withdrawn`: partitions that the
-    calendar no longer has.
+    calendar no longer has; `exposures`: imaging exposures of the days of the steps, `measured`: those with photometry.
     """
 
     done: int = 0
@@ -80,6 +82,8 @@ class Outcome:
     failed_checks: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    exposures: int = 0
+    measured: int = 0
     stopped: int | None = None
 
 
@@ -92,10 +96,24 @@ def prepare_dagster_home(workspace: Workspace) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
-        part = settings.with_suffix(".part")
+        part = settings.with_suffix(f".{os.getpid()}.part")
         part.write_text(DAGSTER_YAML)
         os.replace(part, settings)
     return home
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    """The instance, its tables made: by one process at a time, since two that make them at once leave them with two heads."""
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context((home / "opening.lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # nobody makes tables in a folder that cannot be written
+            stack.close()
+        instance = dg.DagsterInstance.from_config(str(home))
+        for storage in ("run_storage", "event_log_storage", "schedule_storage"):
+            getattr(instance, storage)  # made when first asked for
+        return instance
 
 
 @contextmanager
@@ -108,7 +126,7 @@ def dagster_instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
         os.environ.pop(name, None)
     os.environ.update(wanted)
     try:
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with _opened(home) as instance:
             yield instance
     finally:
         for name, value in before.items():
@@ -124,15 +142,19 @@ def plan(
     seasons: Sequence[str] | None = None,
     days: Sequence[str] | None = None,
     detectors: Sequence[str] | None = None,
+    without: Sequence[str] = (),
 ) -> list[Step]:
-    """Runs that process what the registry holds of these seasons, days and detectors (None: all).
+    """Runs that process what the registry holds of these seasons, days and detectors (None: all), `without` some assets.
 
     Raises
     ------
     InputError
-        A name is not in the calendar.
+        A name is not in the calendar, or there is no such asset.
     """
     calendar = workspace.calendar
+    for name in without:
+        if name not in ASSETS:
+            raise InputError(f"there is no asset {name!r}", field="without", remedy=f"use {', '.join(sorted(ASSETS))}")
     for name in seasons or ():
         calendar.season(name)
     for day in days or ():
@@ -158,9 +180,10 @@ def plan(
     if not seasons:
         keys["spectroscopic day"] = _spectroscopic_keys(workspace, days, detectors)
     return [
-        Step(job, tuple(asset.name for asset in batch), key)
+        Step(job, names, key)
         for system in SYSTEMS
         for job, batch in system.batches()
+        if (names := tuple(asset.name for asset in batch if asset.name not in without))
         for key in keys.get(batch[0].partition, ())
     ]
 
@@ -180,15 +203,16 @@ def _spectroscopic_keys(
     return [day_detector_key(*key) for key in sorted(held)]
 
 
-def survey_steps(workspace: Workspace) -> list[Step]:
-    """Runs for the sky regions that have products of what their assets are made of."""
+def survey_steps(workspace: Workspace, without: Sequence[str] = ()) -> list[Step]:
+    """Runs for the sky regions that have products of what their assets are made of, `without` some assets."""
     steps = []
     for system in SYSTEMS:
         for job, batch in system.batches():
             if batch[0].partition in ("bulge region", "spectroscopic region"):
                 (made_of, *_) = batch[0].made_of
                 regions = _regions(workspace, ASSETS[made_of].products[-1])
-                steps += [Step(job, tuple(asset.name for asset in batch), region) for region in regions]
+                names = tuple(asset.name for asset in batch if asset.name not in without)
+                steps += [Step(job, names, region) for region in regions if names]
     return steps
 
 
@@ -198,39 +222,61 @@ def _regions(workspace: Workspace, kind: str) -> list[str]:
 
 
 def run_steps(
-    workspace: Workspace, steps: Sequence[Step], *, progress: Progress | None = None, survey: bool = True
+    workspace: Workspace,
+    steps: Sequence[Step],
+    *,
+    progress: Progress | None = None,
+    survey: bool = True,
+    without: Sequence[str] = (),
 ) -> Outcome:
     """Run steps one after the other; a step that fails does not stop the others.
 
     Steps that met damaged products are done again with all others: what is damaged is made again on the way. SIGINT and
-    SIGTERM end the processing at the next unit of work.
+    SIGTERM end the processing at the next unit of work. Those of the sky regions follow if `survey`, `without` some assets.
     """
+
+    def later() -> Sequence[Step]:
+        return survey_steps(workspace, without) if survey else ()
+
     outcome = Outcome()
     outcome.withdrawn = withdraw_strays(workspace)
     definitions = build_definitions(workspace)
     with dagster_instance(workspace) as instance, stoppable():
         bury_the_dead(instance)
-        _run_all(workspace, definitions, instance, steps, outcome, progress, survey)
+        _run_all(definitions, instance, steps, later, outcome, progress)
         if outcome.damaged and outcome.stopped is None:
             again = Outcome(withdrawn=outcome.withdrawn)
-            _run_all(workspace, definitions, instance, steps, again, progress, survey)
+            _run_all(definitions, instance, steps, later, again, progress)
             again.damaged = outcome.damaged
             outcome = again
+    outcome.exposures, outcome.measured = _measured(workspace, steps)
     return outcome
 
 
+def _measured(workspace: Workspace, steps: Sequence[Step]) -> tuple[int, int]:
+    """Imaging exposures that the registry has of the days of these steps, and those of them with photometry now."""
+    days = {str(step.partition) for step in steps if "psf_photometry" in step.assets}
+    there = [
+        exposure
+        for exposure in (workspace.registry.exposures(kind="imaging", survey="bulge") if days else [])
+        if str(day_detector_key(exposure.day, exposure.detector)) in days
+    ]
+    partitions = sorted({day_partition(exposure.day, exposure.detector) for exposure in there})
+    parts = {r.part for partition in partitions for r in workspace.products.current("psf_photometry_part", partition)}
+    return len(there), sum(exposure.exposure_id in parts for exposure in there)
+
+
 def _run_all(
-    workspace: Workspace,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     steps: Sequence[Step],
+    later: Callable[[], Sequence[Step]],
     outcome: Outcome,
     progress: Progress | None,
-    survey: bool,
 ) -> None:
-    """The steps, and then those of the sky regions that have products by then."""
+    """The steps, and then those that follow from what there is by then."""
     number, outcome.planned = 0, len(steps)
-    for group in (lambda: steps, lambda: survey_steps(workspace) if survey else []):
+    for group in (lambda: steps, later):
         todo = group() if outcome.stopped is None else []
         outcome.planned = max(outcome.planned, number + len(todo))
         for step in todo:

@@ -288,7 +288,8 @@ def test_calendar_ingest_and_listings(folder, cases, tmp_path):
     assert "2027-03-09" not in calendar
     done = roman(tmp_path, "ingest", folder)
     text = shown(done.stdout)
-    assert (done.returncode, done.stderr) == (2, b""), text
+    assert done.returncode == 2, text
+    assert all(re.fullmatch(rb"ingesting \d+/\d+ [ -~]* \([^()]*\)", line) for line in done.stderr.splitlines())
     refused = sum(1 for case in cases if case.reasons and "conflict" not in case.reasons)
     assert re.search(rf"quarantined +│ +{refused} ", text)
     assert re.search(r"unavailable +│ +0 ", text)

@@ -48,13 +48,13 @@ def test_lateness_and_a_failed_run_reach_the_webhook(
     arrive(workspace, DAY, "WFI01")
     workspace.registry.close()
     with dagster_server(workspace) as url:
-        late = wait_for(channel, "lag", 240)
+        late = wait_for(channel, "lag", 600)
         assert "exposures" in str(late["text"])
         assert "has no exposures" not in str(late["text"])
         (home / "products").mkdir(exist_ok=True)
         (home / "products" / "index.sqlite").write_bytes(b"this is no database, and so every step fails" * 100)
         launch(url, ["exposures"], [f"{DAY}|WFI01"])
-        failed = wait_for(channel, "run_failure", 240)
+        failed = wait_for(channel, "run_failure", 600)
     (run,) = failed["runs"]  # type: ignore[misc]
     assert run["partition"] == f"{DAY}|WFI01"
     assert "file is not a database" in run["reason"]

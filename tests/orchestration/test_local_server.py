@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,10 +101,17 @@ def test_the_real_two_serve_the_package_and_warn_of_nothing_superseded(tmp_path:
     workspace = Workspace(tmp_path / "home")
     workspace.home.mkdir()
     query = json.dumps({"query": "{repositoriesOrError{... on RepositoryConnection{nodes{location{name}}}}}"})
-    with dagster_server(workspace) as url:
+    nodes: list[dict[str, Any]] = []
+
+    def loaded() -> bool:
+        """On a busy machine the server answers before its code location has."""
         request = urllib.request.Request(f"{url}/graphql", query.encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=LONG_S) as answer:
-            nodes = json.load(answer)["data"]["repositoriesOrError"]["nodes"]
+            nodes[:] = json.load(answer)["data"]["repositoriesOrError"].get("nodes", [])
+        return bool(nodes)
+
+    with dagster_server(workspace) as url:
+        until(loaded, "the code location was not loaded")
         log = workspace.home / "ui.log"
         until(lambda: "configured with the following daemons" in log.read_text(), "the daemon did not start")
         # Before they are ended: whichever ends first leaves the other one's call without an answer.

@@ -9,10 +9,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from roman_assets.exposures.level2.reader import read_header
 from roman_assets.orchestration.definitions import build_definitions
 from roman_assets.orchestration.processing import dagster_instance
 from roman_assets.platform.workspace import Workspace
 from roman_assets.simulate.survey import SimulatedSurvey
+from roman_assets.survey.calendar import calendar_for_files
+from roman_assets.survey.calendar_file import write_calendar
 from roman_assets.systems.msos.stages.daily_light_curves import daily
 from roman_assets.systems.msos.stages.psf_photometry import measure
 from roman_assets.systems.msos.stages.reference_catalog import establish
@@ -96,3 +99,20 @@ def test_alerts_are_asked_for_again_when_an_earlier_day_comes_late(
         assert again[0].run_key == asked[0].run_key
         daily(workspace, "2027-03-02", "WFI01")
         assert not tick(workspace, "season_sensor", instance).run_requests
+
+
+def test_products_that_left_the_calendar_are_withdrawn_by_the_landing_sensor(
+    workspace: Workspace, survey: SimulatedSurvey
+) -> None:
+    """Where sensors alone drive the platform nobody runs `roman process`."""
+    take_in(workspace, sorted(survey.exposures)[:13])
+    establish(workspace, "s01", "WFI01")
+    for day in ("2027-03-01", "2027-03-02"):
+        measure(workspace, day, "WFI01")
+    headers = [read_header(path) for path in sorted(survey.exposures)[:8]]
+    assert {header.day for header in headers} == {"2027-03-01"}
+    write_calendar(calendar_for_files(headers, "less"), workspace.home / "calendar.toml")
+    less = Workspace(workspace.home)
+    with dagster_instance(less) as instance:
+        tick(less, "landing_sensor", instance)
+    assert {r.partition for r in less.products.current("psf_photometry")} == {"day=2027-03-01/detector=WFI01"}

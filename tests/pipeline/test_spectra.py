@@ -210,7 +210,8 @@ def test_a_region_is_asked_for_when_its_spectra_have_come_to_rest(done: Spectros
 
     def asked(settled: timedelta) -> list[dg.RunRequest]:
         sensor = build_region_sensor(place, dg.define_asset_job("measure_redshifts"), settled)
-        found = sensor(dg.build_sensor_context())
+        with dg.DagsterInstance.ephemeral() as instance:
+            found = sensor(dg.build_sensor_context(instance=instance))
         return list(found.run_requests or []) if isinstance(found, dg.SensorResult) else []
 
     assert asked(timedelta(0)) == []  # no spectra

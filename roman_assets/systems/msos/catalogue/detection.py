@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame
 from roman_assets.kernels.photometry import JointFit, Stars, joint_fit, matched_sums, position_sums
+from roman_assets.systems.msos.catalogue.doubt import doubt, flux_factor, position_factor
 from roman_assets.systems.msos.catalogue.stack import DETECTION_GRID, DETECTION_MARGIN, Stack, StarList
 from roman_assets.systems.msos.psf.build import improve_psf
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf, normalised, recentred
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
-from roman_assets.systems.msos.psf.stamps import stamp_halves
+from roman_assets.systems.msos.psf.stamps import NARROW, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -49,8 +50,16 @@ ROUNDS = (
 )
 #: Entries that the joint fit leaves below this signal to noise are dropped.
 PRUNE_SNR = 3.5
+#: Entries of the catalogue have at least this signal to noise, by errors that the residuals have a say in.
+LEAST_SNR = 4.0
 #: Two entries closer than this [px] are one star.
 MERGE_PX = 0.45
+#: Steps that bring saturated stars from the centroids of their lost pixels to their places.
+PLACING_STEPS = 8
+#: A very bright star changes where its flux scatters by more than this between the exposures, relative to its mean.
+CHANGES = 0.15
+#: Half size of the window that tells a star's place, and of one so bright that its core may be lost.
+PLACE_HALF, PLACE_HALF_BRIGHT = 3, 7
 #: Stars enter the ePSF above this signal to noise in the stack.
 PSF_STAR_SNR = 60.0
 
@@ -77,6 +86,20 @@ class CatalogueResult:
     residual: F32
     sky: F64
     phase_map: PhaseMap = NO_MAP
+
+
+@dataclass
+class _Fitted:
+    """The last fit of a stack, with the scatter of its residuals around every star and which stars stand out of it."""
+
+    stars: StarList
+    sky: F64
+    residual: F32
+    fit: JointFit
+    weight: F32
+    scatter: F64
+    flux_err: F64
+    keep: NDArray[np.bool_]
 
 
 def build_catalogue(
@@ -106,9 +129,12 @@ def build_catalogue(
         No frames, frames of different shapes, or no star found.
     """
     stack, psf = Stack(frames), model
-    stars = _saturated_stars(stack, psf)
     sky = np.zeros((len(frames), len(stack.basis)))
     sky[:, 0] = [np.percentile(f.data[f.good], 20) for f in frames]
+    stars = _saturated_stars(stack, psf)
+    for _ in range(PLACING_STEPS if len(stars) else 0):  # nothing else is looked for while the brightest are misplaced
+        stars, _, residual, _ = _fit(stack, stars, psf, sky, rounds[0].floor)
+        stars = _move(stack, stars, psf, residual, sky, rounds[0].floor)
     residual = stack.residual(stars, psf, sky)
     for number, step in enumerate(rounds):
         weight = stack.weights(stars, psf, sky, step.floor)
@@ -119,6 +145,7 @@ def build_catalogue(
             stars, sky, residual, fit = _fit(stack, stars, psf, sky, step.floor)
             stars = _move(stack, stars, psf, residual, sky, step.floor)
             stars = _prune(stars, fit, min(step.threshold, PRUNE_SNR))
+        stack.changing = _changing(stack, stars, psf, residual, weight)
         if not fixed_psf:
             psf, stars = _improve(stack, stars, psf, model, sky, step.floor)
         residual = stack.residual(stars, psf, sky)
@@ -149,7 +176,23 @@ def _detect(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: 
     from scipy.ndimage import maximum_filter
     from scipy.spatial import cKDTree
 
-    gx, gy, places = stack.detection_points
+    gx, gy, _ = stack.detection_points
+    snr, sums = _matched_filter(stack, psf, residual, weight)
+    peaks = (snr > threshold) & (snr == maximum_filter(snr, size=3))
+    rows, cols = np.nonzero(peaks)
+    x = gx[rows, cols] + vertex(snr, rows, cols, 1) / DETECTION_GRID
+    y = gy[rows, cols] + vertex(snr, rows, cols, 0) / DETECTION_GRID
+    flux = (sums[:, 0] / np.maximum(sums[:, 1], 1e-30)).reshape(gx.shape)[rows, cols]
+    found = StarList(x, y, flux)
+    if len(stars) and len(found):
+        distance, _ = cKDTree(np.stack([stars.x, stars.y], axis=1)).query(np.stack([x, y], axis=1))
+        found = found.take(distance > MERGE_PX)
+    return found
+
+
+def _matched_filter(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32) -> tuple[F64, F64]:
+    """Signal to noise of a star at every point of the detection grid, (rows, cols), and the sums behind it, (points, 2)."""
+    gx, _, places = stack.detection_points
     # The kernels release the interpreter: exposures are filtered side by side, summed in their order.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         parts = pool.map(
@@ -161,16 +204,7 @@ def _detect(stack: Stack, psf: EffectivePsf, residual: F32, weight: F32, stars: 
     # A point that sees less than a twentieth of the usual weight tells nothing about a star there.
     usable = sums[:, 1] > 0.05 * np.median(sums[:, 1])
     snr = np.where(usable, sums[:, 0] / np.sqrt(np.maximum(sums[:, 1], 1e-30)), 0).reshape(gx.shape)
-    peaks = (snr > threshold) & (snr == maximum_filter(snr, size=3))
-    rows, cols = np.nonzero(peaks)
-    x = gx[rows, cols] + vertex(snr, rows, cols, 1) / DETECTION_GRID
-    y = gy[rows, cols] + vertex(snr, rows, cols, 0) / DETECTION_GRID
-    flux = (sums[:, 0] / np.maximum(sums[:, 1], 1e-30)).reshape(gx.shape)[rows, cols]
-    found = StarList(x, y, flux)
-    if len(stars) and len(found):
-        distance, _ = cKDTree(np.stack([stars.x, stars.y], axis=1)).query(np.stack([x, y], axis=1))
-        found = found.take(distance > MERGE_PX)
-    return found
+    return snr, sums
 
 
 def vertex(image: F64, rows: NDArray[np.int64], cols: NDArray[np.int64], axis: int) -> F64:
@@ -190,14 +224,17 @@ def _fit(
     weight = stack.weights(stars, psf, sky, floor)
     halves = stamp_halves(stars.flux, stack.noise, psf)
     where = stack.positions(stars, halves)
-    fit = joint_fit(psf.spline, stack.geometry, where, stack.data, weight, stack.basis, stars.flux, tolerance=0.02)
+    data = stack.without_far_light(stars, psf, where)
+    fit = joint_fit(psf.spline, stack.geometry, where, data, weight, stack.basis, stars.flux, tolerance=0.02)
     return StarList(stars.x, stars.y, fit.flux), fit.sky, fit.residual, fit
 
 
 def _accumulate(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, weight: F32) -> F64:
     """Sums of csrc/star_sums.h over all exposures, derivatives turned into the reference frame: (n, 9)."""
     total = np.zeros((len(stars), 9))
-    for index, where in enumerate(stack.positions(stars, np.full(len(stars), 3, dtype=np.int32))):
+    bright = stamp_halves(stars.flux, stack.noise, psf) > NARROW
+    halves = np.where(bright, PLACE_HALF_BRIGHT, PLACE_HALF).astype(np.int32)
+    for index, where in enumerate(stack.positions(stars, halves)):
         s = position_sums(psf.spline, stack.geometry, where, residual[index], weight[index])
         jac = stack.frames[index].jacobian
         total[:, [0, 3]] += s[:, [0, 3]]
@@ -209,6 +246,24 @@ def _accumulate(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32,
         total[:, 7] += turned[:, 0, 1]
         total[:, 8] += turned[:, 1, 1]
     return total
+
+
+def _changing(stack: Stack, stars: StarList, psf: EffectivePsf, residual: F32, weight: F32) -> StarList:
+    """Very bright stars whose flux differs between the exposures, with its scatter [DN/s] as flux.
+
+    The stack knows one flux a star: what it leaves of such a one is no light of stars around it.
+    """
+    bright = stars.take(stamp_halves(stars.flux, stack.noise, psf) > NARROW)
+    if not len(bright) or len(stack.frames) < 2:
+        return bright.take(np.zeros(len(bright), dtype=bool))
+    window = np.full(len(bright), PLACE_HALF_BRIGHT, dtype=np.int32)
+    places = stack.positions(bright, window)
+    sums = np.stack(
+        [matched_sums(psf.spline, stack.geometry, at, residual[e], weight[e]) for e, at in enumerate(places)]
+    )
+    more = np.where(sums[:, :, 1] > 0, sums[:, :, 0] / np.maximum(sums[:, :, 1], 1e-30), 0.0)
+    scatter = more.std(axis=0)
+    return StarList(bright.x, bright.y, scatter).take(scatter > CHANGES * bright.flux)
 
 
 def _position_system(sums: F64, flux: F64) -> tuple[F64, F64]:
@@ -274,20 +329,34 @@ def _improve(
     return final, StarList(stars.x + dx, stars.y + dy, stars.flux * ratio)
 
 
+def _last_fits(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> _Fitted:
+    """Final positions and fluxes of the stars that stand out of what the residuals show; what the others had absorbed shows
+    only without them, so it is asked twice.
+    """
+    stars, sky, residual, fit = _fit(stack, stars, psf, sky, floor)
+    stars = _move(stack, stars, psf, residual, sky, floor)
+    for last in (False, True):
+        stars, sky, residual, fit = _fit(stack, stars, psf, sky, floor)
+        weight = stack.weights(stars, psf, sky, floor)
+        scatter = doubt(_matched_filter(stack, psf, residual, weight)[0], stars)
+        flux_err = fit.flux_err * flux_factor(scatter, fit.flux_err)
+        keep = (fit.flux > LEAST_SNR * flux_err) & np.isfinite(flux_err)
+        if not last and keep.any():
+            stars = stars.take(keep)
+    return _Fitted(stars, sky, residual, fit, weight, scatter, flux_err, keep)
+
+
 def _finish(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, last: Round) -> CatalogueResult:
     """Final positions, fluxes and their errors, sky coordinates and crowding."""
-    stars, sky, residual, fit = _fit(stack, stars, psf, sky, last.floor)
-    stars = _move(stack, stars, psf, residual, sky, last.floor)
-    stars, sky, residual, fit = _fit(stack, stars, psf, sky, last.floor)
+    done = _last_fits(stack, stars, psf, sky, last.floor)
+    stars, sky, residual, fit, keep = done.stars, done.sky, done.residual, done.fit, done.keep
     ny, nx = stack.frames[0].shape
-    keep = (fit.flux > last.threshold * fit.flux_err) & np.isfinite(fit.flux_err)
     # Stars just outside the first exposure stay: dithered exposures see them, and their light must be modelled.
     keep &= (stars.x > -DETECTION_MARGIN) & (stars.x < nx - 1 + DETECTION_MARGIN)
     keep &= (stars.y > -DETECTION_MARGIN) & (stars.y < ny - 1 + DETECTION_MARGIN)
-    weight = stack.weights(stars, psf, sky, last.floor)
-    sums = _accumulate(stack, stars, psf, residual, weight)
-    matrix, _ = _position_system(sums, stars.flux)
+    matrix, _ = _position_system(_accumulate(stack, stars, psf, residual, done.weight), stars.flux)
     errors = np.sqrt(np.maximum(np.diagonal(np.linalg.inv(matrix), axis1=1, axis2=2), 0))
+    errors *= position_factor(done.scatter)[:, None]
     core = matched_sums(
         psf.spline,
         stack.geometry,
@@ -308,7 +377,7 @@ def _finish(stack: Stack, stars: StarList, psf: EffectivePsf, sky: F64, last: Ro
         dec[keep],
         errors[keep, 0],
         errors[keep, 1],
-        fit.flux_err[keep],
+        done.flux_err[keep],
         fit.chi2[keep],
         crowding[keep],
         saturated[keep],

@@ -13,7 +13,8 @@ from roman_assets.errors import InputError
 from roman_assets.exposures.level2.frames import Frame, sky_of
 from roman_assets.kernels.photometry import PaddedFrame, Stars, render
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
-from roman_assets.systems.msos.psf.stamps import sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.far_light import far_light
+from roman_assets.systems.msos.psf.stamps import HALF_SIZES, placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -42,7 +43,10 @@ class StarList:
 
 
 class Stack:
-    """The exposures of a catalogue, and the mapping of the first one's pixels onto each."""
+    """The exposures of a catalogue, and the mapping of the first one's pixels onto each.
+
+    changing: stars whose flux differs between the exposures, by so much [DN/s]: where their light is, it counts as noise.
+    """
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         if not frames:
@@ -56,6 +60,7 @@ class Stack:
         self.data = np.stack([self.geometry.padded(f.data) for f in frames])
         noise = [np.median(f.read_variance + f.poisson_slope * np.maximum(np.median(f.data), 0)) for f in frames]
         self.noise = float(np.sqrt(np.median(noise)))
+        self.changing = StarList(*(np.empty(0) for _ in range(3)))
         for frame in self.frames:
             frame.jacobian = self._jacobian(frame)
 
@@ -76,7 +81,17 @@ class Stack:
         result = self.data - np.tensordot(sky, self.basis, axes=1).astype(np.float32)
         for index, where in enumerate(self.positions(stars, halves)):
             render(psf.spline, self.geometry, where, -stars.flux, result[index])
+            result[index] -= far_light(psf, self.geometry, where, stars.flux, self.noise)
         return result
+
+    def without_far_light(self, stars: StarList, psf: EffectivePsf, where: list[Stars]) -> F32:
+        """The exposures without what the stars add beyond their stamps, (exposures, *padded shape) [DN/s]."""
+        return np.stack(
+            [
+                data - far_light(psf, self.geometry, at, stars.flux, self.noise)
+                for data, at in zip(self.data, where, strict=True)
+            ]
+        )
 
     def sky(self, x: F64, y: F64) -> tuple[F64, F64]:
         """ICRS position [deg] of reference pixels."""
@@ -91,13 +106,7 @@ class Stack:
     def positions(self, stars: StarList, halves: NDArray[np.int32]) -> list[Stars]:
         """The stars in every exposure; those that fall outside an image are kept at its far margin."""
         ra, dec = self.sky(stars.x, stars.y)
-        limit = self.geometry.pad - 33.0
-        result = []
-        for frame in self.frames:
-            x, y = frame.to_pixels(ra, dec)
-            ny, nx = frame.shape
-            result.append(Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves))
-        return result
+        return [placed(self.geometry, *frame.to_pixels(ra, dec), halves) for frame in self.frames]
 
     def weights(self, stars: StarList, psf: EffectivePsf, sky: F64, floor: float) -> F32:
         """(exposures, *padded shape) weights from the present model."""
@@ -107,4 +116,10 @@ class Stack:
             background = np.tensordot(sky[index], self.basis, axes=1).astype(np.float32)
             model = render(psf.spline, self.geometry, where, np.maximum(stars.flux, 0), background)
             weights[index][self.geometry.inner] = self.frames[index].weight(model[self.geometry.inner], floor)
+        if len(self.changing):
+            far = np.full(len(self.changing), HALF_SIZES[-1], dtype=np.int32)
+            for index, where in enumerate(self.positions(self.changing, far)):
+                empty = np.zeros(self.geometry.shape, dtype=np.float32)
+                light = render(psf.spline, self.geometry, where, self.changing.flux, empty)
+                weights[index] /= 1.0 + weights[index] * light * light
         return weights

@@ -24,7 +24,7 @@ from roman_assets.systems.msos.light_curves.series import UNUSED_FLAGS
 from roman_assets.systems.msos.photometry.exposure_fit import fit_exposure
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
-from roman_assets.systems.msos.psf.stamps import stamp_halves
+from roman_assets.systems.msos.psf.stamps import placed, stamp_halves
 
 F64 = NDArray[np.float64]
 IMAGES = "images"
@@ -108,10 +108,7 @@ def with_light(frame: Frame, psf: DetectorPsf, phase_map: PhaseMap, x: F64, y: F
     """
     geometry = PaddedFrame(*frame.shape)
     noise_px = float(np.sqrt(np.median(frame.read_variance)))
-    limit = geometry.pad - 33.0  # far stars keep their place in the arrays: at the outer margin they see no pixel
-    ny, nx = frame.shape
-    halves = stamp_halves(added, noise_px, psf.first)
-    stars = Stars.of(np.clip(x, -limit, nx - 1 + limit), np.clip(y, -limit, ny - 1 + limit), halves)
+    stars = placed(geometry, x, y, stamp_halves(added, noise_px, psf.first))
     empty = np.zeros(geometry.shape, dtype=np.float32)
     light = psf.render(geometry, stars, added * (1.0 + phase_map(x, y)), empty)[geometry.inner].astype(np.float64)
     rng = np.random.default_rng(seed)

@@ -23,6 +23,10 @@ SAME_PEAK_SIGMA, SAME_PEAK_DAYS, MOST_ERROR_DAYS = 4.0, 0.02, 0.1
 #: Light of a star's halo in the core of another one d pixels away: less than this share of it over d^3. Diffraction by an
 #: aperture falls as d^-3: some 0.1 lambda/D d^-3 a pixel, ten pixels of a core, and a factor of three for doubt.
 HALO_SHARE = 4.0
+#: Where the light of diffraction spikes is farther out than the model of the PSF follows it [px]: their share.
+SPIKE_PX, SPIKE_SHARE = 31.0, 30.0
+#: A ghost has the light curve of its event, and its own fit any impact parameter: smaller ones tell nothing of its flux.
+SEEN_U0 = 0.1
 #: Halos that reach less far are within the model of the PSF [DN/s px^3].
 LEAST_HALO = 3e3
 VETO_NEIGHBOUR = 4
@@ -47,7 +51,7 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     t0, teff, signal = (events[name].to_numpy()[rows] for name in ("t0", "teff", "dchi2_flat"))
     error = np.nan_to_num(events["t0_err"].cast(pl.Float64).fill_null(0.0).to_numpy()[rows])
     objects = events["object_id"].gather(rows).to_list()
-    ghosts = _in_halos(place, t0, error, objects, _amplitude(events, rows))
+    ghosts = _in_halos(place, t0, error, objects, _amplitude(events, rows, 0.01), _amplitude(events, rows, SEEN_U0))
     for a, b in cKDTree(place).query_pairs(reach):
         if objects[a] == objects[b]:  # solutions of one event
             continue
@@ -63,11 +67,14 @@ def veto_ghosts(events: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
     return _called_ghosts(events, rows, ghosts, place) if ghosts else events
 
 
-def _amplitude(events: pl.DataFrame, rows: list[int]) -> F64:
-    """Flux that each event adds at its peak, in the band where it adds most, (n,) [DN/s]; NaN where the table lacks it."""
+def _amplitude(events: pl.DataFrame, rows: list[int], least: float) -> F64:
+    """Flux that each event adds at its peak, in the band where it adds most, (n,) [DN/s]; NaN where the table lacks it.
+
+    Impact parameters count as no smaller than `least`.
+    """
     if not {"u0", "fs"} <= set(events.columns):
         return np.full(len(rows), np.nan)
-    u = np.maximum(np.abs(events["u0"].cast(pl.Float64).fill_null(float("nan")).to_numpy()[rows]), 0.01)
+    u = np.maximum(np.abs(events["u0"].cast(pl.Float64).fill_null(float("nan")).to_numpy()[rows]), least)
     source = events["fs"]
     if source.dtype == pl.List:
         source = source.list.max()
@@ -75,8 +82,11 @@ def _amplitude(events: pl.DataFrame, rows: list[int]) -> F64:
     return np.asarray(fs * ((u * u + 2) / (u * np.sqrt(u * u + 4)) - 1))
 
 
-def _in_halos(place: F64, t0: F64, error: F64, objects: list[int], amplitude: F64) -> dict[int, int]:
-    """Events no brighter than the halo of a much brighter one that peaks with them: ghost and event by row."""
+def _in_halos(place: F64, t0: F64, error: F64, objects: list[int], amplitude: F64, seen: F64) -> dict[int, int]:
+    """Events no brighter than the halo of a much brighter one that peaks with them: ghost and event by row.
+
+    amplitude is the flux that events add at their peaks, seen what they add where a season samples them (n,) [DN/s].
+    """
     from scipy.spatial import cKDTree
 
     found: dict[int, int] = {}
@@ -87,12 +97,13 @@ def _in_halos(place: F64, t0: F64, error: F64, objects: list[int], amplitude: F6
             break
         if bright in found:
             continue
-        reach = (HALO_SHARE * amplitude[bright]) ** (1 / 3) * pixel  # a halo of 1 DN/s
+        reach = (SPIKE_SHARE * amplitude[bright]) ** (1 / 3) * pixel  # a spike of 1 DN/s
         for other in tree.query_ball_point(place[bright], reach):
             distance = float(np.linalg.norm(place[other] - place[bright])) / pixel
             late = abs(t0[other] - t0[bright])
             same = late < SAME_PEAK_SIGMA * min(np.hypot(error[other], error[bright]), MOST_ERROR_DAYS) + SAME_PEAK_DAYS
-            faint = amplitude[other] * distance**3 < HALO_SHARE * amplitude[bright]
+            share = HALO_SHARE if distance < SPIKE_PX else SPIKE_SHARE
+            faint = seen[other] * distance**3 < share * amplitude[bright]
             if objects[other] != objects[bright] and faint and same and other not in found:
                 found[other] = int(bright)
     return found

@@ -18,9 +18,10 @@ from roman_assets.kernels.photometry import PaddedFrame, Stars
 from roman_assets.systems.msos.photometry.halos import halo_errors
 from roman_assets.systems.msos.photometry.positions import alone, displacements
 from roman_assets.systems.msos.psf.effective_psf import EffectivePsf
+from roman_assets.systems.msos.psf.far_light import far_light
 from roman_assets.systems.msos.psf.grid import DetectorPsf
 from roman_assets.systems.msos.psf.phase_map import NO_MAP, PhaseMap
-from roman_assets.systems.msos.psf.stamps import sky_basis, stamp_halves
+from roman_assets.systems.msos.psf.stamps import NARROW, placed, sky_basis, stamp_halves
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -38,6 +39,8 @@ WING_ERROR = 0.02
 #: What shows that a star stands elsewhere than the catalogue has it: S/N, displacement [sigma], [px]; it is moved no farther
 #: than the last [px].
 PLACED_SNR, DISPLACED_SIGMA, DISPLACED_PX, MOST_DISPLACED = 50.0, 4.0, 0.01, 0.3
+#: Light beyond stamps that changes by this much is fitted again [noise of a pixel].
+FAR_CHANGE = 0.1
 #: Least excess of a cosmic ray, relative to the model's brightest pixel beside it.
 RAY_OF_MODEL = 0.2
 #: Bits of a measurement's flag.
@@ -117,6 +120,7 @@ def fit_exposure(
     fit = session.fit(flux)
     if not same_filter:
         session.adopt_colour(fit)
+    if not same_filter or session.brighter(fit):
         fit = session.fit(fit.flux)
     for _ in range(POINTING_STEPS):
         if not session.correct_pointing(fit):
@@ -170,7 +174,8 @@ class _Session:
         self.basis = sky_basis(self.geometry)
         self.data = self.geometry.padded(frame.data)
         noise = frame.read_variance + frame.poisson_slope * max(float(np.median(frame.data)), 0.0)
-        self.halves = stamp_halves(flux, float(np.sqrt(np.median(noise))), psf.first)
+        self.noise = float(np.sqrt(np.median(noise)))
+        self.halves = stamp_halves(flux, self.noise, psf.first)
         self.x, self.y = frame.to_pixels(ra, dec)
         ny, nx = frame.shape
         self.inside = (self.x > -2) & (self.x < nx + 1) & (self.y > -2) & (self.y < ny + 1)
@@ -187,12 +192,8 @@ class _Session:
         self.stars = self._stars()
 
     def _stars(self) -> Stars:
-        # Far stars keep their place in the arrays: at the outer margin they see no pixel.
-        limit = self.geometry.pad - 33.0
-        ny, nx = self.frame.shape
-        x = np.clip(self.x + self.shift[0] + self.own_shift[0], -limit, nx - 1 + limit)
-        y = np.clip(self.y + self.shift[1] + self.own_shift[1], -limit, ny - 1 + limit)
-        return Stars.of(x, y, self.halves)
+        x, y = self.x + self.shift[0] + self.own_shift[0], self.y + self.shift[1] + self.own_shift[1]
+        return placed(self.geometry, x, y, self.halves)
 
     def weight(self, flux: F64) -> F32:
         sky = np.full(self.geometry.shape, np.float32(max(float(np.percentile(self.frame.data, 20)), 0)))
@@ -203,11 +204,12 @@ class _Session:
     def fit(self, flux: F64) -> ExposureFit:
         """The fit with weights that follow `flux` [DN/s], around the catalogue's fluxes as this exposure shows them."""
         self.last_weight = self.weight(np.where(np.isfinite(flux), flux, 0.0))
+        self.far = far_light(self.psf.first, self.geometry, self.stars, flux, self.noise)
         return exposure_fit(
             self.field,
             self.geometry,
             self.stars,
-            self.data,
+            self.data - self.far,
             self.last_weight,
             self.basis,
             self.expected(),
@@ -218,6 +220,16 @@ class _Session:
         """The catalogue's fluxes (n,) [DN/s] as this exposure shows them."""
         known = np.where(np.isfinite(self.catalogue_flux), self.catalogue_flux, 0.0) * self.colour
         return np.asarray(known * (1.0 + self.phase_map(self.stars.x, self.stars.y)))
+
+    def brighter(self, fit: ExposureFit) -> bool:
+        """Whether stars shine farther here than the last fit believed: stamps follow, and another one is due."""
+        halves = np.maximum(self.halves, stamp_halves(np.nan_to_num(fit.flux), self.noise, self.psf.first))
+        larger = halves > np.maximum(self.halves, NARROW)
+        if larger.any():
+            self.halves = np.where(larger, halves, self.halves)
+            self.stars = self._stars()
+        far = far_light(self.psf.first, self.geometry, self.stars, fit.flux, self.noise)
+        return bool(larger.any() or np.abs(far - self.far).max() > FAR_CHANGE * self.noise)
 
     def adopt_colour(self, fit: ExposureFit) -> None:
         """Scales what is expected by the typical ratio of the stars well measured, if there are any."""
@@ -286,7 +298,7 @@ class _Session:
     def mask_cosmic_rays(self, fit: ExposureFit) -> NDArray[np.bool_]:
         """Masks pixels far above the model and sharper than the PSF; returns which (ny, nx)."""
         inner = self.geometry.inner
-        model = self.data[inner] - fit.residual[inner]
+        model = self.data[inner] - self.far[inner] - fit.residual[inner]
         hit = cosmic_rays(fit.residual[inner], np.where(self.good, self.last_weight[inner], 0), model)
         self.good &= ~hit
         return hit

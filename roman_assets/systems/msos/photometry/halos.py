@@ -13,7 +13,7 @@ F64 = NDArray[np.float64]
 #: gained or lost since the catalogue: what is wrong with the halo is then no longer the same in all. Measured beside a star of
 #: 12.4 mag and its event in an independent scene (bulge_bright wfi06).
 CONSTANT = (0.02, 8.0)
-CHANGED = (0.4, 40.0)
+CHANGED = (1.0, 40.0)
 #: Errors below this do not matter [DN/s].
 LEAST_ERROR = 0.3
 #: Light nearer than this is solved for together with the star [px].

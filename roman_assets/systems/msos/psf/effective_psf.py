@@ -27,7 +27,7 @@ F64 = NDArray[np.float64]
 #: Grid points per pixel of the ePSFs made here; the one of the rad reference files is read from them.
 OVERSAMPLE = 4
 #: Half size of the grid [px]: the wings of the brightest stars are subtracted out to here.
-GRID_HALF_PX = 31
+GRID_HALF_PX = 63
 #: Radius [px] inside which the exposures fix the shape, and whose encircled energy is taken from the model.
 CORE_RADIUS_PX = 7.0
 #: Radius [px] of the light whose centroid is the star's position.
@@ -151,6 +151,8 @@ def model_psf(detector: str, optical_element: str) -> EffectivePsf:
     axis = np.arange(-GRID_HALF_PX * OVERSAMPLE, GRID_HALF_PX * OVERSAMPLE + 1) / OVERSAMPLE
     radius = np.hypot(*np.meshgrid(axis, axis))
     profile = np.interp(radius, table["radius_px"].to_numpy(), table["profile"].to_numpy())
+    farthest = float(table["radius_px"].max())  # type: ignore[arg-type]
+    profile *= np.minimum(1.0, farthest / np.maximum(radius, farthest)) ** 3  # diffraction by an aperture falls as r^-3
     core = np.asarray(_model_table("psf_cores.parquet", detector, optical_element)["values"][0], dtype=np.float64)
     side = round(core.size**0.5)
     low = (profile.shape[0] - side) // 2
